@@ -1,0 +1,1 @@
+"""pdiff: learn from a folder of checkpoints, generate new parameters of the same network, judge them."""

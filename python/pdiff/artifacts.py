@@ -1,0 +1,150 @@
+"""What `pdiff` leaves on disk: JSON and safetensors files written durably, directories that are whole or absent."""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pdiff import _core
+from pdiff.errors import InputError, UsageError
+
+__all__ = [
+    "prepare_directory",
+    "provenance",
+    "read_json",
+    "read_tensors",
+    "staged_directory",
+    "write_json",
+    "write_tensors",
+]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, durably; NaN and infinities are refused (`ValueError`)."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    _core.write_file(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raises `InputError` naming the place when it does not parse."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors (moved to the CPU, made contiguous) as one safetensors file, durably."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    _core.write_file(path, safetensors.torch.save(plain, dict(metadata) if metadata else None))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a whole safetensors file that `pdiff` wrote."""
+    _core.read_header(path)
+    return safetensors.torch.load_file(path)
+
+
+def _refusal(out: Path, marker: str, overwrite: bool, hint: str) -> str | None:
+    """Return why `out` must not be written to, or None."""
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        return f"{out}: exists and is not a directory; name another with --out"
+    if not any(out.iterdir()):
+        return None
+    if not overwrite:
+        return f"{out}: not empty; {hint}, or name another with --out"
+    if not (out / marker).is_file():
+        return f"{out}: holds no {marker}, so --overwrite will not replace it; name another with --out"
+    return None
+
+
+@contextmanager
+def staged_directory(out: Path, marker: str, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary sibling of `out` that becomes `out` when the block succeeds and vanishes when it fails.
+
+    Raises `UsageError` if `out` is not empty, unless `overwrite` is set and `out` holds the file `marker`
+    that says it is ours to replace.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100 (absolute, without resolving a link that is `out` itself)
+    if (reason := _refusal(out, marker, overwrite, "replace it with --overwrite")) is not None:
+        raise UsageError(reason)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for stale in out.parent.glob(f".{out.name}.staged-*"):
+        if not _alive(int(stale.name.rpartition("-")[2])):
+            shutil.rmtree(stale, ignore_errors=True)
+    staged = out.parent / f".{out.name}.staged-{os.getpid()}"
+    staged.mkdir()
+    try:
+        yield staged
+        _replace(out, staged)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+
+
+def _alive(pid: int) -> bool:
+    """Return whether a process with this number exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _replace(out: Path, staged: Path) -> None:
+    """Put `staged` in the place of `out`, which may exist; an interruption leaves the old or the new one."""
+    if out.exists():
+        retired = staged.with_name(staged.name.replace(".staged-", ".retired-"))
+        out.rename(retired)
+        staged.rename(out)
+        shutil.rmtree(retired)
+    else:
+        staged.rename(out)
+    descriptor = os.open(out.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def prepare_directory(out: Path, marker: str, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Make `out` ready to be written in place.
+
+    An empty or absent directory is created; one that is not empty is kept with `resume`, emptied with
+    `overwrite` (if it holds the file `marker`), and refused with a `UsageError` otherwise.
+    """
+    keep = resume and (out / marker).is_file()
+    if not keep and (reason := _refusal(out, marker, overwrite, "use --resume or --overwrite")) is not None:
+        raise UsageError(reason)
+    if overwrite and out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def provenance() -> dict[str, Any]:
+    """Return what a reader needs to repeat a result: versions, platform, threads, device and the date (UTC)."""
+    return {
+        "pdiff": _core.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
