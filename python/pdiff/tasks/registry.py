@@ -1,0 +1,90 @@
+"""From the name of a task to the task: a built-in name, or `file.py:factory` for your own."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pdiff.errors import UsageError
+from pdiff.tasks.base import Task
+from pdiff.tasks.choices import unknown
+
+__all__ = ["BUILT_IN", "load_task"]
+
+BUILT_IN = {
+    "mnist1d": "pdiff.tasks.mnist1d:Mnist1D",
+    "digits": "pdiff.tasks.digits:Digits",
+    "fashion": "pdiff.tasks.vision:Fashion",
+}
+"""Name of each built-in task → where its class is; imported when asked for."""
+
+
+def load_task(name: str, **options: Any) -> Task:
+    """Return a task by built-in name, or by `path/to/file.py:factory`, built with `options`.
+
+    Raises `UsageError` if the name or an option is not known, or if the factory does not return a `Task`.
+    """
+    if name in BUILT_IN:
+        module_name, _, class_name = BUILT_IN[name].partition(":")
+        factory = getattr(importlib.import_module(module_name), class_name)
+    elif ".py" in name:
+        factory = _factory_from_file(name)
+    else:
+        error = unknown("task", name, BUILT_IN)
+        raise UsageError(f"{error}, or your own as file.py:factory")
+    _check_options(name, factory, options)
+    task = factory(**options)
+    if not isinstance(task, Task):
+        missing = [part for part in Task.__protocol_attrs__ if not hasattr(task, part)]  # type: ignore[attr-defined]
+        raise UsageError(
+            f"{name}: returned a {type(task).__name__}, not a Task; it lacks {', '.join(missing)}"
+        )
+    return task
+
+
+def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
+    """Refuse options that the factory does not take, and the lack of those that it needs."""
+    signature = inspect.signature(factory)
+    keywords = [
+        p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    names = [p.name for p in keywords]
+    for option in options:
+        if option not in names and not takes_any:
+            raise unknown(f"option of task {name}", option, names)
+    for parameter in keywords:
+        if parameter.default is parameter.empty and parameter.name not in options:
+            raise UsageError(f"task {name} needs the option {parameter.name!r}")
+
+
+def _factory_from_file(name: str) -> Callable[..., object]:
+    """Import the user's file and return the function that `file.py:factory` names."""
+    file, _, attribute = name.rpartition(":")
+    if not file or not attribute:
+        raise UsageError(f"{name}: name the function that returns the task, as in {name.rstrip(':')}:factory")
+    factory = getattr(_import_file(Path(file)), attribute, None)
+    if not callable(factory):
+        raise UsageError(f"{file}: has no function {attribute!r}")
+    return factory  # type: ignore[no-any-return]  # callable() narrows Any to Any
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a Python file under a name of its own."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; a task is given as file.py:factory or by name")
+    spec = importlib.util.spec_from_file_location(f"pdiff_task_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # as `import` does: dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[spec.name]
+        raise UsageError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+    return module

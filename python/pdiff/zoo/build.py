@@ -1,0 +1,182 @@
+"""`pdiff zoo`: train networks of a task and leave a folder of checkpoints that remembers how it was made."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from torch import Tensor, nn
+
+from pdiff.artifacts import provenance, staged_directory, write_json
+from pdiff.errors import UsageError
+from pdiff.progress import SILENT, Progress
+from pdiff.tasks import Task
+from pdiff.tasks.choices import unknown
+from pdiff.zoo.checkpoints import FORMATS, Format, write_checkpoint
+from pdiff.zoo.recipes import Phase, Recipe, recipe_for
+from pdiff.zoo.subset import FrozenRest, select_subset
+from pdiff.zoo.train import Batches, accuracy, bank_steps, batches, converge, initialise
+
+__all__ = ["ZooResult", "build_zoo"]
+
+
+@dataclass(frozen=True)
+class ZooResult:
+    """What `build_zoo` made."""
+
+    path: Path
+    converged: list[float]
+    """Validation accuracy of each run's converged network."""
+    accuracies: list[float]
+    """Validation accuracy of each checkpoint, run after run."""
+    train_seconds: float
+    bank_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """The time both phases took."""
+        return self.train_seconds + self.bank_seconds
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is the same for every run."""
+
+    task: Task
+    arch: str
+    recipe: Recipe
+    phase: Phase
+    subset: str
+    names: list[str]
+    k: int
+    seed: int
+    fmt: Format
+    progress: Progress
+
+    def batches(self, phase: Phase, purpose: str) -> Batches:
+        """Return the endless training batches of a phase."""
+        return batches(
+            self.task, phase.batch_size, augment=self.recipe.augment, seed=self.seed, purpose=purpose
+        )
+
+    def validation(self) -> tuple[Tensor, Tensor]:
+        """Return the samples that judge every checkpoint."""
+        inputs, targets = self.task.data("validation")
+        n = self.recipe.validation_samples
+        return inputs[:n], targets[:n]
+
+
+def build_zoo(
+    task: Task,
+    *,
+    task_name: str,
+    options: Mapping[str, Any],
+    arch: str,
+    out: Path,
+    k: int = 300,
+    subset: str = "all",
+    optimizer: str | None = None,
+    lr: float | None = None,
+    seed: int = 0,
+    runs: int = 1,
+    fmt: Format = "safetensors",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+    epochs: int | None = None,
+) -> ZooResult:
+    """Train `arch` to convergence, then save `k` checkpoints, one a step, that differ in `subset` alone.
+
+    `out` receives `step-00001.safetensors`, …, in `run-R/` where `runs` is above 1 (independent
+    initialisations and orders of the data), and `task.json`. `task_name` and `options` are what
+    `load_task` was given; they go into `task.json` so that a bank knows its task. `optimizer` and `lr` are
+    those of the bank's steps. The same seed gives the same checkpoints, bit for bit, at the same number of
+    threads. Raises `UsageError` for a choice that cannot work, `InputError` when training diverges.
+    """
+    _check(task, arch, k=k, runs=runs, fmt=fmt, epochs=epochs)
+    recipe = recipe_for(task_name, arch)
+    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+    phase = recipe.bank_phase(subset, optimizer, lr)
+    names = select_subset(initialise(task, arch, seed, run=0), subset)
+    plan = _Plan(task, arch, recipe, phase, subset, names, k, seed, fmt, progress)
+    with staged_directory(out, marker="task.json", overwrite=overwrite) as staged:
+        parts = []
+        for run in range(runs):
+            folder = staged / f"run-{run}" if runs > 1 else staged
+            folder.mkdir(exist_ok=True)
+            parts.append(_one_run(plan, folder, run))
+        result = ZooResult(
+            path=out,
+            converged=[value for part in parts for value in part.converged],
+            accuracies=[value for part in parts for value in part.accuracies],
+            train_seconds=sum(part.train_seconds for part in parts),
+            bank_seconds=sum(part.bank_seconds for part in parts),
+        )
+        head = {"task": task_name, "arch": arch, "options": dict(options)}
+        write_json(staged / "task.json", head | _description(plan, result))
+    return result
+
+
+def _check(task: Task, arch: str, *, k: int, runs: int, fmt: str, epochs: int | None) -> None:
+    """Refuse what cannot work before anything is trained."""
+    if arch not in task.architectures:
+        raise unknown(f"architecture of {task.name}", arch, task.architectures)
+    if fmt not in FORMATS:
+        raise unknown("checkpoint format", fmt, FORMATS)
+    for what, value in (("k", k), ("runs", runs), ("epochs", epochs)):
+        if value is not None and value < 1:
+            raise UsageError(f"{what} is {value}; expected 1 or more")
+
+
+def _one_run(plan: _Plan, folder: Path, run: int) -> ZooResult:
+    """Train one network and save its checkpoints in `folder`."""
+    model = initialise(plan.task, plan.arch, plan.seed, run)
+    phase = plan.recipe.converge
+    n = len(plan.task.data("train")[0])
+    steps = plan.recipe.epochs * (n // min(phase.batch_size, n))
+    source = plan.batches(phase, f"zoo/train/run-{run}")
+    start = perf_counter()
+    converge(plan.task, model, phase, source, steps=steps, progress=plan.progress)
+    middle = perf_counter()
+    converged = accuracy(plan.task, model, *plan.validation())
+    plan.progress.message(f"Converged to an accuracy of {converged:.2%} on the validation split")
+    accuracies = _save_bank(plan, model, folder, run)
+    return ZooResult(folder, [converged], accuracies, middle - start, perf_counter() - middle)
+
+
+def _save_bank(plan: _Plan, model: nn.Module, folder: Path, run: int) -> list[float]:
+    """Take the bank's steps and write a checkpoint after each; returns their accuracies."""
+    accuracies = []
+    rest = FrozenRest(model, plan.names, whole=plan.subset == "all")
+    source = plan.batches(plan.phase, f"zoo/bank/run-{run}")
+    validation = plan.validation()
+    with plan.progress.track("Saving checkpoints", plan.k, "checkpoint") as tracker:
+        steps = bank_steps(plan.task, model, plan.phase, source, rest)
+        for step, loss in enumerate(islice(steps, plan.k), start=1):
+            value = accuracy(plan.task, model, *validation)
+            write_checkpoint(folder, model, plan.fmt, step=step, run=run, accuracy=value)
+            accuracies.append(value)
+            tracker.advance(1, loss=loss, accuracy=value)
+    return accuracies
+
+
+def _description(plan: _Plan, result: ZooResult) -> dict[str, Any]:
+    """Return what `task.json` says beside the task: how the checkpoints were made and how good they are."""
+    return {
+        "subset": plan.subset,
+        "names": plan.names,
+        "seed": plan.seed,
+        "k": plan.k,
+        "runs": len(result.converged),
+        "recipe": {
+            "epochs": plan.recipe.epochs,
+            "augment": plan.recipe.augment,
+            "converge": asdict(plan.recipe.converge),
+            "bank": asdict(plan.phase),
+        },
+        "validation_samples": len(plan.validation()[0]),
+        "converged_accuracy": result.converged,
+        "seconds": {"train": result.train_seconds, "bank": result.bank_seconds},
+        "provenance": provenance(),
+    }

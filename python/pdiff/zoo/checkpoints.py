@@ -1,0 +1,34 @@
+"""A checkpoint of the zoo on disk, in either format."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from pdiff import _core
+from pdiff.artifacts import write_tensors
+
+__all__ = ["FORMATS", "Format", "write_checkpoint"]
+
+Format = Literal["safetensors", "pth"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def write_checkpoint(
+    folder: Path, model: nn.Module, fmt: Format, *, step: int, run: int, accuracy: float
+) -> None:
+    """Write the whole state dict as `step-NNNNN.safetensors` or `.pth`, durably.
+
+    `.safetensors` carries `accuracy`, `step` and `run` as strings in its metadata; `.pth` is a dictionary
+    with `state_dict` and the same three as numbers.
+    """
+    path = folder / f"step-{step:05d}.{fmt}"
+    state = model.state_dict()
+    if fmt == "safetensors":
+        write_tensors(path, state, {"accuracy": f"{accuracy:.6g}", "step": str(step), "run": str(run)})
+        return
+    buffer = BytesIO()
+    torch.save({"state_dict": state, "accuracy": accuracy, "step": step, "run": run}, buffer)
+    _core.write_file(path, buffer.getbuffer())

@@ -1,0 +1,94 @@
+"""How each built-in network is trained and turned into a bank: a table, not code.
+
+The protocol is the paper's (arXiv 2402.13144, section 3.1 and appendix): train to convergence, then take
+K more steps at a high constant learning rate and keep a checkpoint of each. The paper's rates for those
+steps are AdamW 3e-2 for normalisation layers and 1e-3 for whole networks. Ours are set so that the bank's
+mean accuracy stays near the converged network's while its members differ.
+"""
+
+from dataclasses import dataclass, replace
+
+from pdiff.errors import UsageError
+from pdiff.tasks.choices import unknown
+
+__all__ = ["OPTIMIZERS", "Phase", "Recipe", "recipe_for"]
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """How the steps of one phase are taken. SGD has a momentum of 0.9."""
+
+    optimizer: str
+    lr: float
+    batch_size: int
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
+        if not 0 < self.lr < float("inf"):
+            raise UsageError(f"learning rate {self.lr}: expected a number above 0")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a zoo besides the task, the seed and K."""
+
+    epochs: int
+    converge: Phase
+    """Training from scratch; its rate is the peak of one cycle."""
+    whole: Phase
+    """The bank's steps when the subset is the whole network; the rate is constant."""
+    part: Phase
+    """The bank's steps for any other subset; the rate is constant."""
+    validation_samples: int
+    """How many samples of the validation split, from its start, judge each checkpoint."""
+    augment: bool = False
+    """Whether training images are mirrored and shifted at random, in both phases."""
+
+    def bank_phase(self, subset: str, optimizer: str | None = None, lr: float | None = None) -> Phase:
+        """Return the bank's phase for a subset, with the caller's choices in place of the table's.
+
+        Raises `UsageError` for an unknown optimiser or a rate that is not positive.
+        """
+        phase = self.whole if subset == "all" else self.part
+        if optimizer == "sgd" and phase.optimizer != "sgd":
+            phase = replace(phase, lr=phase.lr * SGD_FACTOR)
+        phase = replace(phase, optimizer=phase.optimizer if optimizer is None else optimizer)
+        return phase if lr is None else replace(phase, lr=lr)
+
+
+SGD_FACTOR = 10
+"""SGD's rate beside Adam's where only the optimiser is chosen."""
+
+_SMALL = Recipe(
+    epochs=60,
+    converge=Phase("adamw", lr=1e-2, batch_size=128, weight_decay=1e-2),
+    whole=Phase("adamw", lr=1e-3, batch_size=128),
+    part=Phase("adamw", lr=3e-2, batch_size=128),
+    validation_samples=4_000,
+)
+
+_RECIPES = {
+    ("mnist1d", "convnet"): _SMALL,
+    ("mnist1d", "mlp"): _SMALL,
+    ("mnist1d", "resnet"): _SMALL,
+    ("digits", "convnet"): _SMALL,
+    ("digits", "mlp"): _SMALL,
+    ("fashion", "convnet"): _SMALL,
+    ("fashion", "resnet18"): Recipe(
+        epochs=10,
+        converge=Phase("adamw", lr=2e-3, batch_size=128, weight_decay=5e-2),
+        whole=Phase("adamw", lr=1e-4, batch_size=128),
+        part=Phase("adamw", lr=3e-2, batch_size=128),
+        validation_samples=1_000,
+        augment=True,
+    ),
+}
+
+
+def recipe_for(task_name: str, arch: str) -> Recipe:
+    """Return the recipe of a built-in network, or the one for small networks for any other."""
+    return _RECIPES.get((task_name, arch), _SMALL)
