@@ -1,0 +1,57 @@
+//! BLAKE3 of bytes and of whole files.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::parallel::Cancel;
+use crate::read::Source;
+
+const CHUNK: u64 = 1 << 20;
+
+/// BLAKE3 of `data`, 64 hex digits.
+pub fn digest(data: &[u8]) -> String {
+    blake3::hash(data).to_hex().to_string()
+}
+
+/// BLAKE3 of the file at `path`, 64 hex digits; constant memory. A file that changes is refused.
+pub fn digest_file(path: &Path, cancel: &Cancel) -> Result<String> {
+    let source = Source::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut chunk = vec![0; source.size().min(CHUNK) as usize];
+    let mut offset = 0;
+    while offset < source.size() {
+        cancel.check()?;
+        let length = (source.size() - offset).min(CHUNK);
+        let chunk = &mut chunk[..length as usize];
+        source.read_exact_at(chunk, offset)?;
+        hasher.update(chunk);
+        offset += length;
+    }
+    source.check_unchanged()?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_and_its_bytes_agree() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        for size in [0, 1, CHUNK as usize, CHUNK as usize + 17] {
+            let data: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            fs::write(&path, &data).unwrap();
+            let cancel = Cancel::default();
+            assert_eq!(digest_file(&path, &cancel).unwrap(), digest(&data));
+        }
+    }
+
+    #[test]
+    fn the_known_hash_of_nothing() {
+        let empty = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+        assert_eq!(digest(b""), empty);
+    }
+}

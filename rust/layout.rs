@@ -1,0 +1,127 @@
+//! The ordered tensors whose concatenation is one row of D numbers.
+
+use std::ops::Range;
+
+use crate::dtype::{Float, element_count};
+use crate::error::{Error, Result};
+use crate::natural;
+
+/// The last component of a name whose tensor is modelled in log space.
+const VARIANCE: &str = "running_var";
+
+/// The columns that one tensor takes in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Name in the state dict.
+    pub name: String,
+    /// Type of the checkpoint's own numbers; a row holds them as f32.
+    pub dtype: Float,
+    /// Axis sizes; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Columns of the row.
+    pub columns: Range<usize>,
+    /// Whether the tensor is a `running_var`, modelled in log space.
+    pub log_variance: bool,
+}
+
+/// Segments in natural order of their names, side by side.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Layout {
+    segments: Vec<Segment>,
+    dim: usize,
+}
+
+impl Layout {
+    /// Lays out `(name, dtype, shape)` in natural order of the names.
+    pub fn new(mut tensors: Vec<(String, String, Vec<usize>)>) -> Result<Self> {
+        tensors.sort_by(|a, b| natural::compare(&a.0, &b.0));
+        if let Some(twice) = tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let name = &twice[0].0;
+            return Err(Error::Refused(format!(
+                "tensor {name:?} is listed twice; accepted: each name once"
+            )));
+        }
+        let mut dim = 0;
+        let mut segments = Vec::with_capacity(tensors.len());
+        for (name, dtype, shape) in tensors {
+            let segment = segment(name, &dtype, shape, dim)?;
+            dim = segment.columns.end;
+            segments.push(segment);
+        }
+        if dim == 0 {
+            let count = segments.len();
+            return Err(Error::Refused(format!(
+                "{count} tensors with no numbers in them; accepted: at least one number"
+            )));
+        }
+        Ok(Self { segments, dim })
+    }
+
+    /// Segments in the order of their columns.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// D, the numbers in a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The segments that meet `columns`, each with the part of `columns` that it holds.
+    pub fn pieces(&self, columns: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let first = self
+            .segments
+            .partition_point(|s| s.columns.end <= columns.start);
+        self.segments[first..]
+            .iter()
+            .enumerate()
+            .take_while({
+                let end = columns.end;
+                move |(_, s)| s.columns.start < end
+            })
+            .map(move |(i, s)| {
+                let begin = s.columns.start.max(columns.start);
+                (first + i, begin..s.columns.end.min(columns.end))
+            })
+            .filter(|(_, part)| !part.is_empty())
+    }
+
+    /// BLAKE3 over names, dtypes and shapes, 64 hex digits.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        // Every field has its length in front, so that no two layouts give the same bytes.
+        let mut field = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        for segment in &self.segments {
+            let axes = segment.shape.iter().map(|&n| (n as u64).to_le_bytes());
+            field(segment.name.as_bytes());
+            field(segment.dtype.name().as_bytes());
+            field(&axes.collect::<Vec<_>>().concat());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// One tensor as the columns from `begin` on.
+fn segment(name: String, dtype: &str, shape: Vec<usize>, begin: usize) -> Result<Segment> {
+    let float = Float::parse(dtype).ok_or_else(|| {
+        Error::Refused(format!(
+            "tensor {name:?} has dtype {dtype:?}; accepted: {}",
+            Float::ACCEPTED
+        ))
+    })?;
+    let end = element_count(&shape)
+        .and_then(|count| begin.checked_add(count))
+        .filter(|end| end.checked_mul(size_of::<f64>()).is_some())
+        .ok_or_else(|| Error::Refused(format!("tensor {name:?} has a shape that overflows")))?;
+    let log_variance = name.rsplit('.').next() == Some(VARIANCE);
+    Ok(Segment {
+        name,
+        dtype: float,
+        shape,
+        columns: begin..end,
+        log_variance,
+    })
+}

@@ -1,0 +1,29 @@
+//! The Rust half of `pdiff`: checkpoint bytes in, normalised rows out.
+//!
+//! The way of the data: [`read`] finds tensors in safetensors files, a [`layout`] orders them into
+//! rows of D numbers, [`collect`] streams the rows of many checkpoints into one [`shard`], and
+//! [`kernel`] copies rows out of mapped shards, normalised, into the caller's batch.
+//! Nothing here knows Python except the `py` module, which is compiled for the extension only.
+
+pub mod collect;
+pub mod digest;
+pub mod dtype;
+pub mod error;
+pub mod kernel;
+pub mod layout;
+mod map;
+pub mod moments;
+pub mod natural;
+pub mod normalizer;
+pub mod parallel;
+#[cfg(feature = "python")]
+mod py;
+pub mod read;
+pub mod shard;
+pub mod stats;
+pub mod variance;
+pub mod vary;
+pub mod write;
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("safetensors data is little-endian and shards are mapped as they are");

@@ -1,0 +1,108 @@
+//! Means and squared deviations that can be merged, in a fixed order of additions.
+
+/// Partial sums of [`sum`]: fills the widest vector registers, and fixes the order of additions.
+const LANES: usize = 8;
+
+/// Count, mean and sum of squared deviations of some numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Moments {
+    count: f64,
+    mean: f64,
+    deviation: f64,
+}
+
+impl Moments {
+    /// Of `values`, in two passes.
+    pub fn of(values: &[f64]) -> Self {
+        if values.is_empty() {
+            return Self::default();
+        }
+        let count = values.len() as f64;
+        let mean = sum(values, |v| v) / count;
+        Self {
+            count,
+            mean,
+            deviation: sum(values, |v| (v - mean) * (v - mean)),
+        }
+    }
+
+    /// Of the numbers of both (Chan, Golub and LeVeque 1979).
+    pub fn merge(self, other: Self) -> Self {
+        let count = self.count + other.count;
+        if count == 0.0 {
+            return self;
+        }
+        let delta = other.mean - self.mean;
+        let share = other.count / count;
+        Self {
+            count,
+            mean: self.mean + delta * share,
+            deviation: self.deviation + other.deviation + delta * delta * self.count * share,
+        }
+    }
+
+    /// The mean; 0 of no numbers.
+    pub fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// The population std; 0 of no numbers.
+    pub fn std(&self) -> f64 {
+        (self.deviation / self.count.max(1.0)).sqrt()
+    }
+}
+
+/// Σ f(v) over [`LANES`] interleaved partial sums.
+pub fn sum(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest: f64 = chunks.remainder().iter().map(|&v| f(v)).sum();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += f(v);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
+}
+
+/// Running mean and squared deviation of each column, over rows (Welford 1962).
+#[derive(Debug)]
+pub struct Welford {
+    count: f64,
+    mean: Vec<f64>,
+    deviation: Vec<f64>,
+}
+
+impl Welford {
+    /// For `columns` columns and no rows yet.
+    pub fn new(columns: usize) -> Self {
+        Self {
+            count: 0.0,
+            mean: vec![0.0; columns],
+            deviation: vec![0.0; columns],
+        }
+    }
+
+    /// Takes in one row.
+    pub fn push(&mut self, row: &[f64]) {
+        self.count += 1.0;
+        let weight = 1.0 / self.count;
+        let state = self.mean.iter_mut().zip(&mut self.deviation);
+        for ((mean, deviation), &value) in state.zip(row) {
+            let delta = value - *mean;
+            *mean += delta * weight;
+            *deviation += delta * (value - *mean);
+        }
+    }
+
+    /// The mean of each column.
+    pub fn means(&self) -> impl Iterator<Item = f64> {
+        self.mean.iter().copied()
+    }
+
+    /// The population std of each column.
+    pub fn stds(&self) -> impl Iterator<Item = f64> {
+        let count = self.count.max(1.0);
+        self.deviation.iter().map(move |d| (d / count).sqrt())
+    }
+}

@@ -1,0 +1,217 @@
+//! The header of a safetensors file, and every rule that makes it trustworthy.
+//!
+//! A file is 8 bytes of header length (little-endian), the header (JSON, may be padded with spaces),
+//! and the data. The tensors must cover the data exactly: no overlap, no hole, no trailing byte.
+
+use super::json::{Field, UniqueMap};
+use super::source::Source;
+use crate::dtype::DType;
+use crate::error::Result;
+
+/// The largest header that the format allows, in bytes.
+pub const MAX_HEADER: u64 = 100_000_000;
+const LENGTH_BYTES: u64 = 8;
+const METADATA: &str = "__metadata__";
+
+/// One tensor as the header declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Neither empty nor with a NUL in it; otherwise anything, so never a path.
+    pub name: String,
+    /// The element type.
+    pub dtype: DType,
+    /// Axis sizes; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// First byte in the file.
+    pub begin: u64,
+    /// One past the last byte in the file.
+    pub end: u64,
+}
+
+/// A checked header.
+#[derive(Debug)]
+pub struct Header {
+    /// Tensors in the order of their bytes.
+    pub tensors: Vec<TensorInfo>,
+    /// The free text under `__metadata__`, in the order of the file.
+    pub metadata: Vec<(String, String)>,
+    by_name: Vec<usize>,
+}
+
+impl Header {
+    /// Reads and checks the header of `source`.
+    pub fn read(source: &Source) -> Result<Self> {
+        let mut prefix = [0; LENGTH_BYTES as usize];
+        if source.size() < LENGTH_BYTES {
+            let size = source.size();
+            return Err(source.refuse(format!("not a safetensors file: it has {size} bytes")));
+        }
+        source.read_exact_at(&mut prefix, 0)?;
+        let length = u64::from_le_bytes(prefix);
+        let rest = source.size() - LENGTH_BYTES;
+        if length > rest || length > MAX_HEADER {
+            let limit = rest.min(MAX_HEADER);
+            let guess = foreign_format(&prefix).unwrap_or("not a safetensors file");
+            return Err(source.refuse(format!(
+                "{guess}: header of {length} bytes announced; accepted: at most {limit}"
+            )));
+        }
+        let mut json = vec![0; length as usize];
+        source.read_exact_at(&mut json, LENGTH_BYTES)?;
+        Self::parse(&json, rest - length).map_err(|message| source.refuse(message))
+    }
+
+    /// Checks the JSON of a header against the `data_len` bytes that follow it.
+    ///
+    /// Fails with a message that says what is wrong; the caller knows the file.
+    pub fn parse(json: &[u8], data_len: u64) -> Result<Self, String> {
+        if json.first() != Some(&b'{') {
+            return Err("not a safetensors file: its header does not begin with `{`".into());
+        }
+        let data_begin = LENGTH_BYTES + json.len() as u64;
+        let root: UniqueMap<UniqueMap<Field>> = serde_json::from_slice(json)
+            .map_err(|e| format!("malformed safetensors header: {e}"))?;
+        let mut tensors = Vec::with_capacity(root.0.len());
+        let mut metadata = Vec::new();
+        for (name, fields) in root.0 {
+            if name == METADATA {
+                metadata = texts(fields)?;
+            } else {
+                tensors.push(tensor(name, fields, data_begin)?);
+            }
+        }
+        tensors.sort_by_key(|t| (t.begin, t.end));
+        check_coverage(&tensors, data_begin, data_len)?;
+        let mut by_name: Vec<usize> = (0..tensors.len()).collect();
+        by_name.sort_unstable_by_key(|&i| tensors[i].name.as_str());
+        Ok(Self {
+            tensors,
+            metadata,
+            by_name,
+        })
+    }
+
+    /// The tensor called `name`.
+    pub fn find(&self, name: &str) -> Option<&TensorInfo> {
+        let at = self
+            .by_name
+            .binary_search_by_key(&name, |&i| self.tensors[i].name.as_str());
+        Some(&self.tensors[self.by_name[at.ok()?]])
+    }
+}
+
+/// What a file that is not safetensors looks like from its first bytes.
+fn foreign_format(prefix: &[u8]) -> Option<&'static str> {
+    let is_html = |p: &[u8]| p.starts_with(b"<") && p.is_ascii();
+    match prefix {
+        p if p.starts_with(b"version ") => {
+            Some("a git-LFS pointer, not the file itself (run `git lfs pull`)")
+        }
+        p if p.starts_with(b"PK\x03\x04") => Some("a torch file, not safetensors"),
+        p if is_html(p) => Some("an HTML page, not safetensors"),
+        _ => None,
+    }
+}
+
+/// The values of `__metadata__`, all of which must be text.
+fn texts(fields: UniqueMap<Field>) -> Result<Vec<(String, String)>, String> {
+    let text = |(key, field)| match field {
+        Field::Text(value) => Ok((key, value)),
+        Field::Numbers(_) => Err(format!(
+            "{METADATA} has a list under {key:?}; accepted: a string"
+        )),
+    };
+    fields.0.into_iter().map(text).collect()
+}
+
+/// One tensor from its three fields, with its offsets checked against its dtype and shape.
+fn tensor(name: String, fields: UniqueMap<Field>, data_begin: u64) -> Result<TensorInfo, String> {
+    if name.is_empty() || name.contains('\0') {
+        return Err(format!(
+            "tensor name {name:?} is refused; accepted: any text without NUL"
+        ));
+    }
+    let (mut dtype, mut shape, mut offsets) = (None, None, None);
+    for (key, field) in fields.0 {
+        match (key.as_str(), field) {
+            ("dtype", Field::Text(text)) => dtype = Some(text),
+            ("shape", Field::Numbers(sizes)) => shape = Some(sizes),
+            ("data_offsets", Field::Numbers(pair)) => offsets = Some(pair),
+            _ => {
+                return Err(format!(
+                    "tensor {name:?} has an unexpected {key:?}; \
+                     accepted: dtype (a string), shape and data_offsets (lists of integers)"
+                ));
+            }
+        }
+    }
+    let dtype = dtype.ok_or_else(|| format!("tensor {name:?} has no dtype"))?;
+    let dtype = DType::parse(&dtype)
+        .ok_or_else(|| format!("tensor {name:?} has the unknown dtype {dtype:?}"))?;
+    let shape = shape.ok_or_else(|| format!("tensor {name:?} has no shape"))?;
+    let [begin, end] = offsets
+        .and_then(|pair| <[u64; 2]>::try_from(pair).ok())
+        .ok_or_else(|| format!("tensor {name:?} needs data_offsets [begin, end]"))?;
+    let (shape, bytes) = sized(&shape, dtype)
+        .ok_or_else(|| format!("tensor {name:?} has a shape {shape:?} that overflows"))?;
+    if end.checked_sub(begin) != Some(bytes) {
+        return Err(format!(
+            "tensor {name:?} has data_offsets [{begin}, {end}] but {} {shape:?} takes {bytes} bytes",
+            dtype.name()
+        ));
+    }
+    let absolute = |offset: u64| {
+        data_begin
+            .checked_add(offset)
+            .ok_or_else(|| format!("tensor {name:?} ends beyond any file"))
+    };
+    let (begin, end) = (absolute(begin)?, absolute(end)?);
+    Ok(TensorInfo {
+        name,
+        dtype,
+        shape,
+        begin,
+        end,
+    })
+}
+
+/// `shape` in this machine's integers, and the bytes it takes.
+fn sized(shape: &[u64], dtype: DType) -> Option<(Vec<usize>, u64)> {
+    let shape: Vec<usize> = shape
+        .iter()
+        .map(|&size| usize::try_from(size).ok())
+        .collect::<Option<_>>()?;
+    let bytes = dtype.byte_len(&shape)?;
+    Some((shape, bytes))
+}
+
+/// Tensors, sorted by their bytes, must lie end to end over the whole of the data.
+fn check_coverage(tensors: &[TensorInfo], data_begin: u64, data_len: u64) -> Result<(), String> {
+    let mut covered = data_begin;
+    for tensor in tensors {
+        if tensor.begin != covered {
+            let what = if tensor.begin < covered {
+                "overlaps the tensor before it"
+            } else {
+                "leaves a hole before it"
+            };
+            return Err(format!(
+                "tensor {:?} {what}: it begins at byte {}; accepted: {covered}",
+                tensor.name, tensor.begin
+            ));
+        }
+        covered = tensor.end;
+    }
+    let data_end = data_begin.saturating_add(data_len);
+    if covered != data_end {
+        let what = if covered > data_end {
+            "truncated"
+        } else {
+            "followed by trailing bytes"
+        };
+        return Err(format!(
+            "{what}: the tensors end at byte {covered} and the file at {data_end}"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! One source file: opened once, read by position, and checked to have stayed the same.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A regular file that is being read.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    file: File,
+    stamp: Stamp,
+}
+
+/// What changes when a file is written to: size in bytes, time in seconds and nanoseconds.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+impl Source {
+    /// Opens `path`; anything but a regular file is refused.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            // Opening a FIFO would otherwise wait for a writer.
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .map_err(Error::io(path))?;
+        let metadata = file.metadata().map_err(Error::io(path))?;
+        if !metadata.is_file() {
+            let found = if metadata.is_dir() {
+                "a directory"
+            } else {
+                "a device, FIFO or socket"
+            };
+            return Err(Error::input(path, format!("{found}; accepted: a file")));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            stamp: Stamp::of(&metadata),
+        })
+    }
+
+    /// The path as given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Bytes in the file when it was opened.
+    pub fn size(&self) -> u64 {
+        self.stamp.size
+    }
+
+    /// Fills `bytes` from `offset` on.
+    pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let result = self.file.read_exact_at(bytes, offset);
+        result.map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => self.changed(),
+            _ => Error::io(&self.path)(source),
+        })
+    }
+
+    /// Refuses the file if its size or modification time changed since it was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let now = self.file.metadata().map_err(Error::io(&self.path))?;
+        if Stamp::of(&now) != self.stamp {
+            return Err(self.changed());
+        }
+        Ok(())
+    }
+
+    /// Refuses the content of this file.
+    pub fn refuse(&self, message: impl Into<String>) -> Error {
+        Error::input(&self.path, message)
+    }
+
+    fn changed(&self) -> Error {
+        self.refuse("changed while it was read; accepted: a file that nobody writes to")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn message(result: Result<impl std::fmt::Debug>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_regular_files_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = message(Source::open(folder.path()));
+        assert!(text.ends_with("a directory; accepted: a file"), "{text}");
+
+        let text = message(Source::open(Path::new("/dev/null")));
+        assert!(text.starts_with("/dev/null: a device"), "{text}");
+
+        let missing = Source::open(&folder.path().join("none")).unwrap_err();
+        assert!(matches!(missing, Error::Io { .. }));
+    }
+
+    #[test]
+    fn a_change_while_reading_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, b"12345678").unwrap();
+        let source = Source::open(&path).unwrap();
+        let mut bytes = [0; 3];
+        source.read_exact_at(&mut bytes, 5).unwrap();
+        assert_eq!(&bytes, b"678");
+        source.check_unchanged().unwrap();
+
+        fs::write(&path, b"123456").unwrap();
+        assert!(message(source.read_exact_at(&mut bytes, 5)).contains("changed while"));
+        assert!(message(source.check_unchanged()).contains("changed while"));
+    }
+
+    #[test]
+    fn a_touched_file_counts_as_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, b"1234").unwrap();
+        let source = Source::open(&path).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert!(message(source.check_unchanged()).contains("changed while"));
+    }
+}

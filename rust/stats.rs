@@ -1,0 +1,164 @@
+//! Statistics of a bank, streamed in f64, the same for any number of threads.
+//!
+//! Columns are cut into blocks of fixed size. A block goes through the rows in order, so its element
+//! statistics never depend on who works on the other blocks; what the tensors need from each block is
+//! merged in order of the blocks (Chan, Golub and LeVeque 1979).
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::layout::{Layout, Segment};
+use crate::moments::{Moments, Welford};
+use crate::parallel::{Cancel, try_map};
+use crate::shard::Rows;
+use crate::variance;
+
+/// Columns of one task: their running statistics stay in the first-level cache.
+const BLOCK: usize = 1 << 10;
+/// Rows between two merges: bounds the memory of the blocks' results to less than that of the outcome.
+const ROWS: usize = 64;
+
+/// Statistics of t(x), see [`crate::normalizer`], over all rows of a bank.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statistics {
+    /// [T]: 0.95 · mean of each running variance over the bank, else 1.
+    pub log_scale: Vec<f64>,
+    /// [T]: the tensor's mean within a row, averaged over rows.
+    pub tensor_mean: Vec<f64>,
+    /// [T]: the tensor's population std within a row, averaged over rows.
+    pub tensor_std: Vec<f64>,
+    /// [D]: mean over rows.
+    pub element_mean: Vec<f64>,
+    /// [D]: population std over rows.
+    pub element_std: Vec<f64>,
+}
+
+/// Computes the statistics of `rows`, which must not be empty.
+pub fn statistics(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<Statistics> {
+    if rows.is_empty() {
+        return Err(Error::Value("no rows; accepted: at least one".into()));
+    }
+    let scan = Scan {
+        rows,
+        layout,
+        log_scale: log_scales(rows, layout, cancel)?,
+        cancel,
+    };
+    let blocks = layout.dim().div_ceil(BLOCK);
+    let mut elements: Vec<Welford> = (0..blocks)
+        .map(|b| Welford::new(scan.columns(b).len()))
+        .collect();
+    let mut sums = vec![(0.0, 0.0); layout.segments().len()];
+    for begin in (0..rows.len()).step_by(ROWS) {
+        let batch = begin..rows.len().min(begin + ROWS);
+        let partial = elements
+            .par_iter_mut()
+            .enumerate()
+            .map(|(block, element)| scan.block(block, batch.clone(), element))
+            .collect::<Result<Vec<_>>>()?;
+        scan.add_tensors(batch.len(), &partial, &mut sums);
+    }
+    let count = rows.len() as f64;
+    Ok(Statistics {
+        log_scale: scan.log_scale,
+        tensor_mean: sums.iter().map(|s| s.0 / count).collect(),
+        tensor_std: sums.iter().map(|s| s.1 / count).collect(),
+        element_mean: elements.iter().flat_map(Welford::means).collect(),
+        element_std: elements.iter().flat_map(Welford::stds).collect(),
+    })
+}
+
+/// The moments of one tensor's columns in one block, for one row.
+type Part = (usize, Moments);
+
+/// One pass over a bank.
+struct Scan<'a> {
+    rows: &'a Rows<'a>,
+    layout: &'a Layout,
+    log_scale: Vec<f64>,
+    cancel: &'a Cancel,
+}
+
+impl Scan<'_> {
+    fn columns(&self, block: usize) -> Range<usize> {
+        block * BLOCK..self.layout.dim().min((block + 1) * BLOCK)
+    }
+
+    /// Takes the rows `batch` of a block into `element`; returns, for each row, its parts of tensors.
+    fn block(
+        &self,
+        block: usize,
+        batch: Range<usize>,
+        element: &mut Welford,
+    ) -> Result<Vec<Vec<Part>>> {
+        self.cancel.check()?;
+        let columns = self.columns(block);
+        let pieces: Vec<_> = self.layout.pieces(columns.clone()).collect();
+        let mut values = vec![0.0; columns.len()];
+        let scan_row = |row| {
+            let mut parts = Vec::with_capacity(pieces.len());
+            for (tensor, part) in &pieces {
+                let values = &mut values[part.start - columns.start..part.end - columns.start];
+                self.transform(*tensor, &self.rows.row(row)[part.clone()], values);
+                parts.push((*tensor, Moments::of(values)));
+            }
+            element.push(&values);
+            parts
+        };
+        Ok(batch.map(scan_row).collect())
+    }
+
+    /// t(x) of some of a tensor's numbers.
+    fn transform(&self, tensor: usize, source: &[f32], values: &mut [f64]) {
+        let pairs = values.iter_mut().zip(source);
+        if self.layout.segments()[tensor].log_variance {
+            let scale = self.log_scale[tensor];
+            pairs.for_each(|(v, &x)| *v = variance::forward(f64::from(x), scale));
+        } else {
+            pairs.for_each(|(v, &x)| *v = f64::from(x));
+        }
+    }
+
+    /// Adds each row's (mean, std) of each tensor to `sums`, from the parts that the blocks found.
+    fn add_tensors(&self, rows: usize, blocks: &[Vec<Vec<Part>>], sums: &mut [(f64, f64)]) {
+        for row in 0..rows {
+            let mut tensors = vec![Moments::default(); sums.len()];
+            for &(tensor, moments) in blocks.iter().flat_map(|block| &block[row]) {
+                tensors[tensor] = tensors[tensor].merge(moments);
+            }
+            for (sum, moments) in sums.iter_mut().zip(tensors) {
+                *sum = (sum.0 + moments.mean(), sum.1 + moments.std());
+            }
+        }
+    }
+}
+
+/// The scale of each tensor's log space; 1 for those that have none.
+fn log_scales(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<Vec<f64>> {
+    try_map(layout.segments(), cancel, |segment| {
+        if !segment.log_variance || segment.columns.is_empty() {
+            return Ok(1.0);
+        }
+        let mut total = 0.0;
+        for row in 0..rows.len() {
+            let values = &rows.row(row)[segment.columns.clone()];
+            check_variances(segment, row, values)?;
+            total += values.iter().map(|&x| f64::from(x)).sum::<f64>();
+        }
+        Ok(variance::scale(
+            total / (rows.len() * segment.columns.len()) as f64,
+        ))
+    })
+}
+
+fn check_variances(segment: &Segment, row: usize, values: &[f32]) -> Result<()> {
+    match values.iter().find(|&&x| x < 0.0) {
+        None => Ok(()),
+        Some(x) => Err(Error::Refused(format!(
+            "tensor {:?} has the running variance {x} in row {row}; accepted: at least 0",
+            segment.name
+        ))),
+    }
+}

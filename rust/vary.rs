@@ -1,0 +1,110 @@
+//! Which tensors differ between checkpoints: the default selection of what to model.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, Result};
+use crate::parallel::{Cancel, try_map};
+use crate::read::{Header, Source, TensorInfo};
+
+/// Bytes compared at a time.
+const CHUNK: usize = 1 << 20;
+
+/// The files whose tensors are compared, against the first of them.
+struct Comparison<'a> {
+    source: Source,
+    tensors: Vec<TensorInfo>,
+    varies: Vec<AtomicBool>,
+    cancel: &'a Cancel,
+}
+
+/// For each of `names`, whether its bytes differ between any two of the safetensors files at `paths`.
+///
+/// All files must hold every name with the dtype and shape of the first. A tensor once found to vary is
+/// not read again; memory does not grow with the number of files.
+pub fn varying_tensors(paths: &[PathBuf], names: &[String], cancel: &Cancel) -> Result<Vec<bool>> {
+    let Some((first, others)) = paths.split_first() else {
+        return Err(Error::Value("no files; accepted: at least one".into()));
+    };
+    let source = Source::open(first)?;
+    let header = Header::read(&source)?;
+    let tensors = names
+        .iter()
+        .map(|name| find(&source, &header, name).cloned())
+        .collect::<Result<Vec<_>>>()?;
+    let comparison = Comparison {
+        source,
+        varies: tensors.iter().map(|_| AtomicBool::new(false)).collect(),
+        tensors,
+        cancel,
+    };
+    try_map(others, cancel, |path| comparison.compare(path))?;
+    comparison.source.check_unchanged()?;
+    let flags = comparison.varies.into_iter();
+    Ok(flags.map(AtomicBool::into_inner).collect())
+}
+
+impl Comparison<'_> {
+    /// Compares one file with the first, tensor by tensor.
+    fn compare(&self, path: &Path) -> Result<()> {
+        let source = Source::open(path)?;
+        let header = Header::read(&source)?;
+        for (expected, varies) in self.tensors.iter().zip(&self.varies) {
+            let found = find(&source, &header, &expected.name)?;
+            check_same_kind(&source, found, &self.source, expected)?;
+            self.compare_bytes(&source, found, expected, varies)?;
+        }
+        source.check_unchanged()
+    }
+
+    /// Compares chunk by chunk until `varies` is known to be true, here or in another thread.
+    fn compare_bytes(
+        &self,
+        source: &Source,
+        found: &TensorInfo,
+        expected: &TensorInfo,
+        varies: &AtomicBool,
+    ) -> Result<()> {
+        let length = expected.end - expected.begin;
+        let mut here = vec![0; length.min(CHUNK as u64) as usize];
+        let mut there = here.clone();
+        let mut offset = 0;
+        while offset < length && !varies.load(Ordering::Relaxed) {
+            self.cancel.check()?;
+            let size = (length - offset).min(CHUNK as u64) as usize;
+            source.read_exact_at(&mut here[..size], found.begin + offset)?;
+            let reference = &self.source;
+            reference.read_exact_at(&mut there[..size], expected.begin + offset)?;
+            if here[..size] != there[..size] {
+                varies.store(true, Ordering::Relaxed);
+            }
+            offset += size as u64;
+        }
+        Ok(())
+    }
+}
+
+fn find<'a>(source: &Source, header: &'a Header, name: &str) -> Result<&'a TensorInfo> {
+    let missing = || source.refuse(format!("holds no tensor {name:?}"));
+    header.find(name).ok_or_else(missing)
+}
+
+fn check_same_kind(
+    source: &Source,
+    found: &TensorInfo,
+    reference: &Source,
+    expected: &TensorInfo,
+) -> Result<()> {
+    if (found.dtype, &found.shape) == (expected.dtype, &expected.shape) {
+        return Ok(());
+    }
+    Err(source.refuse(format!(
+        "tensor {:?} is {} {:?}; accepted: {} {:?}, as in {}",
+        found.name,
+        found.dtype.name(),
+        found.shape,
+        expected.dtype.name(),
+        expected.shape,
+        reference.path().display()
+    )))
+}

@@ -1,0 +1,154 @@
+//! Durable files: whoever opens `path` sees the old content or the new, complete, also after a crash.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A file that is being written beside its final place, removed unless it is committed.
+#[derive(Debug)]
+pub struct Durable {
+    target: PathBuf,
+    temporary: PathBuf,
+    file: File,
+    committed: bool,
+}
+
+impl Durable {
+    /// Opens a new temporary sibling `.NAME.tmp-PID-N` of `target`, with the permissions of the umask.
+    pub fn create(target: &Path) -> Result<Self> {
+        let (temporary, file) = create_sibling(target).map_err(Error::io(target))?;
+        Ok(Self {
+            target: target.to_owned(),
+            temporary,
+            file,
+            committed: false,
+        })
+    }
+
+    /// The open file; several threads may write to it by position.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Flushes to the disk, renames over the target, and makes the rename itself durable.
+    pub fn commit(mut self) -> Result<()> {
+        self.publish().map_err(Error::io(&self.target))
+    }
+
+    fn publish(&mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.temporary, &self.target)?;
+        self.committed = true;
+        File::open(parent(&self.target))?.sync_all()
+    }
+}
+
+impl Drop for Durable {
+    fn drop(&mut self) {
+        if !self.committed {
+            // The error that brought us here is the one to report.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Writes `data` to `path` durably.
+pub fn write_file(path: &Path, data: &[u8]) -> Result<()> {
+    let durable = Durable::create(path)?;
+    durable.file().write_all(data).map_err(Error::io(path))?;
+    durable.commit()
+}
+
+fn create_sibling(target: &Path) -> io::Result<(PathBuf, File)> {
+    let name = target
+        .file_name()
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
+    loop {
+        let mut sibling = OsString::from(".");
+        sibling.push(name);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        sibling.push(format!(".tmp-{}-{number}", process::id()));
+        let path = parent(target).join(sibling);
+        match File::create_new(&path) {
+            // Left by a killed process that had our id.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+            result => return result.map(|file| (path, file)),
+        }
+    }
+}
+
+/// The directory of `target`; of a bare name, the current one.
+fn parent(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<OsString> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn replaces_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write_file(&path, b"old and longer").unwrap();
+        write_file(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn an_abandoned_file_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write_file(&path, b"old").unwrap();
+        let durable = Durable::create(&path).unwrap();
+        durable.file().write_all(b"half").unwrap();
+        let prefix = format!(".a.tmp-{}-", process::id());
+        let is_temporary = |name: &OsString| name.to_str().unwrap().starts_with(&prefix);
+        assert_eq!(
+            names(folder.path())
+                .iter()
+                .filter(|n| is_temporary(n))
+                .count(),
+            1
+        );
+        drop(durable);
+        assert_eq!(names(folder.path()), ["a"]);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn a_failed_rename_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory");
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(write_file(&path, b"x"), Err(Error::Io { .. })));
+        assert_eq!(names(folder.path()), ["directory"]);
+    }
+
+    #[test]
+    fn a_path_without_a_name_is_an_error() {
+        assert!(matches!(
+            write_file(Path::new("/"), b"x"),
+            Err(Error::Io { .. })
+        ));
+        let nowhere = Path::new("/nonexistent/a");
+        let error = write_file(nowhere, b"x").unwrap_err();
+        assert_eq!(error.to_string().split(':').next(), Some("/nonexistent/a"));
+    }
+}
