@@ -22,6 +22,9 @@ BUILT_IN = {
 }
 """Name of each built-in task → where its class is; imported when asked for."""
 
+_PARTS = ("name", "architectures", "build", "data", "loss", "correct")
+"""What a `Task` has."""
+
 
 def load_task(name: str, **options: Any) -> Task:
     """Return a task by built-in name, or by `path/to/file.py:factory`, built with `options`.
@@ -39,7 +42,7 @@ def load_task(name: str, **options: Any) -> Task:
     _check_options(name, factory, options)
     task = factory(**options)
     if not isinstance(task, Task):
-        missing = [part for part in Task.__protocol_attrs__ if not hasattr(task, part)]  # type: ignore[attr-defined]
+        missing = [part for part in _PARTS if not hasattr(task, part)]
         raise UsageError(
             f"{name}: returned a {type(task).__name__}, not a Task; it lacks {', '.join(missing)}"
         )
