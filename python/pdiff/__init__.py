@@ -1,1 +1,61 @@
-"""pdiff: learn from a folder of checkpoints, generate new parameters of the same network, judge them."""
+"""pdiff: learn from a folder of checkpoints, generate new parameters of the same network, judge them.
+
+    bank = pdiff.collect("ckpts", out="bank")
+    run = pdiff.train(bank, out="run", config=pdiff.Config.preset("default"))
+    models = pdiff.generate(run, n=50, seed=0)
+    result = pdiff.evaluate(models)
+
+Everything is imported on first use: `import pdiff` alone does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pdiff._core import __version__
+from pdiff.errors import InputError, PdiffError, PreemptedError, UsageError
+
+if TYPE_CHECKING:
+    from pdiff.bank import Bank, collect
+    from pdiff.config import Config
+    from pdiff.evaluation import evaluate
+    from pdiff.generation import Generated, generate
+    from pdiff.tasks import load_task
+    from pdiff.training import Run, train
+    from pdiff.zoo import build_zoo
+
+__all__ = [
+    "Bank",
+    "Config",
+    "Generated",
+    "InputError",
+    "PdiffError",
+    "PreemptedError",
+    "Run",
+    "UsageError",
+    "__version__",
+    "build_zoo",
+    "collect",
+    "evaluate",
+    "generate",
+    "load_task",
+    "train",
+]
+
+_HOMES = {
+    "Bank": "bank",
+    "Config": "config",
+    "Generated": "generation",
+    "Run": "training",
+    "build_zoo": "zoo",
+    "collect": "bank",
+    "evaluate": "evaluation",
+    "generate": "generation",
+    "load_task": "tasks",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pdiff' has no attribute {name!r}")
+    return getattr(import_module(f"pdiff.{_HOMES[name]}"), name)

@@ -1,5 +1,6 @@
 """What `pdiff` leaves on disk: JSON and safetensors files written durably, directories that are whole or absent."""
 
+import glob
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ __all__ = [
     "provenance",
     "read_json",
     "read_tensors",
+    "relative",
     "staged_directory",
     "write_json",
     "write_tensors",
@@ -81,7 +83,7 @@ def staged_directory(out: Path, marker: str, overwrite: bool = False) -> Iterato
     if (reason := _refusal(out, marker, overwrite, "replace it with --overwrite")) is not None:
         raise UsageError(reason)
     out.parent.mkdir(parents=True, exist_ok=True)
-    for stale in out.parent.glob(f".{out.name}.staged-*"):
+    for stale in out.parent.glob(f".{glob.escape(out.name)}.staged-*"):
         if not _alive(int(stale.name.rpartition("-")[2])):
             shutil.rmtree(stale, ignore_errors=True)
     staged = out.parent / f".{out.name}.staged-{os.getpid()}"
@@ -133,6 +135,11 @@ def prepare_directory(out: Path, marker: str, *, resume: bool = False, overwrite
     if overwrite and out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
+
+
+def relative(target: Path, folder: Path) -> str:
+    """Return `target` relative to `folder`, so that both can be moved together."""
+    return os.path.relpath(target.resolve(), folder.resolve())
 
 
 def provenance() -> dict[str, Any]:

@@ -6,19 +6,20 @@ Every message is one line: what is wrong, where, and what would be accepted. `Pd
 
 from pdiff._core import InputError, PdiffError
 
-__all__ = ["InputError", "PdiffError", "UsageError", "exit_code"]
+__all__ = ["InputError", "PdiffError", "PreemptedError", "UsageError", "exit_code"]
 
 
 class UsageError(PdiffError):
     """A command, option or configuration that cannot work as given (exit code 2)."""
 
 
+class PreemptedError(PdiffError):
+    """A signal asked for a stop; the state is saved (exit code 75)."""
+
+
+_CODES: dict[type[BaseException], int] = {UsageError: 2, InputError: 3, PreemptedError: 75, KeyboardInterrupt: 130}
+
+
 def exit_code(error: BaseException) -> int:
-    """Return the process exit code for `error`: 1 failure, 2 usage, 3 input refused, 130 interrupted."""
-    if isinstance(error, UsageError):
-        return 2
-    if isinstance(error, InputError):
-        return 3
-    if isinstance(error, KeyboardInterrupt):
-        return 130
-    return 1
+    """Return the process exit code for `error`; 1 if it is none of the known kinds."""
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)

@@ -1,0 +1,51 @@
+# make demo, make test: everything from a fresh clone. Needs Rust (cargo) and Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
+DEMO ?= pdiff-demo
+
+.PHONY: setup demo test test-rust test-python lint bench quality clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml $(RUST)
+	@command -v cargo >/dev/null || { echo "Rust is missing: cargo is not on the PATH (https://rustup.rs)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Python 3.11 or newer is missing: set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --group dev --editable ".[vision]"
+	@touch $@
+
+demo: setup
+	$(BIN)/pdiff demo --out $(DEMO) --overwrite
+
+test: test-rust test-python
+
+test-rust:
+	cargo test --quiet
+
+test-python: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --all-targets --features python -- -D warnings
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest pdiff._core
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python benches/bench_bank.py
+
+quality: setup
+	$(BIN)/python benches/quality.py
+
+clean:
+	rm -rf target $(VENV) $(DEMO)

@@ -1,0 +1,99 @@
+"""Choosing the subset: which tensors of a checkpoint become a row."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from pdiff import _core
+from pdiff._core import Layout, TensorInfo
+from pdiff.bank.sources import FLOATING, Checkpoint
+from pdiff.errors import InputError, UsageError
+
+__all__ = ["Selection", "norm_modules", "select"]
+
+_NORM_STATISTIC = re.compile(r"(.*)\.running_mean$")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user asked for; all empty means the tensors that differ between the checkpoints."""
+
+    include: tuple[str, ...] = ()
+    """Globs on tensor names; a name must match one of them, if there are any."""
+    exclude: tuple[str, ...] = ()
+    """Globs on tensor names to leave out."""
+    last_norms: int = 0
+    """The weight and bias of the last N normalisation layers, if positive."""
+
+    @property
+    def explicit(self) -> bool:
+        """Whether the names alone decide, without comparing the checkpoints."""
+        return bool(self.include) or self.last_norms > 0
+
+    def accepts(self, name: str) -> bool:
+        """Return whether the globs let `name` through."""
+        included = not self.include or any(fnmatchcase(name, glob) for glob in self.include)
+        return included and not any(fnmatchcase(name, glob) for glob in self.exclude)
+
+
+def norm_modules(tensors: Sequence[TensorInfo]) -> list[str]:
+    """Return the modules that look like normalisation layers, in natural order of their names.
+
+    A BatchNorm has a `running_mean`; a LayerNorm or GroupNorm has only 1-D tensors `weight` and `bias` of
+    one length, and `norm` or `ln` in its own name.
+    """
+    shapes = {t.name: t.shape for t in tensors}
+    modules = {m[1] for name in shapes if (m := _NORM_STATISTIC.match(name))}
+    for name, shape in shapes.items():
+        module, _, leaf = name.rpartition(".")
+        own = module.rpartition(".")[2]
+        if leaf == "weight" and len(shape) == 1 and re.search(r"norm|^ln|^bn", own) and shapes.get(f"{module}.bias") == shape:
+            modules.add(module)
+    return _core.natural_sort(list(modules))
+
+
+def select(checkpoints: Sequence[Checkpoint], selection: Selection, *, check_rest: bool) -> Layout:
+    """Return the layout of the subset for checkpoints of one kind.
+
+    With `check_rest`, floating tensors outside the subset must be the same in every checkpoint. Integers
+    and 0-d tensors are carried over, never modelled. Raises `UsageError` if a selection matches nothing,
+    `InputError` if nothing varies or the rest differs.
+    """
+    floating = [t for t in checkpoints[0].tensors if t.dtype in FLOATING and t.shape and t.begin < t.end]
+    wanted = {t.name for t in floating if _wanted(t, floating, selection)}
+    if not wanted:
+        names = ", ".join(t.name for t in floating[:4])
+        raise UsageError(f"the selection matches none of {len(floating)} floating tensors ({names}, …)")
+    if selection.explicit:
+        names = [t.name for t in floating if t.name not in wanted] if check_rest else []
+    else:
+        names = [t.name for t in floating]
+    differs = _differing(checkpoints, names)
+    chosen = wanted if selection.explicit else wanted & differs
+    if not chosen:
+        raise InputError(f"all {len(checkpoints)} checkpoints are identical: nothing varies, nothing to learn")
+    rest = sorted(differs - chosen)
+    if check_rest and rest:
+        more = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
+        raise InputError(
+            f"{rest[0]}{more} outside the selection differ between checkpoints; select them too, "
+            "or say with --base FILE whose values to use"
+        )
+    return Layout([(t.name, t.dtype, t.shape) for t in floating if t.name in chosen])
+
+
+def _wanted(tensor: TensorInfo, floating: Sequence[TensorInfo], selection: Selection) -> bool:
+    if not selection.accepts(tensor.name):
+        return False
+    if selection.last_norms == 0:
+        return True
+    module, _, leaf = tensor.name.rpartition(".")
+    return leaf in {"weight", "bias"} and module in norm_modules(floating)[-selection.last_norms :]
+
+
+def _differing(checkpoints: Sequence[Checkpoint], names: list[str]) -> set[str]:
+    if not names:
+        return set()
+    flags = _core.varying_tensors([c.path for c in checkpoints], names)
+    return {name for name, flag in zip(names, flags, strict=True) if flag}

@@ -1,0 +1,91 @@
+"""The command `pdiff`: one file a command, loaded when it is called, so that `--help` never imports torch."""
+
+import sys
+
+import click
+
+from pdiff.errors import PdiffError, exit_code
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "demo": "Run everything below on built-in data, offline, in a few minutes.",
+    "zoo": "Train a network and save checkpoints of it, one a step.",
+    "collect": "Turn a folder of checkpoints into a bank.",
+    "train": "Learn a codec and a generator from a bank.",
+    "generate": "Draw new checkpoints from a run.",
+    "evaluate": "Judge generated checkpoints: how good, and how new.",
+    "config": "Show presets and the values that they stand for.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Commands in the order of the work, each imported from `pdiff.cli.NAME` on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command, or return None for a name that is none."""
+        if cmd_name not in _COMMANDS:
+            return None
+        from importlib import import_module
+
+        command: click.Command = import_module(f"pdiff.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or suggest one."""
+        from difflib import get_close_matches
+
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if close := get_close_matches(args[0], _COMMANDS, n=1):
+                error.message = f"no command {args[0]!r}; did you mean {close[0]!r}?"
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table above, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="pdiff-nn", prog_name="pdiff")
+def cli() -> None:
+    """Learn from a folder of checkpoints, generate new parameters of the same network, and judge them.
+
+    \b
+    pdiff collect ./ckpts      → bank/
+    pdiff train                → run/
+    pdiff generate --n 50      → generated/
+    pdiff evaluate             → evaluation/report.html
+
+    Exit codes: 0 done, 1 failure, 2 usage, 3 input refused, 75 stopped by a signal with its state saved, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line; errors become one line on stderr and an exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except (PdiffError, OSError) as error:
+        _fail(str(error), exit_code(error))
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"{click.style('pdiff:', fg='red', bold=True)} {message}", err=True)
+    sys.exit(code)

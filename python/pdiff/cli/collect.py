@@ -1,0 +1,59 @@
+"""`pdiff collect`: a folder of checkpoints → a bank."""
+
+from pathlib import Path
+
+import click
+
+from pdiff.cli import options
+
+__all__ = ["command"]
+
+
+@click.command("collect")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@options.out("bank")
+@click.option("--select", "selected", metavar="GLOB", multiple=True, help="Tensors to generate, by name; repeatable.")
+@click.option("--exclude", "excluded", metavar="GLOB", multiple=True, help="Tensors not to generate; repeatable.")
+@click.option("--last-norms", metavar="N", type=click.IntRange(1), help="Generate the last N normalisation layers.")
+@click.option("--base", metavar="FILE", type=click.Path(path_type=Path), help="Checkpoint to take everything else from.")
+@click.option("--majority", is_flag=True, help="Of several kinds of checkpoint, take the largest group.")
+@click.option("--strict", is_flag=True, help="Refuse the folder if any file cannot be read.")
+@options.overwrite
+@options.json_output
+def command(
+    paths: tuple[Path, ...],
+    out: Path,
+    selected: tuple[str, ...],
+    excluded: tuple[str, ...],
+    last_norms: int | None,
+    base: Path | None,
+    majority: bool,
+    strict: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Collect the checkpoints below PATHS (files or folders; ./ckpts by default) into a bank.
+
+    What is generated later is what differs between the checkpoints, unless the options say otherwise.
+    """
+    from pdiff.bank import collect
+    from pdiff.cli.console import Console
+
+    console = Console(as_json)
+    bank = collect(
+        *(paths or (Path("ckpts"),)),
+        out=out,
+        select_globs=selected,
+        exclude_globs=excluded,
+        last_norms=last_norms or 0,
+        base=base,
+        majority=majority,
+        strict=strict,
+        overwrite=overwrite,
+        progress=console,
+    )
+    names = [segment.name for segment in bank.layout.segments]
+    console.say(f"{out}: {len(bank)} checkpoints × {bank.dim:,} numbers in {len(names)} tensors")
+    console.result(
+        {"bank": str(out), "members": len(bank), "dim": bank.dim, "tensors": names, "digest": bank.digest}
+    )

@@ -1,0 +1,56 @@
+"""`pdiff demo`: the whole way on built-in data."""
+
+from pathlib import Path
+
+import click
+
+from pdiff.cli import options
+
+__all__ = ["command"]
+
+_MARKER = "demo.json"
+
+
+@click.command("demo")
+@options.out("pdiff-demo")
+@click.option("--task", default="mnist1d", show_default=True, help="Task to train networks on.")
+@click.option("--arch", default="convnet", show_default=True, help="Network to train.")
+@click.option("--k", type=click.IntRange(3), default=300, show_default=True, help="Checkpoints of the bank.")
+@click.option("--n", type=click.IntRange(1), default=50, show_default=True, help="Checkpoints to generate.")
+@options.seed
+@options.overwrite
+@options.json_output
+def command(
+    out: Path, task: str, arch: str, k: int, n: int, seed: int, overwrite: bool, as_json: bool
+) -> None:
+    """Train a network, collect its checkpoints, learn from them, generate new ones, and judge those.
+
+    Offline, on the CPU, in a few minutes. Each step is a command that you can run yourself.
+    """
+    from pdiff.artifacts import prepare_directory, provenance, write_json
+    from pdiff.bank import collect
+    from pdiff.cli.console import Console
+    from pdiff.cli.evaluate import judge
+    from pdiff.config import Config
+    from pdiff.generation import generate
+    from pdiff.tasks import load_task
+    from pdiff.training import train
+    from pdiff.zoo import build_zoo
+
+    console = Console(as_json)
+    prepare_directory(out, _MARKER, overwrite=overwrite)
+    write_json(out / _MARKER, {"task": task, "arch": arch, "k": k, "n": n, "seed": seed, **provenance()})
+    ckpts, bank_path, run_path = out / "ckpts", out / "bank", out / "run"
+
+    console.message(f"\n$ pdiff zoo {task} --arch {arch} --k {k} --out {ckpts}")
+    build_zoo(
+        load_task(task), task_name=task, options={}, arch=arch, out=ckpts, k=k, seed=seed, progress=console
+    )
+    console.message(f"\n$ pdiff collect {ckpts} --out {bank_path}")
+    bank = collect(ckpts, out=bank_path, progress=console)
+    console.message(f"\n$ pdiff train {bank_path} --out {run_path}")
+    run = train(bank, out=run_path, config=Config.build(seed=seed), progress=console)
+    console.message(f"\n$ pdiff generate {run_path} --n {n} --out {out / 'generated'}")
+    generated = generate(run, n=n, out=out / "generated", seed=seed, progress=console)
+    console.message(f"\n$ pdiff evaluate {out / 'generated'} --out {out / 'evaluation'}")
+    judge(console, generated, {"task": None, "arch": None, "data_root": None}, out / "evaluation", seed=seed)

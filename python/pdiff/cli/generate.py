@@ -1,0 +1,34 @@
+"""`pdiff generate`: a run → new checkpoints."""
+
+from pathlib import Path
+
+import click
+
+from pdiff.cli import options
+
+__all__ = ["command"]
+
+
+@click.command("generate")
+@click.argument("run", type=click.Path(path_type=Path), default="run")
+@click.option("--n", type=click.IntRange(1), default=50, show_default=True, help="Number of checkpoints.")
+@options.out("generated")
+@options.seed
+@options.device
+@options.overwrite
+@options.json_output
+def command(
+    run: Path, n: int, out: Path, seed: int, device: str | None, overwrite: bool, as_json: bool
+) -> None:
+    """Draw new checkpoints from RUN (./run by default); model i is the same for every --n."""
+    from pdiff.cli.console import Console
+    from pdiff.generation import generate
+    from pdiff.training import Run
+
+    console = Console(as_json)
+    generated = generate(
+        Run.open(run), n=n, out=out, seed=seed, device=device, overwrite=overwrite, progress=console
+    )
+    cost = generated.info["cost"]
+    console.say(f"{out}: {len(generated)} checkpoints, {cost['per_model_s']:.2g} s each")
+    console.result({"generated": str(out), "n": len(generated), "seed": seed, "cost": cost})

@@ -1,0 +1,29 @@
+"""Options that several commands share, each declared once."""
+
+from pathlib import Path
+
+import click
+
+__all__ = ["device", "json_output", "out", "overwrite", "resume", "seed", "task_options"]
+
+json_output = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace what an earlier command left in --out.")
+resume = click.option("--resume", is_flag=True, help="Go on with what is in --out.")
+seed = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness.")
+device = click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, …  [default: the GPU if there is one]")
+
+
+def out(default: str) -> click.decorators.FC | object:
+    """Return the option `--out DIR` with this default."""
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=default,
+        show_default=True,
+        help="Directory to write.",
+    )
+
+
+data_root = click.option(
+    "--data-root", type=click.Path(path_type=Path), help="Folder of the data set, for a task that reads one."
+)

@@ -1,0 +1,64 @@
+"""A codec without training: the bank's principal components, exact at any D through its Gram matrix.
+
+K checkpoints of D numbers span at most K − 1 directions, so the K×K Gram matrix of the centred rows gives
+the exact basis, with the bank read once, in blocks of columns.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+__all__ = ["PcaCodec", "fit_pca"]
+
+_TOLERANCE = 1e-7
+
+
+class PcaCodec:
+    """Whitened principal components: over the bank, every latent dimension has mean 0 and variance 1."""
+
+    def __init__(self, mean: Tensor, basis: Tensor) -> None:
+        self.mean = mean
+        """Mean row [D]."""
+        self.basis = basis
+        """Orthogonal directions [Z, D], each scaled by the bank's standard deviation along it."""
+        self.latent_dim = len(basis)
+        self._inverse = basis / basis.square().sum(dim=1, keepdim=True)
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """Map rows [B, D] to latents [B, Z]."""
+        return (rows - self.mean) @ self._inverse.T
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Map latents [B, Z] to rows [B, D]."""
+        return latents @ self.basis + self.mean
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return `mean` [D] and `basis` [Z, D]."""
+        return {"mean": self.mean, "basis": self.basis}
+
+
+def fit_pca(blocks: Iterable[Tensor], latent_dim: int) -> PcaCodec:
+    """Fit the codec to a bank given as blocks of columns, each [K, d], that make up [K, D].
+
+    Z is `latent_dim`, or the number of directions with any variance if that is smaller.
+    """
+    centred, means = [], []
+    gram: Tensor | None = None
+    for block in blocks:
+        mean = block.mean(dim=0)
+        means.append(mean)
+        centred.append(block - mean)
+        product = centred[-1].double() @ centred[-1].double().T  # [K, K]
+        gram = product if gram is None else gram + product
+    if gram is None:
+        raise ValueError("no columns")
+    values, vectors = torch.linalg.eigh(gram)  # ascending
+    keep = int((values > _TOLERANCE * values[-1]).sum())
+    count = min(latent_dim, keep)
+    values, vectors = values[-count:].flip(0), vectors[:, -count:].flip(1)
+    # Row j of Vᵀ X is the j-th direction times the norm √λ_j of the scores along it; over K rows that norm
+    # is √K standard deviations.
+    weights = (vectors / len(vectors) ** 0.5).T  # [Z, K]
+    basis = torch.cat([weights @ block.double() for block in centred], dim=1)
+    return PcaCodec(torch.cat(means), basis.float())

@@ -1,0 +1,5 @@
+"""Diffusion and flow matching over latents; knows nothing of checkpoints or codecs."""
+
+from pdiff.diffusion.process import Process, build_denoiser, build_process
+
+__all__ = ["Process", "build_denoiser", "build_process"]

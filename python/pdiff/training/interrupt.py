@@ -1,0 +1,52 @@
+"""Stopping between two steps: signals set a flag, the loop looks at it, saves its state and leaves."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pdiff.errors import PreemptedError
+
+__all__ = ["Interruption", "catch_signals"]
+
+_PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interruption:
+    """The signal that asked for a stop, if one did."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def leave(self) -> None:
+        """Raise what the signal stands for: `KeyboardInterrupt` for Ctrl-C, `PreemptedError` for the others."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise PreemptedError("stopped by a signal; the state is saved, go on with --resume")
+
+
+@contextmanager
+def catch_signals() -> Iterator[Interruption]:
+    """Turn SIGINT, SIGTERM and SIGUSR1 into a flag while the block runs; a second SIGINT is not caught.
+
+    Outside the main thread, where Python delivers no signals, the flag is simply never set.
+    """
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interruption.signal = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, *_PREEMPTING)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,136 @@
+"""A run: the directory that training leaves, and everything needed to generate from it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdiff import _core
+from pdiff.artifacts import prepare_directory, provenance, read_json, relative, write_json
+from pdiff.bank import Bank
+from pdiff.codecs import Codec
+from pdiff.config import Config
+from pdiff.errors import InputError, UsageError
+from pdiff.progress import SILENT, Progress
+from pdiff.training.stages import codec_stage, encode_bank, latent_stage, load_codec
+
+__all__ = ["Run", "choose_device", "train"]
+
+RUN = "run.json"
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run on disk."""
+
+    path: Path
+    bank: Bank
+    config: Config
+    result: dict[str, Any]
+    """Seconds of each stage, size and fit of the codec."""
+    digest: str
+    """BLAKE3 of the run's description and result."""
+
+    @staticmethod
+    def open(path: str | Path) -> "Run":
+        """Open a run; raises `UsageError` if there is none or it is unfinished, `InputError` if the bank changed."""
+        path = Path(path)
+        description = _description(path)
+        if not (path / RESULT).is_file():
+            raise UsageError(f"{path}: training has not finished; go on with `pdiff train --resume`")
+        bank = Bank.open(path / description["bank"]["path"])
+        if bank.digest != description["bank"]["digest"]:
+            raise InputError(f"{bank.path}: the bank is not the one that {path} was trained on")
+        digest = _core.digest((path / RUN).read_bytes() + (path / RESULT).read_bytes())
+        return Run(path, bank, Config.from_values(description["config"]), read_json(path / RESULT), digest)
+
+    def codec(self, device: torch.device) -> Codec:
+        """Read the codec."""
+        return load_codec(self.bank, self.config, self.path, device)
+
+
+def train(
+    bank: Bank,
+    *,
+    out: str | Path = "run",
+    config: Config | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Run:
+    """Train a codec and a denoiser on `bank` and leave the run in directory `out`.
+
+    `resume` goes on with what is there, if it is of the same bank and configuration. Raises `UsageError` for
+    a directory that is not empty, otherwise.
+    """
+    out, config = Path(out), config or Config.preset("default")
+    target = choose_device(device)
+    prepare_directory(out, RUN, resume=resume, overwrite=overwrite)
+    _describe(out, bank, config)
+    if not (out / RESULT).exists():
+        write_json(out / RESULT, _stages(bank, config, out, target, progress))
+    return Run.open(out)
+
+
+def _stages(bank: Bank, config: Config, out: Path, device: torch.device, progress: Progress) -> dict[str, Any]:
+    """Run both stages and return what they took and how well the codec fits."""
+    begin = time.perf_counter()
+    codec = codec_stage(bank, config, out, device, progress)
+    fitted = time.perf_counter()
+    latents = encode_bank(bank, codec, config, out, device)
+    explained = _explained(bank, codec, config, latents.restore(latents.values))
+    progress.message(f"the codec keeps {explained:.1%} of the variance between checkpoints in {codec.latent_dim} numbers")
+    latent_stage(latents, config, out, progress)
+    return {
+        "latent_dim": codec.latent_dim,
+        "variance_explained": explained,
+        "codec_s": fitted - begin,
+        "denoiser_s": time.perf_counter() - fitted,
+        "provenance": provenance(),
+    }
+
+
+@torch.no_grad()
+def _explained(bank: Bank, codec: Codec, config: Config, latents: Tensor) -> float:
+    """Return 1 − (squared reconstruction error) / (squared deviation from the bank's mean)."""
+    rows = bank.batch(range(len(bank)), bank.normalizer(config.normalize)).to(latents.device)
+    error = torch.cat([codec.decode(part) for part in latents.split(64)]) - rows
+    deviation = rows - rows.mean(dim=0)
+    return float(1 - error.square().sum() / deviation.square().sum())
+
+
+def choose_device(name: str | None) -> torch.device:
+    """Return the device of that name, or the GPU if there is one; raises `UsageError` for one that is not there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name}: not available ({str(error).splitlines()[0]})") from None
+
+
+def _describe(out: Path, bank: Bank, config: Config) -> None:
+    """Write `run.json`, or check that the one that is there says the same."""
+    reference = {"path": relative(bank.path, out), "digest": bank.digest}
+    description = {"format": 1, "bank": reference, "config": config.values()}
+    if not (out / RUN).exists():
+        write_json(out / RUN, description)
+        return
+    found = _description(out)
+    if found["bank"]["digest"] != bank.digest:
+        raise UsageError(f"{out}: begun on another bank; choose another --out, or start again with --overwrite")
+    if found["config"] != description["config"]:
+        raise UsageError(f"{out}: begun with another configuration; choose another --out, or use --overwrite")
+
+
+def _description(path: Path) -> dict[str, Any]:
+    if not (path / RUN).is_file():
+        raise UsageError(f"{path}: no run here (no {RUN}); make one with `pdiff train`")
+    description: dict[str, Any] = read_json(path / RUN)
+    return description

@@ -1,0 +1,176 @@
+"""The two stages of a run: fit a codec to the bank's rows, then a denoiser to their latents."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.artifacts import read_tensors, write_tensors
+from pdiff.bank import Bank
+from pdiff.codecs import Codec, ConvCodec, PcaCodec, fit_pca
+from pdiff.config import Config
+from pdiff.diffusion import build_denoiser, build_process
+from pdiff.progress import Progress
+from pdiff.rng import numpy_generator, torch_generator
+from pdiff.training.loop import Trainer
+
+__all__ = ["Latents", "codec_stage", "encode_bank", "latent_stage", "load_codec", "load_denoiser", "load_latents"]
+
+_CODEC = "codec.safetensors"
+_DENOISER = "denoiser.safetensors"
+_LATENTS = "latents.safetensors"
+_ENCODE_BATCH = 64
+_COLUMNS = 65_536
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The bank's latents [K, Z] as the denoiser sees them, and how to undo their standardisation."""
+
+    values: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def restore(self, values: Tensor) -> Tensor:
+        """Map standardised latents [N, Z] back to the codec's own scale."""
+        return values * self.std + self.mean
+
+
+def codec_stage(bank: Bank, config: Config, folder: Path, device: torch.device, progress: Progress) -> Codec:
+    """Return the run's codec: fitted to the bank and written, unless its file is there already."""
+    if not (folder / _CODEC).exists():
+        if config.codec.kind == "pca":
+            progress.message(f"fitting the principal components of {len(bank)} rows of {bank.dim:,}")
+            write_tensors(folder / _CODEC, _fit_pca(bank, config).state_dict())
+        else:
+            network = _new_conv(bank, config).to(device)
+            trainer = Trainer("codec", network, _conv_loss(bank, config, network), config.codec_train, folder)
+            trainer.run(progress)
+            write_tensors(folder / _CODEC, network.state_dict())
+            trainer.finish()
+    return load_codec(bank, config, folder, device)
+
+
+def load_codec(bank: Bank, config: Config, folder: Path, device: torch.device) -> Codec:
+    """Read the codec of a run, ready to encode and decode on `device`."""
+    tensors = {name: tensor.to(device) for name, tensor in read_tensors(folder / _CODEC).items()}
+    if config.codec.kind == "pca":
+        return PcaCodec(**tensors)
+    network = _new_conv(bank, config).to(device)
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+@torch.no_grad()
+def encode_bank(bank: Bank, codec: Codec, config: Config, folder: Path, device: torch.device) -> Latents:
+    """Encode every member, without noise and with BatchNorm's running statistics, and write the latents.
+
+    With `generator.standardise`, each latent dimension is brought to mean 0 and std 1 over the bank.
+    """
+    normalizer = bank.normalizer(config.normalize)
+    parts = []
+    for begin in range(0, len(bank), _ENCODE_BATCH):
+        rows = bank.batch(range(begin, min(begin + _ENCODE_BATCH, len(bank))), normalizer)
+        parts.append(codec.encode(rows.to(device)))
+    values = torch.cat(parts)  # [K, Z]
+    mean, std = torch.zeros_like(values[0]), torch.ones_like(values[0])
+    if config.generator.standardise:
+        std, mean = torch.std_mean(values, dim=0, correction=0)
+        std = torch.where(std > 0, std, 1.0)
+    latents = Latents((values - mean) / std, mean, std)
+    write_tensors(folder / _LATENTS, vars(latents))
+    return latents
+
+
+def load_latents(folder: Path, device: torch.device) -> Latents:
+    """Read the latents of a run."""
+    return Latents(**{name: tensor.to(device) for name, tensor in read_tensors(folder / _LATENTS).items()})
+
+
+def latent_stage(latents: Latents, config: Config, folder: Path, progress: Progress) -> None:
+    """Fit the denoiser to the latents and write it, unless its file is there already."""
+    if (folder / _DENOISER).exists():
+        return
+    network = _new_denoiser(latents.values.shape[1], config).to(latents.values.device)
+    trainer = Trainer("denoiser", network, _latent_loss(latents.values, config, network), config.train, folder)
+    trainer.run(progress)
+    write_tensors(folder / _DENOISER, network.state_dict())
+    trainer.finish()
+
+
+def load_denoiser(latent_dim: int, config: Config, folder: Path, device: torch.device) -> nn.Module:
+    """Read the denoiser of a run, in eval mode."""
+    network = _new_denoiser(latent_dim, config).to(device)
+    network.load_state_dict(read_tensors(folder / _DENOISER))
+    return network.eval()
+
+
+def _fit_pca(bank: Bank, config: Config) -> PcaCodec:
+    normalizer = bank.normalizer(config.normalize)
+    starts = range(0, bank.dim, _COLUMNS)
+    blocks = (
+        bank.batch(range(len(bank)), normalizer, columns=(begin, min(begin + _COLUMNS, bank.dim)))
+        for begin in starts
+    )
+    return fit_pca(blocks, config.codec.latent_dim)
+
+
+def _conv_loss(bank: Bank, config: Config, network: ConvCodec) -> Callable[[int], Tensor]:
+    """Return the loss of training step n: reconstruction of a batch under both noises."""
+    normalizer = bank.normalizer(config.normalize)
+    device = next(network.parameters()).device
+
+    def loss(step: int) -> Tensor:
+        indices = _draw(len(bank), config.codec_train.batch_size, config.seed, "codec-batch", step)
+        rows = bank.batch(indices, normalizer).to(device)
+        generator = torch_generator(config.seed, "codec-noise", step, device)
+        input_noise = torch.randn(rows.shape, generator=generator, device=device)
+        latent_noise = torch.randn(len(rows), network.latent_dim, generator=generator, device=device)
+        return network.loss(
+            rows, config.codec.input_noise * input_noise, config.codec.latent_noise * latent_noise
+        )
+
+    return loss
+
+
+def _latent_loss(latents: Tensor, config: Config, network: nn.Module) -> Callable[[int], Tensor]:
+    """Return the loss of training step n: the process's own, on a batch of (jittered) latents."""
+    process = build_process(config.generator)
+
+    def loss(step: int) -> Tensor:
+        indices = _draw(len(latents), config.train.batch_size, config.seed, "denoiser-batch", step)
+        generator = torch_generator(config.seed, "denoiser-noise", step, latents.device)
+        clean = latents[indices]
+        if config.generator.jitter:
+            noise = torch.randn(clean.shape, generator=generator, device=latents.device)
+            clean = clean + config.generator.jitter * noise
+        return process.loss(network, clean, generator)
+
+    return loss
+
+
+def _draw(members: int, size: int, seed: int, purpose: str, step: int) -> list[int]:
+    """Draw the members of the batch of training step `step`; distinct, if there are enough."""
+    chosen = numpy_generator(seed, purpose, step).choice(members, size, replace=size > members)
+    return [int(index) for index in chosen]
+
+
+def _new_conv(bank: Bank, config: Config) -> ConvCodec:
+    with _initialisation(config.seed, "codec-init"):
+        return ConvCodec(bank.dim, config.codec.latent_dim)
+
+
+def _new_denoiser(latent_dim: int, config: Config) -> nn.Module:
+    with _initialisation(config.seed, "denoiser-init"):
+        return build_denoiser(config.generator, latent_dim)
+
+
+@contextmanager
+def _initialisation(seed: int, purpose: str) -> Iterator[None]:
+    """Seed torch's global generator, which initialisers use, and put it back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_generator(seed, purpose).initial_seed())
+        yield

@@ -1,0 +1,39 @@
+"""Fixtures that several test packages share: a small folder of checkpoints, its bank, a run of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from pdiff.bank import Bank, collect
+from pdiff.config import Config
+from pdiff.training import Run, train
+from tests.support import MEMBERS, TINY, checkpoint
+
+
+@pytest.fixture
+def ckpts(tmp_path: Path) -> Path:
+    """A folder of `MEMBERS` safetensors checkpoints."""
+    folder = tmp_path / "ckpts"
+    folder.mkdir()
+    for index in range(MEMBERS):
+        save_file(checkpoint(index), folder / f"step-{index}.safetensors", {"accuracy": f"0.{90 + index}"})
+    return folder
+
+
+@pytest.fixture
+def bank(ckpts: Path, tmp_path: Path) -> Bank:
+    """The bank of `ckpts`."""
+    return collect(ckpts, out=tmp_path / "bank")
+
+
+@pytest.fixture
+def make_run(bank: Bank, tmp_path: Path) -> Callable[..., Run]:
+    """Train a tiny run of `bank`: `make_run(preset, *settings)`."""
+
+    def make(preset: str = "default", *settings: str, out: str = "run", **options: bool) -> Run:
+        config = Config.build(preset, settings=[*TINY, *settings])
+        return train(bank, out=tmp_path / out, config=config, **options)
+
+    return make

@@ -1,0 +1,177 @@
+"""Collecting: what is selected, what is skipped, what is refused, and that refusals leave nothing behind."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pdiff.bank import Bank, TaskRef, collect
+from pdiff.errors import InputError, UsageError
+from tests.support import MEMBERS, checkpoint
+
+
+def names(bank: Bank) -> list[str]:
+    return [segment.name for segment in bank.layout.segments]
+
+
+def refusal(*arguments: Path, **options: object) -> str:
+    """Collect, expect a refusal, check that nothing was written, and return the one-line message."""
+    out = arguments[0].parent / "refused"
+    before = sorted(out.parent.iterdir())
+    with pytest.raises((InputError, UsageError)) as caught:
+        collect(*arguments, out=out, **options)  # type: ignore[arg-type]
+    assert sorted(out.parent.iterdir()) == before
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_varies_is_selected_and_counters_are_carried(bank: Bank) -> None:
+    assert names(bank) == ["bn.running_mean", "bn.running_var", "layer.bias", "layer.weight"]
+    assert (len(bank), bank.dim) == (MEMBERS, 3 + 3 + 3 + 12)
+
+
+def test_members_are_in_natural_order_with_their_metrics(bank: Bank) -> None:
+    assert [m.source for m in bank.members] == [f"step-{i}.safetensors" for i in range(MEMBERS)]
+    assert bank.members[3].metrics == {"accuracy": 0.93}
+
+
+def test_globs_select_and_exclude(ckpts: Path, tmp_path: Path) -> None:
+    base = ckpts / "step-0.safetensors"
+    bank = collect(ckpts, out=tmp_path / "b", select_globs=["layer.*"], exclude_globs=["*.bias"], base=base)
+    assert names(bank) == ["layer.weight"]
+    assert torch.equal(bank.base["layer.bias"], checkpoint(0)["layer.bias"])
+
+
+def test_an_excluded_tensor_that_differs_needs_a_base(ckpts: Path) -> None:
+    message = refusal(ckpts, exclude_globs=["layer.bias"])
+    assert message.startswith("layer.bias outside the selection differ between checkpoints")
+    assert "--base FILE" in message
+
+
+def test_last_norms_takes_weight_and_bias_of_the_last_layers(tmp_path: Path) -> None:
+    folder = tmp_path / "norms"
+    folder.mkdir()
+    for index in range(3):
+        state = {}
+        for number in (2, 9, 10):
+            state |= {
+                f"layers.{number}.bn.weight": torch.full((2,), float(index if number > 2 else 1)),
+                f"layers.{number}.bn.bias": torch.zeros(2),
+                f"layers.{number}.bn.running_mean": torch.zeros(2),
+            }
+        save_file(state, folder / f"{index}.safetensors")
+    bank = collect(folder, out=tmp_path / "b", last_norms=2)
+    assert names(bank) == [f"layers.{n}.bn.{leaf}" for n in (9, 10) for leaf in ("bias", "weight")]
+
+
+def test_a_selection_that_matches_nothing_is_refused(ckpts: Path) -> None:
+    assert "the selection matches none of 5 floating tensors" in refusal(ckpts, select_globs=["head.*"])
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "empty: no checkpoints (.safetensors, .pt" in refusal(tmp_path / "empty")
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "nowhere").endswith("nowhere: no such file or folder")
+
+
+def test_a_folder_with_one_foreign_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "notes.txt").write_text("hello")
+    assert refusal(tmp_path / "f").endswith("; other files: notes.txt")
+
+
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "model.safetensors").write_text("<html>not found</html>")
+    assert "model.safetensors" in refusal(tmp_path / "f")
+    (tmp_path / "f" / "model.safetensors").rename(tmp_path / "f" / "model.pth")
+    assert "model.pth: not a" in refusal(tmp_path / "f")
+
+
+def test_one_bad_file_among_good_ones_is_left_out_unless_strict(ckpts: Path, tmp_path: Path) -> None:
+    (ckpts / "broken.safetensors").write_bytes(b"\x00" * 4)
+    assert len(collect(ckpts, out=tmp_path / "b")) == MEMBERS
+    assert "broken.safetensors" in refusal(ckpts, strict=True)
+
+
+def test_mixed_shapes_are_refused_with_the_difference_or_the_majority_is_taken(
+    ckpts: Path, tmp_path: Path
+) -> None:
+    save_file(checkpoint(50) | {"layer.bias": torch.zeros(4)}, ckpts / "other.safetensors")
+    message = refusal(ckpts)
+    assert f"2 kinds of checkpoint: {MEMBERS} like step-0.safetensors" in message
+    assert "other.safetensors holds layer.bias as F32 [4], not F32 [3]" in message
+    assert len(collect(ckpts, out=tmp_path / "b", majority=True)) == MEMBERS
+
+
+def test_copies_and_links_count_once(ckpts: Path, tmp_path: Path) -> None:
+    shutil.copy(ckpts / "step-1.safetensors", ckpts / "copy.safetensors")
+    (ckpts / "link.safetensors").hardlink_to(ckpts / "step-2.safetensors")
+    bank = collect(ckpts, out=tmp_path / "b")
+    assert len(bank) == MEMBERS
+    rows = torch.stack([torch.from_numpy(bank.row(i).copy()) for i in range(len(bank))])
+    assert len(rows.unique(dim=0)) == MEMBERS
+
+
+def test_too_few_or_identical_checkpoints_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for index in range(2):
+        save_file(checkpoint(index), folder / f"{index}.safetensors")
+    assert refusal(folder) == "2 checkpoints found, at least 3 are needed"
+    shutil.copy(folder / "1.safetensors", folder / "2.safetensors")
+    assert refusal(folder) == "2 different checkpoints, at least 3 are needed"
+
+
+def test_non_finite_values_are_refused_with_tensor_and_count(ckpts: Path) -> None:
+    bad = checkpoint(3)
+    bad["layer.weight"][0, :2] = torch.nan
+    save_file(bad, ckpts / "step-3.safetensors")
+    message = refusal(ckpts)
+    assert "step-3.safetensors" in message
+    assert "layer.weight" in message
+    assert "2" in message
+
+
+def test_a_full_directory_is_refused_and_a_foreign_one_never_replaced(ckpts: Path, tmp_path: Path) -> None:
+    collect(ckpts, out=tmp_path / "bank")
+    with pytest.raises(UsageError, match="not empty; replace it with --overwrite"):
+        collect(ckpts, out=tmp_path / "bank")
+    collect(ckpts, out=tmp_path / "bank", overwrite=True)
+    with pytest.raises(UsageError, match="holds no bank.json, so --overwrite will not replace it"):
+        collect(ckpts, out=ckpts, overwrite=True)
+
+
+def test_the_task_is_remembered(ckpts: Path, tmp_path: Path) -> None:
+    (ckpts / "task.json").write_text('{"task": "digits", "arch": "mlp", "options": {"a": 1}}')
+    assert collect(ckpts, out=tmp_path / "b").task == TaskRef("digits", "mlp", {"a": 1})
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "accuracy": 0.5, "epoch": 3}])
+def test_torch_files_give_the_same_bank_as_safetensors(ckpts: Path, tmp_path: Path, wrap: object) -> None:
+    folder = tmp_path / "pth"
+    folder.mkdir()
+    for file in ckpts.iterdir():
+        state = {f"module.{name}": tensor for name, tensor in load_file(file).items()}
+        torch.save(wrap(state), folder / f"{file.stem}.pth")  # type: ignore[operator]
+    expected, bank = collect(ckpts, out=tmp_path / "a"), collect(folder, out=tmp_path / "b")
+    assert [m.digest for m in bank.members] == [m.digest for m in expected.members]
+    assert bank.members[0].metrics in ({}, {"accuracy": 0.5, "epoch": 3.0})
+
+
+def test_a_torch_file_that_needs_code_is_refused_and_runs_none(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (canary,))
+
+    (tmp_path / "f").mkdir()
+    torch.save({"state_dict": Evil()}, tmp_path / "f" / "evil.pth")
+    assert "evil.pth: not a plain-data PyTorch file" in refusal(tmp_path / "f")
+    assert not canary.exists()

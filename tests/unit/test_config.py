@@ -1,0 +1,60 @@
+"""Configuration: presets, changes, refusals."""
+
+from pathlib import Path
+
+import pytest
+
+from pdiff.config import PRESETS, Config
+from pdiff.errors import UsageError
+
+
+def test_the_paper_preset_is_the_paper() -> None:
+    paper = Config.preset("paper")
+    assert (paper.codec.kind, paper.codec.latent_dim) == ("conv", 128)
+    assert (paper.codec.input_noise, paper.codec.latent_noise) == (0.001, 0.1)
+    assert (paper.codec_train.lr, paper.codec_train.steps, paper.codec_train.batch_size) == (2e-5, 500, 50)
+    assert (paper.train.lr, paper.train.steps, paper.train.batch_size) == (1e-4, 1000, 50)
+    assert (paper.generator.timesteps, paper.generator.beta_first, paper.generator.beta_last) == (1000, 1e-4, 2e-2)
+    assert (paper.normalize, paper.generator.standardise, paper.train.ema) == ("tensor", False, 0)
+    full = Config.preset("paper-full")
+    assert (full.codec.latent_dim, full.codec_train.steps, full.train.steps) == (768, 2000, 8000)
+    assert full.train.weight_decay == full.codec_train.weight_decay == 1e-5
+
+
+def test_settings_win_over_the_file_which_wins_over_the_preset(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("[train]\nsteps = 7\nlr = 0.5\n")
+    config = Config.build("paper", file, ["train.lr=1e-3", "codec.kind=pca"], seed=4)
+    assert (config.train.steps, config.train.lr, config.codec.kind, config.seed) == (7, 1e-3, "pca", 4)
+    assert config.train.batch_size == 50
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_values_and_toml_lead_back(preset: str, tmp_path: Path) -> None:
+    config = Config.preset(preset)
+    assert Config.from_values(config.values()) == config
+    file = tmp_path / "c.toml"
+    file.write_text(config.toml())
+    assert Config.build("default", file) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.lrr=1", "--set train.lrr=1: no key 'train.lrr'; did you mean 'train.lr'?"),
+        ("train=1", "train is a section"),
+        ("train.lr=-1", "configuration: Expected `float` > 0.0 - at `$.train.lr`"),
+        ("train.steps=many", "configuration: Expected `int`, got `str` - at `$.train.steps`"),
+        ("codec.kind=vq", "configuration: Invalid enum value 'vq' - at `$.codec.kind`"),
+        ("steps", "expected section.key=value"),
+    ],
+)
+def test_refusals_name_the_key(setting: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Config.build("paper", settings=[setting])
+    assert message in str(caught.value)
+
+
+def test_a_mistyped_preset_is_suggested() -> None:
+    with pytest.raises(UsageError, match="no preset 'papr'; did you mean 'paper'"):
+        Config.preset("papr")

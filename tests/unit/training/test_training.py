@@ -1,0 +1,139 @@
+"""Training runs: what is left behind, resuming, refusals."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pdiff.bank import Bank
+from pdiff.config import Config, Optimisation
+from pdiff.errors import PreemptedError, UsageError
+from pdiff.progress import SILENT
+from pdiff.training import Run, choose_device, train
+from pdiff.training.loop import Trainer
+from tests.support import MEMBERS, TINY
+
+MakeRun = Callable[..., Run]
+CONV = ("codec.kind=conv", "codec_train.steps=3", "codec_train.batch_size=4")
+
+
+def trainer(folder: Path, stop_at: int | None = None, steps: int = 12, ema: float = 0.9) -> Trainer:
+    """A small regression; `stop_at` sends this process SIGTERM during that step."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+    def loss(step: int) -> Tensor:
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        prediction: Tensor = module(inputs)
+        return (prediction - inputs.sum(dim=1, keepdim=True)).square().mean()
+
+    return Trainer("net", module, loss, Optimisation(steps=steps, batch_size=8, lr=1e-2, ema=ema), folder)
+
+
+@pytest.mark.parametrize("stop_at", [0, 5, 11])
+def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, stop_at: int) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = trainer(tmp_path / "a")
+    whole.run(SILENT)
+    with pytest.raises(PreemptedError):
+        trainer(tmp_path / "b", stop_at).run(SILENT)
+    resumed = trainer(tmp_path / "b")
+    resumed.run(SILENT)
+    expected = whole.module.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.module.state_dict().items())
+    metrics = [(tmp_path / run / "net.metrics.jsonl").read_text() for run in "ab"]
+    assert metrics[0] == metrics[1]
+    assert [json.loads(line)["step"] for line in metrics[0].splitlines()] == list(range(12))
+
+
+def test_the_average_follows_the_weights(tmp_path: Path) -> None:
+    plain, averaged = trainer(tmp_path, ema=0), trainer(tmp_path, ema=0.999)
+    plain.run(SILENT)
+    averaged.run(SILENT)
+    last, average = plain.module.state_dict(), averaged.module.state_dict()
+    assert not torch.equal(last["0.weight"], average["0.weight"])
+    assert torch.allclose(last["0.weight"], average["0.weight"], atol=0.1)
+    assert torch.equal(average["1.num_batches_tracked"], last["1.num_batches_tracked"])
+
+
+def test_the_learning_rate_falls_as_a_cosine(tmp_path: Path) -> None:
+    fitted = trainer(tmp_path, steps=10)
+    fitted.run(SILENT)
+    rates = [line["lr"] for line in fitted.metrics]
+    assert rates[0] == pytest.approx(1e-2)
+    assert rates[5] == pytest.approx(5e-3)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_run_holds_its_config_result_and_metrics(make_run: MakeRun) -> None:
+    run = make_run("default")
+    assert Run.open(run.path).digest == run.digest
+    assert run.result["latent_dim"] == 4
+    assert 0 < run.result["variance_explained"] < 1
+    lines = (run.path / "denoiser.metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 5
+    latents = load_file(run.path / "latents.safetensors")["values"]
+    assert latents.shape == (MEMBERS, 4)
+    assert torch.allclose(latents.std(dim=0, correction=0), torch.ones(4), atol=1e-4)
+
+
+def test_latents_are_encoded_with_running_statistics(make_run: MakeRun) -> None:
+    run = make_run("paper", *CONV)
+    codec = run.codec(torch.device("cpu"))
+    rows = run.bank.batch(range(MEMBERS), run.bank.normalizer("tensor"))
+    stored = load_file(run.path / "latents.safetensors")["values"]
+    with torch.no_grad():
+        one_by_one = torch.cat([codec.encode(row[None]) for row in rows])
+    assert torch.allclose(stored, one_by_one, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights(make_run: MakeRun) -> None:
+    runs = [make_run("paper", *CONV, out=out) for out in ("a", "b")]
+    for file in ("codec", "denoiser"):
+        first, second = (load_file(run.path / f"{file}.safetensors") for run in runs)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_leaves_the_global_generator_alone(make_run: MakeRun) -> None:
+    state = torch.random.get_rng_state()
+    make_run("paper", *CONV)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_finished_run_resumes_to_itself_and_is_not_overwritten_unasked(make_run: MakeRun) -> None:
+    run = make_run()
+    assert make_run(resume=True).digest == run.digest
+    with pytest.raises(UsageError, match="not empty; use --resume or --overwrite"):
+        make_run()
+    with pytest.raises(UsageError, match="begun with another configuration"):
+        make_run("default", "train.lr=0.5", resume=True)
+    make_run("default", "train.lr=0.5", overwrite=True)
+
+
+def test_an_unfinished_or_missing_run_says_so(bank: Bank, make_run: MakeRun, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run here .no run.json.; make one with `pdiff train`"):
+        Run.open(tmp_path)
+    run = make_run()
+    (run.path / "result.json").unlink()
+    with pytest.raises(UsageError, match="training has not finished; go on with `pdiff train --resume`"):
+        Run.open(run.path)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(UsageError, match="--device cuda:99: not available"):
+        choose_device("cuda:99")
+
+
+def test_train_takes_a_fresh_config_by_default(bank: Bank, tmp_path: Path) -> None:
+    run = train(bank, out=tmp_path / "r", config=Config.build(settings=TINY))
+    assert run.config.name == "default"
