@@ -1,0 +1,6 @@
+"""Judging generated models: how good, how new, and whether noise, averaging or a Gaussian would have done."""
+
+from pdiff.evaluation.families import label
+from pdiff.evaluation.run import RESULTS, evaluate
+
+__all__ = ["RESULTS", "evaluate", "label"]

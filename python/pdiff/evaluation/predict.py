@@ -1,0 +1,90 @@
+"""Predictions of many models of one bank on one split of a task."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.bank import Bank
+from pdiff.bank.bank import restore
+from pdiff.errors import InputError, UsageError
+from pdiff.evaluation.forward import RepeatedForward
+from pdiff.evaluation.trunk import halve
+from pdiff.tasks.base import Split, Task
+
+__all__ = ["Predictor"]
+
+CACHE_BYTES = 2 * 1024**3
+
+
+class Predictor:
+    """Judges models of `bank`, one raw row [D] at a time, on a fixed, unshuffled split of `task`.
+
+    The network is built once and holds the bank's base; a model replaces the bank's subset only. What does
+    not depend on the subset is computed once for each batch and kept, up to `cache_bytes`.
+
+    Raises `InputError` if the network does not take the bank's checkpoints (names and shapes must match).
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        task: Task,
+        arch: str,
+        *,
+        split: Split = "test",
+        batch_size: int = 1000,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch size {batch_size}: at least 1 is wanted")
+        self._layout = bank.layout
+        self._task = task
+        inputs, targets = task.data(split)
+        self._targets = torch.split(targets, batch_size)
+        self.samples = len(targets)
+        """N, the samples of the split."""
+        network = task.build(arch).eval()
+        # Split before the bank is loaded: a value frozen by tracing is then the fresh network's, and the
+        # comparison with the loaded network finds it.
+        known = bank.subset_names <= network.state_dict().keys()
+        halves = halve(network, bank.subset_names) if known else None
+        _load(network, bank.state_dict(bank.batch([0])[0]), f"{task.name} {arch}")
+        self._state = network.state_dict()  # shares memory with the network
+        self._forward = RepeatedForward(network, torch.split(inputs, batch_size), halves, cache_bytes)
+
+    @property
+    def cached_batches(self) -> int:
+        """Batches of which the part that all models share is kept."""
+        return self._forward.cached
+
+    def correctness(self, rows: Iterable[Tensor]) -> Tensor:
+        """Return which samples each model gets right: M raw rows of [D] f32 → bool [M, N]."""
+        return torch.stack([self.correct(row) for row in rows])
+
+    def correct(self, row: Tensor) -> Tensor:
+        """Return which samples one model gets right: raw row [D] f32 → bool [N]."""
+        with torch.inference_mode():
+            for name, tensor in restore(self._layout, row).items():
+                self._state[name].copy_(tensor)
+            return torch.cat([self._judge(index) for index in range(len(self._targets))])
+
+    def _judge(self, index: int) -> Tensor:
+        """Return which samples of batch `index` the loaded model gets right: bool [B]."""
+        targets = self._targets[index]
+        correct = self._task.correct(self._forward(index), targets)
+        if correct.dtype != torch.bool or correct.shape != (len(targets),):
+            raise UsageError(
+                f"task {self._task.name}: correct() returned {correct.dtype} {list(correct.shape)}; "
+                f"torch.bool [{len(targets)}] is wanted"
+            )
+        return correct
+
+
+def _load(network: nn.Module, state_dict: dict[str, Tensor], name: str) -> None:
+    """Load a checkpoint strictly; the error says in one line how the network and the checkpoint differ."""
+    try:
+        network.load_state_dict(state_dict, strict=True)
+    except RuntimeError as error:
+        reasons = " ".join(line.strip() for line in str(error).splitlines()[1:])
+        raise InputError(f"the network {name!r} does not take the bank's checkpoints: {reasons}") from None

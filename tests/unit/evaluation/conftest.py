@@ -1,0 +1,66 @@
+"""A bank of the small problem's checkpoints, and generated ones beside it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pdiff.artifacts import write_json
+from pdiff.bank import Bank
+from pdiff.generation import GENERATED, Generated
+from tests.unit.evaluation.waves import NORMS, Residual, Waves, save_bank
+
+
+@pytest.fixture
+def task() -> Waves:
+    return Waves()
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    """The network whose tensors the bank's checkpoints share, with lived-in running statistics."""
+    torch.manual_seed(0)
+    network = Residual()
+    with torch.no_grad():
+        network(Waves().data("train")[0])
+        network.head.weight.mul_(10)  # so that predictions are not all alike
+    return network.eval()
+
+
+@pytest.fixture
+def norm_bank(tmp_path: Path, network: nn.Module) -> Bank:
+    """Checkpoints that differ in the second norm layer."""
+    return save_bank(tmp_path / "norms", network, NORMS)
+
+
+@pytest.fixture
+def whole_bank(tmp_path: Path, network: nn.Module) -> Bank:
+    """Checkpoints that differ in every floating tensor."""
+    names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
+    return save_bank(tmp_path / "whole", network, names)
+
+
+@pytest.fixture
+def save_generated(tmp_path: Path) -> Callable[[Bank, Tensor], Generated]:
+    """Write raw rows [N, D] the way `generate` does: `save_generated(bank, rows)`."""
+
+    def save(bank: Bank, rows: Tensor) -> Generated:
+        folder = tmp_path / "generated"
+        folder.mkdir()
+        files = [f"model-{index:04d}.safetensors" for index in range(len(rows))]
+        for file, row in zip(files, rows, strict=True):
+            save_file(bank.state_dict(row), folder / file)
+        info = {
+            "files": files,
+            "seed": 7,
+            "run": {"path": "run", "digest": "ab" * 32, "preset": "default"},
+            "bank": {"path": str(bank.path), "digest": bank.digest},
+            "cost": {"once_s": 12.5, "per_model_s": 0.25},
+        }
+        write_json(folder / GENERATED, info)
+        return Generated.open(folder)
+
+    return save

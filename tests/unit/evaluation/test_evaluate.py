@@ -1,0 +1,165 @@
+"""The whole evaluation: what planted models are found to be, and what `results.json` holds."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pdiff.artifacts import read_json
+from pdiff.bank import Bank
+from pdiff.errors import InputError, UsageError
+from pdiff.evaluation import RESULTS, evaluate
+from pdiff.evaluation.baselines import gaussian
+from pdiff.generation import Generated
+from tests.unit.evaluation.waves import MEMBERS, SAMPLES, Waves
+
+Save = Callable[[Bank, Tensor], Generated]
+
+
+@pytest.fixture
+def results(norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path) -> dict[str, Any]:
+    """Five draws from the Gaussian baseline, evaluated as if a generator had made them."""
+    generated = save_generated(norm_bank, gaussian(norm_bank, range(5), seed=99))
+    return evaluate(generated, task=task, arch="residual", out=tmp_path / "out", batch_size=16, baselines_n=4)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def test_the_file_holds_the_results(results: dict[str, Any], tmp_path: Path) -> None:
+    assert read_json(tmp_path / "out" / RESULTS) == json.loads(json.dumps(results))
+    numbers = [leaf for leaf in leaves(results) if isinstance(leaf, float)]
+    assert len(numbers) > 100
+    assert all(math.isfinite(number) for number in numbers)
+
+
+def test_the_parts_are_the_ones_promised(results: dict[str, Any], norm_bank: Bank) -> None:
+    assert set(results) == {
+        *("format", "task", "bank", "original", "generated", "ensemble", "baselines", "novelty"),
+        *("points", "cost", "verdict", "provenance"),
+    }
+    assert results["task"] == {"name": "waves", "arch": "residual", "split": "test", "samples": SAMPLES}
+    assert results["bank"]["digest"] == norm_bank.digest
+    assert (results["bank"]["members"], results["bank"]["dim"]) == (MEMBERS, 16)
+    for part, n in (("original", MEMBERS), ("generated", 5), ("ensemble", 1)):
+        assert results[part]["n"] == n
+        assert results[part]["min"] <= results[part]["mean"] <= results[part]["best"]
+    assert [(b["family"], b["n"]) for b in results["baselines"]] == [
+        *[("noise", 4)] * 3,
+        ("average", 4),
+        ("gaussian", 4),
+    ]
+    assert results["cost"]["once_s"] == 12.5
+    assert results["cost"]["evaluate_s"] > 0
+
+
+def test_provenance_says_what_made_the_numbers(results: dict[str, Any], norm_bank: Bank) -> None:
+    provenance = results["provenance"]
+    assert provenance["seed"] == 0
+    assert provenance["generation"] == {"seed": 7, "preset": "default"}
+    assert provenance["digests"]["bank"] == norm_bank.digest
+    assert provenance["digests"]["run"] == "ab" * 32
+    assert {len(digest) for digest in provenance["digests"].values()} == {64}
+    assert provenance["sample_counts"] == {
+        "samples": SAMPLES,
+        "original": MEMBERS,
+        "generated": 5,
+        "each_baseline": 4,
+    }
+    assert {"pdiff", "torch", "numpy", "python", "date"} <= set(provenance)
+
+
+def test_points_and_summaries_agree(results: dict[str, Any]) -> None:
+    points = results["points"]
+    assert len(points) == MEMBERS + 5 + 1 + 5 * 4
+    ours = [point for point in points if point["family"] == "generated"]
+    assert results["generated"]["mean"] == pytest.approx(sum(p["accuracy"] for p in ours) / 5)
+    assert results["generated"]["best"] == max(p["accuracy"] for p in ours)
+    similarities = [p["max_similarity"] for p in ours]
+    assert results["novelty"]["max_similarity"] == {
+        "mean": pytest.approx(sum(similarities) / 5),
+        "min": min(similarities),
+        "max": max(similarities),
+    }
+    for baseline in results["baselines"]:
+        same = [
+            p for p in points if (p["family"], p["strength"]) == (baseline["family"], baseline["strength"])
+        ]
+        assert baseline["max_similarity"] == pytest.approx(sum(p["max_similarity"] for p in same) / len(same))
+
+
+def test_the_same_again_but_for_the_clock(
+    results: dict[str, Any], norm_bank: Bank, task: Waves, tmp_path: Path
+) -> None:
+    generated = Generated.open(tmp_path / "generated")
+    again = evaluate(generated, task=task, out=tmp_path / "out", batch_size=50, baselines_n=4)
+    for part in set(results) - {"cost", "provenance"}:
+        assert again[part] == results[part]
+
+
+def test_copies_are_found_out(norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path) -> None:
+    results = evaluate(
+        save_generated(norm_bank, norm_bank.batch(range(MEMBERS))), task=task, out=tmp_path / "out"
+    )
+    novelty = results["novelty"]
+    assert results["generated"] == results["original"]
+    assert novelty["max_similarity"] == {"mean": 1.0, "min": 1.0, "max": 1.0}
+    assert novelty["containment"] == 1
+    assert novelty["gg"] == pytest.approx(novelty["oo"], abs=1e-12)
+    assert novelty["dispersion"] == pytest.approx(1, abs=1e-9)
+    assert novelty["l2_nearest"]["mean"] == pytest.approx(0, abs=1e-5)
+    assert novelty["l2_nearest_original"]["min"] > 0.1
+    assert {b["n"] for b in results["baselines"]} == {MEMBERS}
+
+
+def test_averages_are_found_out(norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path) -> None:
+    mean = norm_bank.batch(range(MEMBERS)).double().mean(dim=0).float()
+    rows = torch.stack([mean, mean, mean])
+    results = evaluate(save_generated(norm_bank, rows), task=task, out=tmp_path / "out")
+    novelty = results["novelty"]
+    assert novelty["dispersion"] == pytest.approx(0, abs=1e-6)
+    assert (novelty["gg"], novelty["gg_nearest"], novelty["distinct"]) == (1, 1, 1)
+    assert results["generated"]["mean"] == pytest.approx(results["ensemble"]["mean"])
+
+
+def test_one_generated_model_leaves_out_what_needs_two(
+    norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path
+) -> None:
+    results = evaluate(save_generated(norm_bank, norm_bank.batch([0])), task=task, out=tmp_path / "out")
+    novelty = results["novelty"]
+    assert (novelty["gg"], novelty["gg_nearest"], novelty["dispersion"]) == (None, None, None)
+    assert novelty["distinct"] == 1
+
+
+def test_another_architecture_can_be_asked_for(
+    norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path
+) -> None:
+    generated = save_generated(norm_bank, norm_bank.batch([0, 1]))
+    with pytest.raises(InputError, match="the network 'waves linear' does not take the bank's checkpoints"):
+        evaluate(generated, task=task, arch="linear", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bank_without_a_task_needs_one(norm_bank: Bank, save_generated: Save, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the bank names no task; give one"):
+        evaluate(save_generated(norm_bank, norm_bank.batch([0])), out=tmp_path / "out")
+
+
+def test_values_that_are_not_finite_are_refused(
+    norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path
+) -> None:
+    rows = norm_bank.batch([0, 1])
+    rows[1, 3] = torch.nan
+    with pytest.raises(InputError, match="model 1 holds values that are not finite"):
+        evaluate(save_generated(norm_bank, rows), task=task, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,179 @@
+"""Trunk caching: the same bits as the whole network, whatever it does, or no caching."""
+
+from collections.abc import Collection
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pdiff.evaluation.forward import RepeatedForward
+from pdiff.evaluation.trunk import halve
+
+VARYING = ("norm.weight", "norm.bias")
+GENEROUS = 2**30
+
+
+class Block(nn.Module):
+    """A convolution that all models share, then a norm layer that differs, then what the test adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 4, 3)
+        self.norm = nn.BatchNorm1d(4)
+        self.held = [self.norm.weight]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x)).mean(dim=2)
+
+
+class WritesToShared(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        x += self.norm(x)
+        return x.mean(dim=2)
+
+
+class WritesAfterwards(Block):
+    """The norm reads the convolution before it is overwritten: doing shared work first would be wrong."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        y = self.norm(x)
+        return (y + x.relu_()).mean(dim=2)
+
+
+class ReadsBehindTheTracer(Block):
+    """Tracing takes the norm's weight, as it is then, for a constant."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.held[0].sum()
+
+
+class Branches(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.sum() > 0 else -x)
+
+
+class WritesToInput(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mul_(2))
+
+
+class Tied(Block):
+    """The tensor that differs is also used, under another name, at the very start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.BatchNorm1d(1)
+        self.scale = nn.Parameter(torch.ones(1))
+        self.first.weight = self.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.first(x))
+
+
+class Buffered(Block):
+    """A buffer that differs, read by the network itself rather than by a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.conv.weight.mean() * x + self.shift)
+
+
+def batches(number: int = 3) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(5, 1, 8, generator=generator) for _ in range(number)]
+
+
+def change(network: nn.Module, names: Collection[str], seed: int) -> None:
+    """Give the varying tensors other values in place."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name in names:
+            tensor = network.state_dict()[name]
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+
+
+def prepare(network: nn.Module, names: Collection[str], budget: int = GENEROUS) -> RepeatedForward:
+    """Split the fresh network, load something else, as `Predictor` does, and set up the repetition."""
+    network.eval()
+    halves = halve(network, names)
+    change(network, names, seed=1)
+    return RepeatedForward(network, batches(), halves, budget)
+
+
+def assert_exact(network: nn.Module, names: Collection[str], forward: RepeatedForward) -> None:
+    """Three models in a row, the first again at the end: each gives the whole network's bits."""
+    for seed in (2, 3, 2):
+        change(network, names, seed)
+        for index, inputs in enumerate(batches()):
+            with torch.inference_mode():
+                expected = network(inputs)
+            assert torch.equal(forward(index), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "cached"),
+    [
+        (Block, VARYING, 3),
+        (Block, ("norm.running_mean", "norm.running_var"), 3),
+        (Block, ("conv.weight",), 0),
+        (WritesToShared, VARYING, 3),
+        (WritesAfterwards, VARYING, 0),
+        (ReadsBehindTheTracer, VARYING, 0),
+        (Branches, VARYING, 0),
+        (WritesToInput, VARYING, 3),
+        (WritesToInput, ("conv.weight", *VARYING), 3),
+        (Tied, ("scale", *VARYING), 0),
+        (Buffered, ("shift", *VARYING), 3),
+    ],
+)
+def test_repeats_the_network_bit_for_bit(kind: type[Block], names: tuple[str, ...], cached: int) -> None:
+    torch.manual_seed(0)
+    network = kind()
+    forward = prepare(network, names)
+    assert forward.cached == cached
+    assert_exact(network, names, forward)
+
+
+def test_batches_beyond_the_budget_go_through_the_whole_network() -> None:
+    torch.manual_seed(0)
+    network = Block()
+    one_batch = 5 * 4 * 6 * 4  # samples, channels, length, bytes
+    forward = prepare(network, VARYING, budget=2 * one_batch + 1)
+    assert forward.cached == 2
+    assert_exact(network, VARYING, forward)
+    assert prepare(Block(), VARYING, budget=one_batch - 1).cached == 0
+
+
+def test_an_input_is_never_written_to() -> None:
+    torch.manual_seed(0)
+    network = WritesToInput().eval()
+    mine = batches()
+    for halves in (None, halve(network, VARYING)):
+        forward = RepeatedForward(network, mine, halves, GENEROUS)
+        forward(0)
+        assert all(torch.equal(ours, fresh) for ours, fresh in zip(mine, batches(), strict=True))
+
+
+def test_a_resnet18_computes_only_its_last_layers_again() -> None:
+    resnet18 = pytest.importorskip("torchvision.models").resnet18
+    torch.manual_seed(0)
+    network = resnet18(num_classes=10).eval()
+    norms = [
+        f"layer4.1.bn{i}.{part}" for i in (1, 2) for part in ("weight", "bias", "running_mean", "running_var")
+    ]
+    halves = halve(network, norms)
+    assert halves is not None
+    again = {str(node.target) for node in halves.tail.graph.nodes if node.op == "call_module"}
+    assert again == {f"layer4.1.{name}" for name in ("bn1", "relu", "conv2", "bn2")} | {"avgpool", "fc"}
+    inputs = torch.randn(4, 3, 32, 32)
+    forward = RepeatedForward(network, [inputs], halves, GENEROUS)
+    assert forward.cached == 1
+    for seed in (2, 3):
+        change(network, norms, seed)
+        with torch.inference_mode():
+            assert torch.equal(forward(0), network(inputs))
