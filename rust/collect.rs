@@ -37,6 +37,10 @@ pub fn write_shard(
     if sources.is_empty() {
         return Err(Error::Value("no sources; accepted: at least one".into()));
     }
+    let row_bytes = layout.dim() * size_of::<f32>();
+    if sources.len().checked_mul(row_bytes).is_none() {
+        return Err(Error::Value("more rows than any file can hold".into()));
+    }
     let durable = Durable::create(path)?;
     let header = shard::header(sources.len(), layout.dim());
     let write = durable.file().write_all_at(&header, 0);
@@ -47,7 +51,7 @@ pub fn write_shard(
         let output = Output {
             path,
             file: durable.file(),
-            position: (header.len() + row * layout.dim() * size_of::<f32>()) as u64,
+            position: (header.len() + row * row_bytes) as u64,
             pending: Vec::new(),
         };
         RowCopy::new(Source::open(source)?, output, non_finite, cancel).run(layout)
@@ -155,3 +159,6 @@ impl<'a> RowCopy<'a> {
         Ok(bad)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,3 +88,6 @@ fn for_each_block(
             Ok(())
         })
 }
+
+#[cfg(test)]
+mod tests;

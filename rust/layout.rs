@@ -125,3 +125,101 @@ fn segment(name: String, dtype: &str, shape: Vec<usize>, begin: usize) -> Result
         log_variance,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(tensors: &[(&str, &str, &[usize])]) -> Result<Layout> {
+        let owned = tensors
+            .iter()
+            .map(|&(name, dtype, shape)| (name.into(), dtype.into(), shape.to_vec()));
+        Layout::new(owned.collect())
+    }
+
+    #[test]
+    fn tensors_lie_side_by_side_in_natural_order() {
+        let layout = of(&[
+            ("l.10.weight", "F16", &[2, 3]),
+            ("l.9.running_var", "F32", &[4]),
+            ("l.9.empty", "F32", &[0]),
+            ("l.10.running_var.x", "F64", &[]),
+        ])
+        .unwrap();
+        let found: Vec<_> = layout
+            .segments()
+            .iter()
+            .map(|s| (s.name.as_str(), s.columns.clone(), s.log_variance))
+            .collect();
+        let expected = [
+            ("l.9.empty", 0..0, false),
+            ("l.9.running_var", 0..4, true),
+            ("l.10.running_var.x", 4..5, false),
+            ("l.10.weight", 5..11, false),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(layout.dim(), 11);
+    }
+
+    #[test]
+    fn pieces_cover_exactly_the_columns() {
+        let layout = of(&[
+            ("a", "F32", &[3]),
+            ("b", "F32", &[0]),
+            ("c", "F32", &[2]),
+            ("d", "F32", &[5]),
+        ])
+        .unwrap();
+        let pieces = |columns| layout.pieces(columns).collect::<Vec<_>>();
+        assert_eq!(pieces(0..10), [(0, 0..3), (2, 3..5), (3, 5..10)]);
+        assert_eq!(pieces(1..4), [(0, 1..3), (2, 3..4)]);
+        assert_eq!(pieces(3..5), [(2, 3..5)]);
+        assert_eq!(pieces(9..10), [(3, 9..10)]);
+        assert_eq!(pieces(4..4), []);
+        assert_eq!(pieces(10..10), []);
+    }
+
+    #[test]
+    fn fingerprints_tell_layouts_apart() {
+        let layouts: [&[(&str, &str, &[usize])]; 7] = [
+            &[("a", "F32", &[6])],
+            &[("b", "F32", &[6])],
+            &[("a", "F16", &[6])],
+            &[("a", "F32", &[2, 3])],
+            &[("a", "F32", &[3, 2])],
+            &[("a", "F32", &[3]), ("b", "F32", &[3])],
+            &[("aF32", "F32", &[6])],
+        ];
+        let fingerprints = layouts.map(|tensors| of(tensors).unwrap().fingerprint());
+        for (i, fingerprint) in fingerprints.iter().enumerate() {
+            assert_eq!(fingerprint.len(), 64);
+            assert!(!fingerprints[..i].contains(fingerprint), "layout {i}");
+        }
+        let swapped = of(&[("b", "F32", &[3]), ("a", "F32", &[3])]).unwrap();
+        assert_eq!(swapped.fingerprint(), fingerprints[5]);
+    }
+
+    #[test]
+    fn what_is_no_layout_is_refused() {
+        let message = |tensors| of(tensors).unwrap_err().to_string();
+        let twice = message(&[("a", "F32", &[1]), ("a", "F64", &[2])]);
+        assert_eq!(
+            twice,
+            r#"tensor "a" is listed twice; accepted: each name once"#
+        );
+        let dtype = message(&[("a", "I64", &[1])]);
+        assert_eq!(
+            dtype,
+            r#"tensor "a" has dtype "I64"; accepted: F64, F32, F16 or BF16"#
+        );
+        assert!(message(&[]).starts_with("0 tensors with no numbers"));
+        assert!(message(&[("a", "F32", &[0])]).starts_with("1 tensors with no numbers"));
+        let huge = message(&[("a", "F32", &[usize::MAX, 2])]);
+        assert_eq!(huge, r#"tensor "a" has a shape that overflows"#);
+        let sum = message(&[
+            ("a", "F32", &[usize::MAX / 16]),
+            ("b", "F32", &[usize::MAX / 8]),
+        ]);
+        assert_eq!(sum, r#"tensor "b" has a shape that overflows"#);
+    }
+}

@@ -15,12 +15,15 @@ mod map;
 pub mod moments;
 pub mod natural;
 pub mod normalizer;
+pub mod panic;
 pub mod parallel;
 #[cfg(feature = "python")]
 mod py;
 pub mod read;
 pub mod shard;
 pub mod stats;
+#[cfg(test)]
+mod testing;
 pub mod variance;
 pub mod vary;
 pub mod write;

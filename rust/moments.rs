@@ -106,3 +106,53 @@ impl Welford {
         self.deviation.iter().map(move |d| (d / count).sqrt())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() <= 1e-9
+    }
+
+    proptest! {
+        #[test]
+        fn merging_parts_gives_the_whole(
+            left in prop::collection::vec(-100.0..100.0, 0..40),
+            right in prop::collection::vec(-100.0..100.0, 0..40),
+        ) {
+            let merged = Moments::of(&left).merge(Moments::of(&right));
+            let whole = Moments::of(&[left, right].concat());
+            prop_assert!(close(merged.mean(), whole.mean()));
+            prop_assert!(close(merged.std(), whole.std()));
+        }
+
+        #[test]
+        fn welford_is_moments_down_a_column(
+            numbers in prop::collection::vec(-100.0..100.0, 1..40),
+        ) {
+            let mut running = Welford::new(1);
+            numbers.iter().for_each(|&v| running.push(&[v]));
+            let whole = Moments::of(&numbers);
+            prop_assert!(close(running.means().next().unwrap(), whole.mean()));
+            prop_assert!(close(running.stds().next().unwrap(), whole.std()));
+        }
+    }
+
+    #[test]
+    fn nothing_has_mean_and_std_zero() {
+        let nothing = Moments::of(&[]).merge(Moments::default());
+        assert_eq!((nothing.mean(), nothing.std()), (0.0, 0.0));
+        assert_eq!(sum(&[], |v| v), 0.0);
+    }
+
+    #[test]
+    fn sums_take_every_number_once() {
+        for count in 0..20 {
+            let numbers: Vec<f64> = (1..=count).map(f64::from).collect();
+            assert_eq!(sum(&numbers, |v| v), f64::from(count * (count + 1) / 2));
+        }
+    }
+}

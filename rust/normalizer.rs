@@ -212,3 +212,44 @@ fn check(
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::layout;
+
+    fn refused(kind: Kind, mean: &[f64], std: &[f64], log_scale: &[f64]) -> String {
+        let layout = Arc::new(layout(&[("a", 1), ("b", 2)]));
+        let result = Normalizer::new(layout, kind, mean, std, log_scale);
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn statistics_are_checked() {
+        let (two, three) = ([1.0; 2], [1.0; 3]);
+        let text = refused(Kind::Element, &two, &three, &two);
+        assert_eq!(text, "mean has 2 values; accepted: 3");
+        let text = refused(Kind::Tensor, &two, &three, &two);
+        assert_eq!(text, "std has 3 values; accepted: 2");
+        let text = refused(Kind::Element, &three, &three, &three);
+        assert_eq!(text, "log_scale has 3 values; accepted: 2");
+        let text = refused(Kind::Tensor, &[1.0, f64::NAN], &two, &two);
+        assert_eq!(text, "mean[1] is NaN; accepted: finite");
+        let text = refused(Kind::Tensor, &two, &[-1.0, 1.0], &two);
+        assert_eq!(text, "std[0] is -1; accepted: finite and not negative");
+        let text = refused(Kind::Tensor, &two, &two, &[1.0, 0.0]);
+        assert_eq!(text, "log_scale[1] is 0; accepted: finite and positive");
+    }
+
+    #[test]
+    fn kinds_have_names() {
+        for kind in [Kind::Tensor, Kind::Element] {
+            assert_eq!(Kind::parse(kind.name()).unwrap(), kind);
+        }
+        let text = Kind::parse("row").unwrap_err().to_string();
+        assert_eq!(
+            text,
+            r#"normalizer kind "row"; accepted: "tensor", "element""#
+        );
+    }
+}

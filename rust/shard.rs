@@ -58,9 +58,12 @@ impl Shard {
         };
         let map = map_shard(source.file()).map_err(Error::io(path))?;
         let data = tensor.begin as usize..tensor.end as usize;
-        // Also checks that the file is still as long as its header said, and its numbers aligned.
         let numbers = map.get(data.clone()).and_then(as_numbers);
-        numbers.ok_or_else(not_a_shard)?;
+        if numbers.is_none() {
+            return Err(
+                source.refuse("its rows are not aligned; accepted: at a multiple of 4 bytes")
+            );
+        }
         Ok(Self {
             map,
             data,
@@ -100,20 +103,25 @@ pub struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// Strings the shards together; each must have rows of `dim` numbers.
-    pub fn new(shards: impl IntoIterator<Item = &'a Shard>, dim: usize) -> Result<Self> {
+    pub fn new(shards: &[&'a Shard], dim: usize) -> Result<Self> {
+        if let Some(odd) = shards.iter().find(|shard| shard.dim != dim) {
+            let found = odd.dim;
+            return Err(Error::Value(format!(
+                "a shard has rows of {found} numbers; accepted: {dim}, as in the layout"
+            )));
+        }
+        Ok(Self::from_parts(shards.iter().map(|s| s.numbers()), dim))
+    }
+
+    /// Strings parts of whole rows together.
+    pub(crate) fn from_parts(numbers: impl Iterator<Item = &'a [f32]>, dim: usize) -> Self {
         let mut parts = Vec::new();
         let mut len = 0;
-        for shard in shards {
-            if shard.dim != dim {
-                let found = shard.dim;
-                return Err(Error::Value(format!(
-                    "a shard has rows of {found} numbers; accepted: {dim}, as in the layout"
-                )));
-            }
-            parts.push((len, shard.numbers()));
-            len += shard.rows;
+        for numbers in numbers {
+            parts.push((len, numbers));
+            len += numbers.len() / dim;
         }
-        Ok(Self { parts, len, dim })
+        Self { parts, len, dim }
     }
 
     /// Number of rows.
@@ -148,5 +156,91 @@ impl<'a> Rows<'a> {
             })
         };
         indices.iter().map(check).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Folder, Tensor, f32s, safetensors};
+
+    #[test]
+    fn the_header_is_aligned_and_says_what_follows() {
+        for (rows, dim) in [(1, 1), (300, 2048), (100_000, 11_181_642)] {
+            let header = header(rows, dim);
+            assert_eq!(header.len() % ALIGNMENT, 0);
+            let bytes = (rows * dim * 4) as u64;
+            let parsed = Header::parse(&header[8..], bytes).unwrap();
+            assert_eq!(parsed.tensors[0].shape, [rows, dim]);
+            assert_eq!(header[..8], (header.len() as u64 - 8).to_le_bytes());
+        }
+    }
+
+    #[test]
+    fn rows_are_read_across_shards() {
+        let folder = Folder::new();
+        let numbers: Vec<f32> = (0..6).map(|i| i as f32).collect();
+        let three = safetensors(&[f32s("rows", &[3, 2], &numbers)]);
+        let none = safetensors(&[f32s("rows", &[0, 2], &[])]);
+        let three = Shard::open(&folder.write("three", &three)).unwrap();
+        let none = Shard::open(&folder.write("none", &none)).unwrap();
+        assert_eq!(
+            (three.rows(), three.dim(), three.numbers()),
+            (3, 2, &numbers[..])
+        );
+
+        let rows = Rows::new(&[&none, &three, &none, &three], 2).unwrap();
+        assert_eq!(rows.len(), 6);
+        assert_eq!(rows.row(0), [0.0, 1.0]);
+        assert_eq!(rows.row(5), [4.0, 5.0]);
+        assert_eq!(rows.row(3).as_ptr(), three.numbers().as_ptr());
+        assert_eq!(rows.check_indices(&[5, 0, 5]).unwrap(), [5, 0, 5]);
+        for index in [-1, 6, i64::MIN] {
+            let text = rows.check_indices(&[0, index]).unwrap_err().to_string();
+            assert_eq!(
+                text,
+                format!("row {index} is out of range; the shards hold 6 rows")
+            );
+        }
+        let text = Rows::new(&[&three], 3).unwrap_err().to_string();
+        assert!(text.contains("rows of 2 numbers; accepted: 3"), "{text}");
+    }
+
+    #[test]
+    fn other_files_are_no_shards() {
+        let folder = Folder::new();
+        let rows = f32s("rows", &[1, 2], &[0.0; 2]);
+        let files: [&[Tensor<'_>]; 5] = [
+            &[],
+            &[f32s("row", &[1, 2], &[0.0; 2])],
+            &[f32s("rows", &[2], &[0.0; 2])],
+            &[("rows", "I32", &[1, 2], vec![0; 8])],
+            &[rows, f32s("more", &[1], &[0.0])],
+        ];
+        for tensors in files {
+            let path = folder.write("a", &safetensors(tensors));
+            let text = Shard::open(&path).unwrap_err().to_string();
+            assert!(
+                text.contains("a: not a shard of a bank; accepted: exactly one"),
+                "{text}"
+            );
+        }
+        let text = Shard::open(&folder.write("b", b"PK"))
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("not a safetensors file"), "{text}");
+    }
+
+    #[test]
+    fn numbers_that_are_not_aligned_are_refused() {
+        let folder = Folder::new();
+        let mut file = safetensors(&[f32s("rows", &[1, 2], &[0.0; 2])]);
+        let length = u64::from_le_bytes(file[..8].try_into().unwrap());
+        file[..8].copy_from_slice(&(length + 1).to_le_bytes());
+        file.insert(8 + length as usize, b' ');
+        let text = Shard::open(&folder.write("a", &file))
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("its rows are not aligned"), "{text}");
     }
 }

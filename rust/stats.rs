@@ -162,3 +162,6 @@ fn check_variances(segment: &Segment, row: usize, values: &[f32]) -> Result<()> 
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests;

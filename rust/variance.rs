@@ -24,3 +24,28 @@ pub fn inverse(y: f64, scale: f64) -> f64 {
     let above = y.exp() - OFFSET;
     if above < 0.0 { 0.0 } else { above * scale }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_maps_near_zero_and_back() {
+        let scale = scale(2.0);
+        assert_eq!(scale, 1.9);
+        assert_eq!(forward(2.0, scale), (2.0_f64 / 1.9 + 0.05).ln());
+        assert!((inverse(forward(2.0, scale), scale) - 2.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn the_edges() {
+        assert_eq!(scale(0.0), 1.0);
+        assert_eq!(scale(-1.0), 1.0);
+        assert_eq!(scale(f64::NAN), 1.0);
+        assert_eq!(forward(0.0, 3.0), OFFSET.ln());
+        assert_eq!(forward(-5.0, 3.0), OFFSET.ln());
+        assert_eq!(inverse(-1e9, 3.0), 0.0);
+        assert_eq!(inverse(f64::NEG_INFINITY, 3.0), 0.0);
+        assert!(forward(f64::NAN, 3.0).is_nan() && inverse(f64::NAN, 3.0).is_nan());
+    }
+}

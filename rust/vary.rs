@@ -108,3 +108,75 @@ fn check_same_kind(
         reference.path().display()
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Folder, Tensor, f32s, safetensors};
+
+    fn varying(folder: &Folder, files: &[&[Tensor<'_>]], names: &[&str]) -> Result<Vec<bool>> {
+        let write = |(i, tensors): (usize, &&[Tensor<'_>])| {
+            folder.write(&format!("file-{i}"), &safetensors(tensors))
+        };
+        let paths: Vec<PathBuf> = files.iter().enumerate().map(write).collect();
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        varying_tensors(&paths, &names, &Cancel::default())
+    }
+
+    #[test]
+    fn finds_what_differs_between_any_two() {
+        let folder = Folder::new();
+        let same = f32s("same", &[2], &[1.0, 2.0]);
+        let nan = f32s("nan", &[], &[f32::NAN]);
+        let (zero, minus) = (f32s("zero", &[], &[0.0]), f32s("zero", &[], &[-0.0]));
+        let (two, three) = (f32s("last", &[], &[2.0]), f32s("last", &[], &[3.0]));
+        let first = [same.clone(), nan.clone(), zero.clone(), two.clone()];
+        let second = [two, zero.clone(), same.clone(), nan.clone()];
+        let third = [three, nan.clone(), same.clone(), zero.clone()];
+        let fourth = [minus, nan, same, f32s("last", &[], &[2.0])];
+        let names = ["same", "nan", "zero", "last"];
+        let found = varying(&folder, &[&first, &second, &third, &fourth], &names).unwrap();
+        assert_eq!(found, [false, false, true, true]);
+        let found = varying(&folder, &[&first, &second], &names).unwrap();
+        assert_eq!(found, [false; 4]);
+        assert_eq!(varying(&folder, &[&first], &names).unwrap(), [false; 4]);
+    }
+
+    #[test]
+    fn a_difference_in_the_last_byte_of_many_chunks_is_found() {
+        let folder = Folder::new();
+        let shape = [2 * CHUNK + 3];
+        let bytes = vec![7; shape[0]];
+        let mut other = bytes.clone();
+        *other.last_mut().unwrap() = 8;
+        let files = [
+            [("a", "U8", &shape[..], bytes)],
+            [("a", "U8", &shape, other)],
+        ];
+        let found = varying(&folder, &[&files[0], &files[1]], &["a"]).unwrap();
+        assert_eq!(found, [true]);
+    }
+
+    #[test]
+    fn files_that_do_not_match_are_refused() {
+        let folder = Folder::new();
+        let good = [f32s("a", &[2], &[0.0; 2])];
+        let message =
+            |files: &[&[Tensor<'_>]]| varying(&folder, files, &["a"]).unwrap_err().to_string();
+        let text = message(&[&good, &good, &[]]);
+        assert!(text.ends_with(r#"file-2: holds no tensor "a""#), "{text}");
+        let text = message(&[&[], &good]);
+        assert!(text.ends_with(r#"file-0: holds no tensor "a""#), "{text}");
+        let text = message(&[&good, &[f32s("a", &[1, 2], &[0.0; 2])]]);
+        assert!(
+            text.contains(r#"tensor "a" is F32 [1, 2]; accepted: F32 [2], as in "#),
+            "{text}"
+        );
+        let text = message(&[&good, &[("a", "I32", &[2], vec![0; 8])]]);
+        assert!(
+            text.contains(r#"tensor "a" is I32 [2]; accepted: F32 [2]"#),
+            "{text}"
+        );
+        assert_eq!(message(&[]), "no files; accepted: at least one");
+    }
+}

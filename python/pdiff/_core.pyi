@@ -1,8 +1,30 @@
 """The Rust half of `pdiff`: checkpoint bytes in, normalised rows out. Knows nothing of torch."""
 
-from collections.abc import Buffer, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from typing import final
+
+from typing_extensions import Buffer
+
+__all__ = [
+    "InputError",
+    "Layout",
+    "Normalizer",
+    "PdiffError",
+    "Segment",
+    "Shard",
+    "TensorInfo",
+    "__version__",
+    "digest",
+    "digest_file",
+    "gather",
+    "natural_sort",
+    "read_header",
+    "statistics",
+    "varying_tensors",
+    "write_file",
+    "write_shard",
+]
 
 __version__: str
 
@@ -20,7 +42,7 @@ class TensorInfo:
     def name(self) -> str: ...
     @property
     def dtype(self) -> str:
-        """Safetensors name of the dtype: `F32`, `BF16`, `I64`, …"""
+        """Safetensors name of the dtype, such as `F32`, `BF16` or `I64`."""
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property
@@ -111,32 +133,47 @@ def write_shard(
     """
 
 @final
-class Shard:
-    """One immutable, memory-mapped shard. Supports the buffer protocol: f32, C order, shape [rows, D]."""
+class Shard(Buffer):
+    """One immutable, memory-mapped shard. Lends its rows as a read-only buffer: f32, C order, [rows, D].
 
-    def __new__(cls, path: str | PathLike[str]) -> Shard: ...
+    `numpy.asarray(shard)` is a view that shares memory with the map and keeps it alive.
+    """
+
+    def __new__(cls, path: str | PathLike[str]) -> Shard:
+        """Map the shard at `path`.
+
+        Raises `InputError` for a file that is not exactly one F32 tensor `rows` of two axes.
+        """
     @property
     def rows(self) -> int: ...
     @property
     def dim(self) -> int: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class Normalizer:
-    """How raw rows become training data, and back: y = (t(x) − mean) / std.
+    """How raw rows become training data, and back: y = (t(x) − mean) / std (arXiv 2402.13144).
 
     t is the identity, or log(x / scale + 0.05) for `log_variance` segments with scale = 0.95 · the
     tensor's mean over the bank (the paper's code). Arithmetic is f64, stored values f32.
+
+    With u = 2⁻²⁴, `invert` after `apply` is off by at most u·(|x| + |x − mean|)(1 + ε) if t is the identity,
+    which is within 2 ulp of max(|x|, |x − mean|), and by at most u·(x + (x + scale/20)·|t(x) − mean|)(1 + ε)
+    if t is the logarithm and x ≥ 0; ε < 10⁻³. This holds where y neither overflows nor is subnormal.
     """
 
     @staticmethod
-    def from_statistics(layout: Layout, kind: str, mean: Buffer, std: Buffer, log_scale: Buffer) -> Normalizer:
-        """Build from f64 arrays: `mean`, `std` of shape [T] if kind is `tensor`, [D] if `element`;
-        `log_scale` of shape [T] (ignored for segments that are not `log_variance`). A std of 0 counts as 1.
+    def from_statistics(
+        layout: Layout, kind: str, mean: Buffer, std: Buffer, log_scale: Buffer
+    ) -> Normalizer:
+        """Build from f64 arrays: `mean` and `std` [T] if kind is `tensor`, [D] if `element`; `log_scale` [T].
+
+        `log_scale` is used for `log_variance` segments only. A std of 0 counts as 1. Raises `ValueError`
+        for another kind or length, and for a value that is not finite, a negative std or a `log_scale`
+        that is not positive.
         """
     @staticmethod
     def identity(layout: Layout) -> Normalizer:
-        """The normaliser that changes nothing, bit for bit."""
+        """Build the normaliser that changes nothing, bit for bit."""
     @property
     def kind(self) -> str: ...
     def apply(self, rows: Buffer) -> None:
@@ -145,11 +182,12 @@ class Normalizer:
         """De-normalise f32 `rows` [N, D] in place. `log_variance` values are never negative."""
 
 def statistics(shards: Sequence[Shard], layout: Layout) -> dict[str, list[float]]:
-    """Statistics of all rows, f64, streamed, the same for any number of threads.
+    """Compute statistics of all rows: f64, streamed, the same for any number of threads.
 
     `log_scale` [T]: 0.95 · mean of each `log_variance` tensor over the bank, else 1. `tensor_mean` [T] and
     `tensor_std` [T]: within each row the tensor's mean and (population) std of t(x), averaged over rows.
-    `element_mean` [D] and `element_std` [D]: over rows, of t(x), population.
+    `element_mean` [D] and `element_std` [D]: over rows, of t(x), population. Raises `InputError` for a
+    negative running variance, `ValueError` for no rows or a shard that does not fit the layout.
     """
 
 def gather(

@@ -53,7 +53,7 @@ pub fn statistics<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let shards = mapped(&shards);
     let found = enter(py, |cancel| {
-        let rows = Rows::new(shards, layout.0.dim())?;
+        let rows = Rows::new(&shards, layout.0.dim())?;
         stats::statistics(&rows, &layout.0, cancel)
     })?;
     let dict = PyDict::new(py);
@@ -89,7 +89,7 @@ pub fn gather<'py>(
     }
     let (shards, indices, out) = (mapped(&shards), indices.as_slice(), out.as_mut_slice()?);
     enter(py, |cancel| {
-        let rows = Rows::new(shards, normalizer.0.layout().dim())?;
+        let rows = Rows::new(&shards, normalizer.0.layout().dim())?;
         let indices = rows.check_indices(indices)?;
         kernel::gather(&rows, &indices, columns, &normalizer.0, out, cancel)
     })

@@ -3,9 +3,7 @@
 //! Long work runs on the worker threads while the calling thread waits without the GIL and looks for
 //! Ctrl-C. Errors become exceptions, and a panic becomes a `PdiffError`.
 
-use std::any::Any;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +12,7 @@ use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
+use crate::panic::catch;
 use crate::parallel::Cancel;
 
 /// How often the calling thread looks for Ctrl-C.
@@ -71,19 +70,6 @@ fn wait<T>(outcome: &Mutex<Option<T>>, finished: &Condvar) -> Option<T> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn catch<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    // A panic leaves behind only what the work owned, so nothing can be seen half-changed except
-    // the caller's output buffer, whose content is undefined after any error.
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(Error::Internal(panic_message(panic.as_ref()))))
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("panic without a message").replace('\n', " ")
 }
 
 /// The worker threads of this process. Called with the GIL, so that no fork can meet a locked pool.

@@ -215,3 +215,6 @@ fn check_coverage(tensors: &[TensorInfo], data_begin: u64, data_len: u64) -> Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
