@@ -1,0 +1,120 @@
+"""Quality of the default preset on whole networks: several banks of mnist1d, one table.
+
+For each architecture and seed: a bank of 300 whole-network checkpoints (parameters and running statistics),
+a run of the preset, 50 generated models, judged on the 10,000 test samples beside the baselines. The seed
+is that of the bank, of the training and of the sampling alike. Exits 1 if a promise of the README does
+not hold.
+
+    python benches/quality.py [--arch convnet --arch mlp] [--seeds 3] [--preset default] [--set key=value]
+"""
+
+import math
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import pdiff
+from pdiff.artifacts import write_json
+from pdiff.cli.console import Console
+from pdiff.config import Config
+
+LOSS_ALLOWED = 0.003
+MAX_SIMILARITY_ALLOWED = 0.97
+DISPERSION_ALLOWED = (0.5, 1.5)
+T_QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+"""97.5 % quantile of Student's t for n seeds (n − 1 degrees of freedom)."""
+
+
+def one_seed(folder: Path, arch: str, seed: int, config: Config, console: Console) -> dict[str, Any]:
+    """Go the whole way for one bank and return its results."""
+    task = pdiff.load_task("mnist1d")
+    if not (folder / "ckpts" / "task.json").exists():
+        pdiff.build_zoo(
+            task, task_name="mnist1d", options={}, arch=arch, out=folder / "ckpts", seed=seed, progress=console
+        )
+    bank = pdiff.collect(folder / "ckpts", out=folder / "bank", overwrite=True, progress=console)
+    run = pdiff.train(bank, out=folder / "run", config=config, overwrite=True, progress=console)
+    models = pdiff.generate(run, n=50, seed=seed, out=folder / "generated", overwrite=True, progress=console)
+    for state in models:
+        task.build(arch).load_state_dict(state, strict=True)
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
+    return pdiff.evaluate(models, task=task, out=folder / "evaluation", seed=seed, progress=console)
+
+
+def figures(results: dict[str, Any]) -> dict[str, float]:
+    """Return the figures of one bank that the table shows."""
+    baselines = {
+        f"{b['family']} {'accuracy' if key == 'accuracy' else key}": b[key]["mean"] if key == "accuracy" else b[key]
+        for b in results["baselines"]
+        if b["family"] in {"average", "gaussian"}
+        for key in ("accuracy", "max_similarity")
+    }
+    return {
+        "original": results["original"]["mean"],
+        "generated": results["generated"]["mean"],
+        "difference": results["generated"]["mean"] - results["original"]["mean"],
+        "max_similarity": results["novelty"]["max_similarity"]["mean"],
+        "dispersion": results["novelty"]["dispersion"],
+        "gg": results["novelty"]["gg"],
+        "oo": results["novelty"]["oo"],
+        **baselines,
+    }
+
+
+def broken_promises(found: dict[str, float]) -> list[str]:
+    """Return what the figures of one bank do not keep."""
+    low, high = DISPERSION_ALLOWED
+    checks = {
+        f"generated mean at least the originals' − {LOSS_ALLOWED:.1%}": found["difference"] >= -LOSS_ALLOWED,
+        f"max-similarity below {MAX_SIMILARITY_ALLOWED}": found["max_similarity"] < MAX_SIMILARITY_ALLOWED,
+        f"dispersion in {low}-{high}": low <= found["dispersion"] <= high,
+    }
+    return [promise for promise, kept in checks.items() if not kept]
+
+
+def interval(values: list[float]) -> str:
+    """Return the mean with its 95 % t-interval over seeds."""
+    mean = statistics.mean(values)
+    if len(values) not in T_QUANTILE:
+        return f"{mean:.4f}"
+    return f"{mean:.4f} ± {T_QUANTILE[len(values)] * statistics.stdev(values) / math.sqrt(len(values)):.4f}"
+
+
+@click.command()
+@click.option("--arch", "archs", multiple=True, default=("convnet", "mlp"))
+@click.option("--seeds", type=click.IntRange(1), default=3)
+@click.option("--preset", default="default")
+@click.option("--set", "settings", multiple=True)
+@click.option("--work", type=click.Path(path_type=Path), help="Keep the files here, and reuse its checkpoints.")
+def main(archs: tuple[str, ...], seeds: int, preset: str, settings: tuple[str, ...], work: Path | None) -> None:
+    """Print the table."""
+    console = Console()
+    broken: list[str] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for arch in archs:
+            found: list[dict[str, float]] = []
+            for seed in range(seeds):
+                folder = (work or Path(scratch)) / f"{arch}-{seed}"
+                folder.mkdir(parents=True, exist_ok=True)
+                results = one_seed(folder, arch, seed, Config.build(preset, None, settings, seed), console)
+                found.append(figures(results))
+                broken += [f"{arch} seed {seed}: {promise}" for promise in broken_promises(found[-1])]
+            columns = [*(f"seed {seed}" for seed in range(seeds)), "mean ± 95 %"]
+            rows = [
+                [name, *(f"{f[name]:.4f}" for f in found), interval([f[name] for f in found])] for name in found[0]
+            ]
+            console.table(f"mnist1d {arch}, preset {preset}", [arch, *columns], rows)
+            if work:
+                write_json(work / f"{arch}.json", found)
+    for line in broken:
+        console.say(f"NOT KEPT: {line}")
+    sys.exit(bool(broken))
+
+
+if __name__ == "__main__":
+    main()

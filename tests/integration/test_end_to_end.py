@@ -1,0 +1,72 @@
+"""The whole way through the command line, on a task small enough for a test."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import pdiff
+
+TRAIN = ["--set", "train.steps=60", "--set", "generator.width=64", "--set", "generator.timesteps=10"]
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """Run a command that must succeed and return its stdout."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pdiff", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize(("arch", "fmt"), [("convnet", "safetensors"), ("mlp", "pth")])
+def test_from_a_folder_of_checkpoints_to_a_report(tmp_path: Path, arch: str, fmt: str) -> None:
+    run(tmp_path, "zoo", "digits", "--arch", arch, "--k", "30", "--epochs", "3", "--format", fmt)
+    collected = json.loads(run(tmp_path, "collect", "./ckpts", "--json"))
+    assert collected["members"] == 30
+    run(tmp_path, "train", *TRAIN)
+    run(tmp_path, "generate", "--n", "5")
+    shown = run(tmp_path, "evaluate")
+    assert "Report: evaluation/report.html" in shown
+
+    results = json.loads((tmp_path / "evaluation" / "results.json").read_text())
+    assert (results["original"]["n"], results["generated"]["n"]) == (30, 5)
+    assert 0.3 < results["generated"]["mean"] <= 1
+    assert results["task"] == {"name": "digits", "arch": arch, "split": "test", "samples": 500}
+    assert {b["family"] for b in results["baselines"]} == {"noise", "average", "gaussian"}
+    assert results["verdict"]["sentence"] in (tmp_path / "evaluation" / "report.html").read_text()
+
+    network = pdiff.load_task("digits").build(arch)
+    for file in (tmp_path / "generated").glob("*.safetensors"):
+        state = load_file(file)
+        network.load_state_dict(state, strict=True)
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
+
+
+def test_the_python_way_gives_what_the_commands_give(tmp_path: Path) -> None:
+    run(tmp_path, "zoo", "digits", "--arch", "mlp", "--k", "12", "--epochs", "1")
+    run(tmp_path, "collect")
+    run(tmp_path, "train", *TRAIN)
+    run(tmp_path, "generate", "--n", "3")
+    torch.set_num_threads(1)
+    bank = pdiff.collect(tmp_path / "ckpts", out=tmp_path / "bank2")
+    trained = pdiff.train(bank, out=tmp_path / "run2", config=pdiff.Config.build(settings=TRAIN[1::2]))
+    models = pdiff.generate(trained, n=3, out=tmp_path / "generated2")
+    assert bank.digest == pdiff.Bank.open(tmp_path / "bank").digest
+    assert torch.equal(models.rows(), pdiff.Generated.open(tmp_path / "generated").rows())
+
+
+def test_the_demo_ends_with_table_and_report(tmp_path: Path) -> None:
+    shown = run(tmp_path, "demo", "--task", "digits", "--arch", "mlp", "--k", "20", "--n", "4")
+    assert "Report: pdiff-demo/evaluation/report.html" in shown
+    assert (tmp_path / "pdiff-demo" / "evaluation" / "report.html").is_file()
