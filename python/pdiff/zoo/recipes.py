@@ -83,7 +83,7 @@ _RECIPES = {
         converge=Phase("adamw", lr=2e-3, batch_size=128, weight_decay=5e-2),
         whole=Phase("adamw", lr=1e-4, batch_size=128),
         part=Phase("adamw", lr=3e-2, batch_size=128),
-        validation_samples=1_000,
+        validation_samples=500,
         augment=True,
     ),
 }
