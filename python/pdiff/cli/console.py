@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console as RichConsole
 from rich.progress import (
     BarColumn,
@@ -23,6 +24,8 @@ from rich.text import Text
 __all__ = ["Console"]
 
 _PLAIN_SECONDS = 5.0
+_PLAIN_WIDTH = 160
+"""Columns of a table off a terminal, where nothing says how many there are."""
 
 
 class Console:
@@ -34,6 +37,8 @@ class Console:
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
         self._out = RichConsole(soft_wrap=True)
+        if not self._out.is_terminal:
+            self._out.width = _PLAIN_WIDTH
         self._err = RichConsole(stderr=True, soft_wrap=True)
 
     def message(self, text: str) -> None:
@@ -54,7 +59,7 @@ class Console:
         """Print a table on stdout, the first column left-aligned, the others right; not with `--json`."""
         if self.as_json:
             return
-        table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
         for number, name in enumerate(header):
             table.add_column(name, justify="right" if number else "left", no_wrap=True)
         for row in rows:
