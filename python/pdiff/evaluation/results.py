@@ -143,10 +143,10 @@ def _points(scored: Scored) -> list[dict[str, Any]]:
 
 
 def _verdict(bank: Scored, ours: Scored, rivals: Sequence[Scored], samples: str) -> dict[str, Any]:
-    """Return the verdict's sentence, and which baselines cover the generated models."""
+    """Return the verdict in words, and which baselines cover the generated models."""
     points = [_point(rival) for rival in rivals]
     return {
-        "sentence": verdict.sentence(_point(ours), _point(bank), points, samples),
+        "sentence": verdict.sentences(_point(ours), _point(bank), points, samples),
         "covered_by": [point.name for point in verdict.covering(_point(ours), points)],
     }
 
@@ -155,7 +155,8 @@ def _point(scored: Scored) -> verdict.Point:
     """Return a population's place in the plane of the verdict."""
     population = scored.judged.population
     name = label(population.family, population.strength)
-    return verdict.Point(name, scored.size, _mean(scored.judged.accuracy), _mean(scored.max_similarity))
+    rates = 1 - scored.judged.wrong.double().mean(dim=0)
+    return verdict.Point(name, scored.size, _mean(scored.max_similarity), rates)
 
 
 def _mean(values: Tensor) -> float:

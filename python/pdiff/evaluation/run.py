@@ -71,7 +71,12 @@ def evaluate(
     results = {
         "format": FORMAT,
         "task": {"name": task.name, "arch": arch, "split": split, "samples": predictor.samples},
-        "bank": {"path": str(bank.path), "digest": bank.digest, "members": len(bank), "dim": bank.dim},
+        "bank": {
+            "path": str(bank.path.resolve()),
+            "digest": bank.digest,
+            "members": len(bank),
+            "dim": bank.dim,
+        },
         **comparison(original, ours, mean, rivals, f"{predictor.samples:,} {split} samples"),
         "cost": {**generated.info["cost"], "evaluate_s": perf_counter() - started},
         "provenance": _provenance(generated, task, split, seed, size),

@@ -1,27 +1,36 @@
-"""One sentence that says where the generated models stand, and nothing that the numbers do not say.
+"""A few plain sentences on where the generated models stand, and nothing that the numbers do not say.
 
 In the plane of mean accuracy against mean max-similarity, a baseline *covers* the generated models if it is
 at least as accurate at the same or a lower max-similarity. Where none does, two baselines on either side
-still bound what is easy: a mixture of their models has any point of the chord between them. Above that, the
-generated models are above these baselines; where no baseline lies on one side, nothing can be said.
+still bound what is easy: a mixture of their models has any point of the chord between them. The generated
+models are above the baselines only if they beat both by more than two standard errors; where the baselines
+do not lie on both sides, nothing is claimed.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Point", "covering", "mixture_bound", "sentence"]
+from torch import Tensor
+
+__all__ = ["Point", "best_rival", "covering", "lead", "sentences"]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A family's place in the plane, and how many models it is the mean of."""
+    """A family's place in the plane."""
 
     name: str
     models: int
-    accuracy: float
-    """Mean accuracy, a fraction."""
     similarity: float
     """Mean max-similarity."""
+    rates: Tensor
+    """F64 [N], for each sample the fraction of the models that are right."""
+
+    @property
+    def accuracy(self) -> float:
+        """Mean accuracy, a fraction."""
+        return float(self.rates.mean())
 
     def __str__(self) -> str:
         return f"{_percent(self.accuracy)} at {self.similarity:.3f}"
@@ -35,32 +44,37 @@ def covering(generated: Point, baselines: Sequence[Point]) -> list[Point]:
     return sorted(better, key=lambda point: -point.accuracy)
 
 
-def mixture_bound(similarity: float, baselines: Sequence[Point]) -> tuple[float, Point, Point] | None:
-    """Return the best accuracy that a mixture of two baselines has at `similarity`, and the two.
+def best_rival(similarity: float, baselines: Sequence[Point]) -> Point | None:
+    """Return the most accurate baseline, or mixture of two, at `similarity` or below.
 
-    None if no baseline lies on one of the sides: nothing is extrapolated.
+    None if all baselines lie on one side of it: nothing is extrapolated.
     """
-    chords = [
-        (_on_chord(similarity, low, high), low, high)
-        for low in baselines
-        for high in baselines
-        if low.similarity <= similarity <= high.similarity
-    ]
-    return max(chords, key=lambda chord: chord[0], default=None)
+    lower = [point for point in baselines if point.similarity <= similarity]
+    higher = [point for point in baselines if point.similarity > similarity]
+    if not lower or not (higher or any(point.similarity == similarity for point in lower)):
+        return None
+    mixtures = [_mixture(low, high, similarity) for low in lower for high in higher]
+    return max([*lower, *mixtures], key=lambda point: point.accuracy)
 
 
-def _on_chord(similarity: float, low: Point, high: Point) -> float:
-    """Return the accuracy at `similarity` on the line from `low` to `high`."""
-    width = high.similarity - low.similarity
-    share = (similarity - low.similarity) / width if width > 0 else 0.0
-    return low.accuracy + share * (high.accuracy - low.accuracy)
+def _mixture(low: Point, high: Point, similarity: float) -> Point:
+    """Return the mixture of two families' models that has `similarity` on average."""
+    share = (similarity - low.similarity) / (high.similarity - low.similarity)
+    rates = (1 - share) * low.rates + share * high.rates
+    return Point(f"mixture of {low.name} and {high.name}", low.models + high.models, similarity, rates)
 
 
-def sentence(generated: Point, original: Point, baselines: Sequence[Point], samples: str) -> str:
+def lead(generated: Point, rival: Point) -> tuple[float, float]:
+    """Return by how much `generated` is more accurate, and the standard error over samples (paired)."""
+    difference = generated.rates - rival.rates
+    return float(difference.mean()), float(difference.std(correction=0)) / math.sqrt(len(difference))
+
+
+def sentences(generated: Point, original: Point, baselines: Sequence[Point], samples: str) -> str:
     """Return the verdict; `samples` says on what: `10,000 test samples`."""
     facts = (
-        f"{_counted(generated.models, 'generated model')}: {_percent(generated.accuracy)} mean accuracy "
-        f"on {samples} ({_counted(original.models, 'original')}: {_percent(original.accuracy)}), "
+        f"{_counted(generated.models, 'generated model')}: {_percent(generated.accuracy)} mean accuracy on "
+        f"{samples} ({_counted(original.models, 'original')}: {_percent(original.accuracy)}), "
         f"max-similarity {generated.similarity:.3f}."
     )
     return f"{facts} {_comparison(generated, baselines)}"
@@ -74,18 +88,17 @@ def _comparison(generated: Point, baselines: Sequence[Point]) -> str:
             f"At this or a lower max-similarity the {better[0].name} is at least as accurate "
             f"({better[0]}){others}: not above the baselines."
         )
-    bound = mixture_bound(generated.similarity, baselines)
-    if bound is None:
+    rival = best_rival(generated.similarity, baselines)
+    if rival is None:
         return _no_bracket(generated, baselines)
-    accuracy, low, high = bound
-    rival = f"the {low.name}" if low == high else f"a mixture of {low.name} ({low}) and {high.name} ({high})"
-    if generated.accuracy <= accuracy:
-        return f"At this max-similarity {rival} has {_percent(accuracy)}: not above the baselines."
-    return (
-        f"No baseline is as accurate at this or a lower max-similarity; {rival} has {_percent(accuracy)} at "
-        f"this one: {100 * (generated.accuracy - accuracy):.2f} points above these baselines, in this plane "
-        "and without an interval."
-    )
+    reach = f"At this or a lower max-similarity the baselines reach {rival} ({rival.name})"
+    gain, error = lead(generated, rival)
+    if gain <= 0:
+        return f"{reach}: not above the baselines."
+    points = f"{100 * gain:.2f} ± {200 * error:.2f} points"
+    if gain <= 2 * error:
+        return f"{reach}; {points} are too little to tell apart: not above the baselines."
+    return f"{reach}: {points} above these baselines, in this plane and with the error of the samples alone."
 
 
 def _no_bracket(generated: Point, baselines: Sequence[Point]) -> str:

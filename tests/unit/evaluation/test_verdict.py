@@ -1,25 +1,37 @@
 """The verdict: what it says for every position among the baselines, and what it never says."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdiff.evaluation.verdict import Point, covering, mixture_bound, sentence
+from pdiff.evaluation.verdict import Point, best_rival, covering, lead, sentences
 
-ORIGINAL = Point("original", 300, 0.9713, 0.95)
-AVERAGE = Point("average of 16", 50, 0.9726, 0.914)
-GAUSSIAN = Point("Gaussian ×1", 50, 0.9715, 0.857)
-WEAK = Point("noise σ 0.01", 50, 0.9700, 0.860)
-STRONG = Point("noise σ 0.02", 50, 0.9678, 0.748)
+N = 10_000
+
+
+def point(name: str, accuracy: float, similarity: float, models: int = 50, samples: int = N) -> Point:
+    """A family whose models all fail on the same samples, the last ones."""
+    rates = (torch.arange(samples) < round(accuracy * samples)).double()
+    return Point(name, models, similarity, rates)
+
+
+ORIGINAL = point("original", 0.9713, 0.95, models=300)
+AVERAGE = point("average of 16", 0.9726, 0.914)
+GAUSSIAN = point("Gaussian ×1", 0.9715, 0.857)
+WEAK = point("noise σ 0.01", 0.9700, 0.860)
+STRONG = point("noise σ 0.02", 0.9678, 0.748)
 BASELINES = [WEAK, STRONG, AVERAGE, GAUSSIAN]
 
 FRACTIONS = st.floats(0, 1)
-POINTS = st.lists(st.builds(Point, st.just("b"), st.just(5), FRACTIONS, FRACTIONS), max_size=6)
+POINTS = st.lists(st.builds(point, st.just("b"), FRACTIONS, FRACTIONS, st.just(5), st.just(20)), max_size=6)
 
 
 def verdict(accuracy: float, similarity: float, baselines: list[Point] | None = None) -> str:
-    generated = Point("p-diff", 50, accuracy, similarity)
-    return sentence(generated, ORIGINAL, BASELINES if baselines is None else baselines, "10,000 test samples")
+    generated = point("p-diff", accuracy, similarity)
+    return sentences(
+        generated, ORIGINAL, BASELINES if baselines is None else baselines, "10,000 test samples"
+    )
 
 
 def test_the_facts_come_first() -> None:
@@ -30,11 +42,10 @@ def test_the_facts_come_first() -> None:
 
 
 def test_one_model_is_not_several() -> None:
-    text = sentence(
-        Point("p-diff", 1, 0.5, 0.5), Point("original", 1200, 0.5, 0.5), [], "100 validation samples"
-    )
+    generated, original = point("p-diff", 0.5, 0.5, models=1), point("original", 0.5, 0.5, models=1200)
+    text = sentences(generated, original, [], "100 validation samples")
     assert text.startswith(
-        "1 generated model: 50.00% mean accuracy on 100 validation samples (1,200 originals: "
+        "1 generated model: 50.00% mean accuracy on 100 validation samples (1,200 originals: 50.00%)"
     )
 
 
@@ -46,35 +57,50 @@ def test_a_baseline_that_is_as_good_and_as_new_covers() -> None:
 
 
 def test_the_most_accurate_of_several_is_named() -> None:
-    assert "the average of 16 is at least as accurate (97.26% at 0.914), and so are 2 others:" in verdict(
-        0.9695, 0.95
-    )
-    assert "the Gaussian ×1 is at least as accurate (97.15% at 0.857), and so is 1 other:" in verdict(
-        0.9695, 0.87
-    )
+    three, two = verdict(0.9695, 0.95), verdict(0.9695, 0.87)
+    assert "the average of 16 is at least as accurate (97.26% at 0.914), and so are 2 others:" in three
+    assert "the Gaussian ×1 is at least as accurate (97.15% at 0.857), and so is 1 other:" in two
 
 
 def test_equal_counts_as_covered() -> None:
-    assert "not above the baselines" in verdict(GAUSSIAN.accuracy, GAUSSIAN.similarity)
+    assert "is at least as accurate (97.15% at 0.857): not above" in verdict(0.9715, 0.857)
 
 
 def test_a_mixture_of_baselines_can_do_what_no_single_one_does() -> None:
-    text = verdict(0.9716, 0.90)
-    assert text.endswith(
-        "At this max-similarity a mixture of Gaussian ×1 (97.15% at 0.857) and average of 16 "
-        "(97.26% at 0.914) has 97.23%: not above the baselines."
+    assert verdict(0.9716, 0.90).endswith(
+        "At this or a lower max-similarity the baselines reach 97.23% at 0.900 "
+        "(mixture of Gaussian ×1 and average of 16): not above the baselines."
     )
 
 
 def test_above_says_by_how_much_and_under_which_reserve() -> None:
-    text = verdict(0.9750, 0.80)
-    assert "No baseline is as accurate at this or a lower max-similarity" in text
-    accuracy = 0.9678 + (0.80 - 0.748) / (0.857 - 0.748) * (0.9715 - 0.9678)
+    share = (0.80 - 0.748) / (0.857 - 0.748)
+    rival = 0.9678 + share * (0.9715 - 0.9678)
+    text = verdict(0.9760, 0.80)
     assert (
-        f"{100 * accuracy:.2f}% at this one: {100 * (0.9750 - accuracy):.2f} points above these baselines"
-        in text
+        f"the baselines reach {100 * rival:.2f}% at 0.800 (mixture of noise σ 0.02 and Gaussian ×1): " in text
     )
-    assert text.endswith("in this plane and without an interval.")
+    assert f": {100 * (0.9760 - rival):.2f} ± 0.1" in text
+    assert text.endswith(
+        "points above these baselines, in this plane and with the error of the samples alone."
+    )
+
+
+def test_a_lead_within_the_error_is_no_lead() -> None:
+    """The same 24 more right answers: once on top of the rival's, once against 250 others that are wrong."""
+    baselines = [AVERAGE, point("noise σ 0.001", 0.9713, 0.99)]
+    on_top = point("p-diff", 0.9750, 0.92)
+    swapped = Point("p-diff", 50, 0.92, (torch.arange(N) >= 250).double())
+    texts = {}
+    for name, generated, disagreements in (("on top", on_top, 24), ("swapped", swapped, 524)):
+        gain, error = lead(generated, AVERAGE)
+        assert gain == pytest.approx(0.0024)
+        assert error == pytest.approx((disagreements / N - 0.0024**2) ** 0.5 / N**0.5)
+        texts[name] = sentences(generated, ORIGINAL, baselines, "10,000 test samples")
+    assert "(average of 16): 0.24 ± 0.10 points above these baselines" in texts["on top"]
+    assert texts["swapped"].endswith(
+        "(average of 16); 0.24 ± 0.46 points are too little to tell apart: not above the baselines."
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,29 +126,30 @@ def test_without_baselines_nothing_is_claimed() -> None:
 
 
 @given(POINTS, FRACTIONS, FRACTIONS)
-def test_points_above_are_claimed_only_between_baselines_and_over_all_of_them(
+def test_above_is_claimed_only_between_baselines_and_over_all_of_them(
     baselines: list[Point], accuracy: float, similarity: float
 ) -> None:
-    generated = Point("p-diff", 50, accuracy, similarity)
-    text = sentence(generated, ORIGINAL, baselines, "10 test samples")
+    generated = point("p-diff", accuracy, similarity, samples=20)
+    text = sentences(generated, ORIGINAL, baselines, "20 test samples")
+    covered = [b for b in baselines if b.similarity <= similarity and b.accuracy >= generated.accuracy]
+    assert sorted(map(str, covering(generated, baselines))) == sorted(map(str, covered))
+    assert ("is at least as accurate" in text) == bool(covered)
     if "points above" in text:
         assert any(b.similarity <= similarity for b in baselines)
         assert any(b.similarity >= similarity for b in baselines)
-        assert not any(b.similarity <= similarity and b.accuracy >= accuracy for b in baselines)
-    covered = [b for b in baselines if b.similarity <= similarity and b.accuracy >= accuracy]
-    assert sorted(map(str, covering(generated, baselines))) == sorted(map(str, covered))
-    assert ("is at least as accurate" in text) == bool(covered)
+        assert not covered
 
 
 @given(POINTS, FRACTIONS)
-def test_the_bound_is_the_highest_chord(baselines: list[Point], similarity: float) -> None:
-    bound = mixture_bound(similarity, baselines)
+def test_the_rival_is_the_best_that_baselines_and_mixtures_do(
+    baselines: list[Point], similarity: float
+) -> None:
+    rival = best_rival(similarity, baselines)
     sides = [b.similarity for b in baselines]
     if not baselines or not min(sides) <= similarity <= max(sides):
-        assert bound is None
+        assert rival is None
         return
-    assert bound is not None
-    accuracy, low, high = bound
-    assert low.similarity <= similarity <= high.similarity
-    assert min(low.accuracy, high.accuracy) - 1e-9 <= accuracy <= max(low.accuracy, high.accuracy) + 1e-9
-    assert all(accuracy >= b.accuracy for b in baselines if b.similarity == similarity)
+    assert rival is not None
+    assert rival.similarity <= similarity
+    assert rival.accuracy >= max(b.accuracy for b in baselines if b.similarity <= similarity)
+    assert rival.accuracy <= max(b.accuracy for b in baselines) + 1e-12

@@ -1,0 +1,126 @@
+"""The page: well-formed, self-contained, safe, and made of the results."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pdiff.report import REPORT, write_report
+from pdiff.report.figures import accuracy_floor
+from pdiff.report.page import render_report
+from pdiff.report.summary import summary_rows
+from pdiff.report.text import percent
+from tests.unit.report.sample import sample_results
+
+VOID = {"meta", "link", "br", "img"}
+ATTACK = "<script>alert('x')</script>\" onload=\"alert(1)"
+
+
+class Reader(HTMLParser):
+    """Collects elements and text; fails on tags that do not match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_report(sample_results())
+
+
+def test_is_one_well_formed_page(page: str) -> None:
+    assert page.startswith('<!doctype html>\n<html lang="en">')
+    elements = read(page).elements
+    tags = [tag for tag, _ in elements]
+    for once in ("html", "head", "body", "main", "h1", "title", "style", "table"):
+        assert tags.count(once) == 1
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids)), "ids are unique"
+    referred = [a["aria-labelledby"] for _, a in elements if "aria-labelledby" in a]
+    assert referred
+    assert set(referred) <= set(ids)
+
+
+def test_asks_the_network_for_nothing(page: str) -> None:
+    assert not re.search(r"https?:|//\w|@import|<script|<iframe|<object", page)
+    for _, attributes in read(page).elements:
+        assert "src" not in attributes
+        assert (attributes.get("href") or "#").startswith(("#", "data:,"))
+    for target in re.findall(r"url\((.*?)\)", page):
+        assert target.startswith("#")
+
+
+def test_references_within_figures_are_kept(page: str) -> None:
+    ids = {attributes["id"] for _, attributes in read(page).elements if "id" in attributes}
+    targets = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page))
+    assert targets
+    assert {href or url for href, url in targets} <= ids
+
+
+def test_pictures_have_words(page: str) -> None:
+    pictures = [attributes for tag, attributes in read(page).elements if tag == "svg"]
+    assert all(
+        attributes.get("aria-label") or attributes.get("aria-hidden") == "true" for attributes in pictures
+    )
+    assert sum("aria-label" in attributes for attributes in pictures) == 4
+
+
+def test_holds_the_table_and_the_verdict(page: str) -> None:
+    text = " ".join(" ".join(read(page).text).split())
+    for row in summary_rows(sample_results()):
+        assert " ".join(row) in text
+    assert "0.24 ± 0.46 points." in text
+    assert f"8 models below {percent(accuracy_floor(sample_results()))} are not drawn." in text
+    for fact in ("14 ms", "38.2 s", "2 min 7 s", "generation 7, baselines 5", "2,618 numbers", "0" * 64):
+        assert fact in text
+
+
+def test_names_are_text_and_nothing_else() -> None:
+    results = sample_results(ATTACK)
+    results["bank"]["path"] = ATTACK
+    results["verdict"]["sentence"] = ATTACK
+    page = render_report(results)
+    reader = read(page)
+    assert not any(tag == "script" or "onload" in attributes for tag, attributes in reader.elements)
+    assert "".join(reader.text).count(ATTACK) == 4  # title, heading, verdict, path
+    assert reader.open == []
+
+
+def test_light_dark_and_print_have_the_same_variables(page: str) -> None:
+    blocks = re.findall(r":root \{(.*?)\}", page, flags=re.DOTALL)
+    light, dark, _ = (set(re.findall(r"(--[\w-]+):", block)) for block in blocks)
+    fonts = {"--sans", "--mono"}
+    assert light - fonts == dark
+    assert set(re.findall(r"var\((--[\w-]+)", page)) <= light
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path: Path, page: str) -> None:
+    write_report(sample_results(), tmp_path / REPORT)
+    assert (tmp_path / REPORT).read_text("utf-8") == page
+    assert len(page) < 1_000_000
