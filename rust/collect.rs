@@ -108,9 +108,11 @@ impl<'a> RowCopy<'a> {
             let tensor = self.find(&header, segment)?;
             let bad = self.copy(segment, tensor)?;
             if bad > 0 && self.non_finite == NonFinite::Refuse {
+                let Segment { name, columns, .. } = segment;
                 return Err(self.source.refuse(format!(
-                    "tensor {:?} has {bad} values that are NaN or infinite as f32; accepted: finite",
-                    segment.name
+                    "tensor {name:?} holds NaN or infinity ({bad} of {} values, as f32); \
+                     accepted: finite values",
+                    columns.len()
                 )));
             }
         }

@@ -33,17 +33,15 @@ pub fn digest_file(path: &Path, cancel: &Cancel) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+    use crate::testing::Folder;
 
     #[test]
     fn a_file_and_its_bytes_agree() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
+        let folder = Folder::new();
         for size in [0, 1, CHUNK as usize, CHUNK as usize + 17] {
             let data: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
-            fs::write(&path, &data).unwrap();
+            let path = folder.write("a", &data);
             let cancel = Cancel::default();
             assert_eq!(digest_file(&path, &cancel).unwrap(), digest(&data));
         }

@@ -9,7 +9,7 @@ use crate::normalizer::Normalizer;
 use crate::parallel::Cancel;
 use crate::shard::Rows;
 
-/// Numbers that one task takes at least, and at most of one row: 128 KiB, some 30 µs of work.
+/// Numbers that one task takes at least, and at most of one row: 128 KiB, some 50 µs of work.
 const BLOCK: usize = 1 << 15;
 /// Numbers copied and then normalised while they are in the first-level cache.
 const TILE: usize = 1 << 11;

@@ -52,7 +52,7 @@ impl Moments {
     }
 }
 
-/// Σ f(v) over [`LANES`] interleaved partial sums.
+/// Σ f(v), as eight interleaved partial sums.
 pub fn sum(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; LANES];
     let chunks = values.chunks_exact(LANES);

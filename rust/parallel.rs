@@ -54,6 +54,11 @@ pub fn try_map<T: Sync, R: Send>(
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use rayon::ThreadPoolBuilder;
+
     use super::*;
 
     fn refuse_large(limit: usize) -> impl Fn(&usize) -> Result<usize> + Sync {
@@ -74,11 +79,16 @@ mod tests {
 
     #[test]
     fn the_error_is_that_of_the_first_item() {
-        let items: Vec<usize> = (0..1000).collect();
-        for _ in 0..20 {
-            let error = try_map(&items, &Cancel::default(), refuse_large(137)).unwrap_err();
-            assert_eq!(error.to_string(), "137");
-        }
+        let items: Vec<usize> = (0..200).collect();
+        let slow_at_first = |item: &usize| {
+            if *item < 30 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            refuse_large(30)(item)
+        };
+        let pool = ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+        let result = pool.install(|| try_map(&items, &Cancel::default(), slow_at_first));
+        assert_eq!(result.unwrap_err().to_string(), "30");
     }
 
     #[test]

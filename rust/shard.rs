@@ -139,7 +139,7 @@ impl<'a> Rows<'a> {
         self.dim
     }
 
-    /// Row `index`, [D], in its shard's map.
+    /// Row `index`, `[D]`, in its shard's map.
     pub fn row(&self, index: usize) -> &'a [f32] {
         let part = self.parts.partition_point(|&(first, _)| first <= index) - 1;
         let (first, numbers) = self.parts[part];

@@ -23,15 +23,15 @@ const ROWS: usize = 64;
 /// Statistics of t(x), see [`crate::normalizer`], over all rows of a bank.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statistics {
-    /// [T]: 0.95 · mean of each running variance over the bank, else 1.
+    /// `[T]`: 0.95 · mean of each running variance over the bank, else 1.
     pub log_scale: Vec<f64>,
-    /// [T]: the tensor's mean within a row, averaged over rows.
+    /// `[T]`: the tensor's mean within a row, averaged over rows.
     pub tensor_mean: Vec<f64>,
-    /// [T]: the tensor's population std within a row, averaged over rows.
+    /// `[T]`: the tensor's population std within a row, averaged over rows.
     pub tensor_std: Vec<f64>,
-    /// [D]: mean over rows.
+    /// `[D]`: mean over rows.
     pub element_mean: Vec<f64>,
-    /// [D]: population std over rows.
+    /// `[D]`: population std over rows.
     pub element_std: Vec<f64>,
 }
 

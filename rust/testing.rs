@@ -1,7 +1,8 @@
 //! Safetensors files for the tests, built without the code under test.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
 
 use tempfile::TempDir;
 
@@ -52,6 +53,12 @@ impl Folder {
         let path = self.path(name);
         fs::write(&path, bytes).unwrap();
         path
+    }
+
+    /// Gives a file another modification time.
+    pub fn touch(&self, name: &str) {
+        let file = File::options().write(true).open(self.path(name)).unwrap();
+        file.set_modified(UNIX_EPOCH).unwrap();
     }
 
     pub fn names(&self) -> Vec<String> {

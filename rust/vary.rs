@@ -1,6 +1,6 @@
 //! Which tensors differ between checkpoints: the default selection of what to model.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
@@ -26,33 +26,43 @@ pub fn varying_tensors(paths: &[PathBuf], names: &[String], cancel: &Cancel) -> 
     let Some((first, others)) = paths.split_first() else {
         return Err(Error::Value("no files; accepted: at least one".into()));
     };
-    let source = Source::open(first)?;
-    let header = Header::read(&source)?;
-    let tensors = names
-        .iter()
-        .map(|name| find(&source, &header, name).cloned())
-        .collect::<Result<Vec<_>>>()?;
-    let comparison = Comparison {
-        source,
-        varies: tensors.iter().map(|_| AtomicBool::new(false)).collect(),
-        tensors,
-        cancel,
-    };
-    try_map(others, cancel, |path| comparison.compare(path))?;
-    comparison.source.check_unchanged()?;
-    let flags = comparison.varies.into_iter();
-    Ok(flags.map(AtomicBool::into_inner).collect())
+    let comparison = Comparison::new(Source::open(first)?, names, cancel)?;
+    try_map(others, cancel, |path| {
+        comparison.compare(&Source::open(path)?)
+    })?;
+    comparison.finish()
 }
 
-impl Comparison<'_> {
-    /// Compares one file with the first, tensor by tensor.
-    fn compare(&self, path: &Path) -> Result<()> {
-        let source = Source::open(path)?;
+impl<'a> Comparison<'a> {
+    /// Will compare `names` with those of `source`.
+    fn new(source: Source, names: &[String], cancel: &'a Cancel) -> Result<Self> {
         let header = Header::read(&source)?;
+        let tensors = names
+            .iter()
+            .map(|name| find(&source, &header, name).cloned())
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            source,
+            tensors,
+            varies: names.iter().map(|_| AtomicBool::new(false)).collect(),
+            cancel,
+        })
+    }
+
+    /// Which tensors differed.
+    fn finish(self) -> Result<Vec<bool>> {
+        self.source.check_unchanged()?;
+        let flags = self.varies.into_iter();
+        Ok(flags.map(AtomicBool::into_inner).collect())
+    }
+
+    /// Compares one file with the first, tensor by tensor.
+    fn compare(&self, source: &Source) -> Result<()> {
+        let header = Header::read(source)?;
         for (expected, varies) in self.tensors.iter().zip(&self.varies) {
-            let found = find(&source, &header, &expected.name)?;
-            check_same_kind(&source, found, &self.source, expected)?;
-            self.compare_bytes(&source, found, expected, varies)?;
+            let found = find(source, &header, &expected.name)?;
+            check_same_kind(source, found, &self.source, expected)?;
+            self.compare_bytes(source, found, expected, varies)?;
         }
         source.check_unchanged()
     }
@@ -143,18 +153,36 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_in_the_last_byte_of_many_chunks_is_found() {
+    fn every_chunk_is_compared_to_its_last_byte() {
         let folder = Folder::new();
         let shape = [2 * CHUNK + 3];
-        let bytes = vec![7; shape[0]];
-        let mut other = bytes.clone();
-        *other.last_mut().unwrap() = 8;
-        let files = [
-            [("a", "U8", &shape[..], bytes)],
-            [("a", "U8", &shape, other)],
-        ];
-        let found = varying(&folder, &[&files[0], &files[1]], &["a"]).unwrap();
-        assert_eq!(found, [true]);
+        for changed in [0, CHUNK - 1, CHUNK, 2 * CHUNK, shape[0] - 1] {
+            let bytes = vec![7; shape[0]];
+            let mut other = bytes.clone();
+            other[changed] = 8;
+            let one = [("a", "U8", &shape[..], bytes)];
+            let other = [("a", "U8", &shape[..], other)];
+            let found = varying(&folder, &[&one, &other], &["a"]).unwrap();
+            assert_eq!(found, [true], "byte {changed}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_meanwhile_is_refused() {
+        let folder = Folder::new();
+        let cancel = Cancel::default();
+        let file = safetensors(&[f32s("a", &[2], &[0.0; 2])]);
+        let [one, other] = ["one", "other"].map(|name| folder.write(name, &file));
+        let open = |path| Source::open(path).unwrap();
+        let comparison = Comparison::new(open(&one), &["a".into()], &cancel).unwrap();
+        let opened = open(&other);
+        comparison.compare(&opened).unwrap();
+        folder.touch("other");
+        let text = comparison.compare(&opened).unwrap_err().to_string();
+        assert!(text.contains("other: changed while it was read"), "{text}");
+        folder.touch("one");
+        let text = comparison.finish().unwrap_err().to_string();
+        assert!(text.contains("one: changed while it was read"), "{text}");
     }
 
     #[test]

@@ -95,50 +95,42 @@ fn parent(target: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(folder: &Path) -> Vec<OsString> {
-        let entries = fs::read_dir(folder).unwrap();
-        entries.map(|entry| entry.unwrap().file_name()).collect()
-    }
+    use crate::testing::Folder;
 
     #[test]
     fn replaces_the_old_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.json");
+        let folder = Folder::new();
+        let path = folder.path("a.json");
         write_file(&path, b"old and longer").unwrap();
         write_file(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(names(folder.path()), ["a.json"]);
+        assert_eq!(folder.names(), ["a.json"]);
     }
 
     #[test]
     fn an_abandoned_file_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        write_file(&path, b"old").unwrap();
+        let folder = Folder::new();
+        let path = folder.write("a", b"old");
         let durable = Durable::create(&path).unwrap();
         durable.file().write_all(b"half").unwrap();
+        let [temporary, a] = &folder.names()[..] else {
+            panic!("one temporary file beside the old one")
+        };
         let prefix = format!(".a.tmp-{}-", process::id());
-        let is_temporary = |name: &OsString| name.to_str().unwrap().starts_with(&prefix);
-        assert_eq!(
-            names(folder.path())
-                .iter()
-                .filter(|n| is_temporary(n))
-                .count(),
-            1
-        );
+        assert!(temporary.starts_with(&prefix), "{temporary}");
+        assert_eq!(a, "a");
         drop(durable);
-        assert_eq!(names(folder.path()), ["a"]);
+        assert_eq!(folder.names(), ["a"]);
         assert_eq!(fs::read(&path).unwrap(), b"old");
     }
 
     #[test]
     fn a_failed_rename_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("directory");
+        let folder = Folder::new();
+        let path = folder.path("directory");
         fs::create_dir(&path).unwrap();
         assert!(matches!(write_file(&path, b"x"), Err(Error::Io { .. })));
-        assert_eq!(names(folder.path()), ["directory"]);
+        assert_eq!(folder.names(), ["directory"]);
     }
 
     #[test]

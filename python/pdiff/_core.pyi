@@ -1,5 +1,6 @@
 """The Rust half of `pdiff`: checkpoint bytes in, normalised rows out. Knows nothing of torch."""
 
+import sys
 from collections.abc import Sequence
 from os import PathLike
 from typing import final
@@ -133,7 +134,7 @@ def write_shard(
     """
 
 @final
-class Shard(Buffer):
+class Shard:
     """One immutable, memory-mapped shard. Lends its rows as a read-only buffer: f32, C order, [rows, D].
 
     `numpy.asarray(shard)` is a view that shares memory with the map and keeps it alive.
@@ -148,6 +149,8 @@ class Shard(Buffer):
     def rows(self) -> int: ...
     @property
     def dim(self) -> int: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class Normalizer:

@@ -93,7 +93,7 @@ fn sources_that_do_not_fit_the_layout_are_refused() {
     refused(
         &[f32s("a", &[2], &[f32::NAN, f32::NEG_INFINITY])],
         &layout,
-        r#"tensor "a" has 2 values that are NaN or infinite"#,
+        r#"tensor "a" holds NaN or infinity (2 of 2 values, as f32); accepted: finite values"#,
     );
 }
 
@@ -104,7 +104,7 @@ fn an_f64_beyond_f32_counts_as_infinite() {
     let source = [folder.write("a", &source)];
     let layout = Layout::new(vec![("a".into(), "F64".into(), vec![])]).unwrap();
     let text = write(&folder, &layout, &source).unwrap_err().to_string();
-    assert!(text.contains("has 1 values"), "{text}");
+    assert!(text.contains("1 of 1 values"), "{text}");
 
     let path = folder.path("shard");
     let cancel = Cancel::default();
@@ -138,4 +138,23 @@ fn no_sources_and_a_requested_stop_leave_nothing() {
     let result = write_shard(&path, &layout, &[good], NonFinite::Refuse, &cancel);
     assert!(matches!(result, Err(Error::Interrupted)));
     assert_eq!(folder.names(), ["good"]);
+}
+
+#[test]
+fn a_source_that_changes_meanwhile_is_refused() {
+    let folder = Folder::new();
+    let path = folder.write("a", &safetensors(&[f32s("a", &[2], &[1.0, 2.0])]));
+    let source = Source::open(&path).unwrap();
+    folder.touch("a");
+    let file = File::create(folder.path("shard")).unwrap();
+    let output = Output {
+        path: &path,
+        file: &file,
+        position: 0,
+        pending: Vec::new(),
+    };
+    let cancel = Cancel::default();
+    let copy = RowCopy::new(source, output, NonFinite::Refuse, &cancel);
+    let text = copy.run(&layout(&[("a", 2)])).unwrap_err().to_string();
+    assert!(text.contains("a: changed while it was read"), "{text}");
 }

@@ -16,7 +16,7 @@ pub struct Normalizer(pub normalizer::Normalizer);
 
 #[pymethods]
 impl Normalizer {
-    /// Build from f64 arrays: `mean`, `std` of shape [T] or [D], `log_scale` of shape [T].
+    /// Build from f64 arrays: `mean`, `std` of shape `[T]` or `[D]`, `log_scale` of shape `[T]`.
     #[staticmethod]
     fn from_statistics(
         layout: &Layout,

@@ -101,9 +101,8 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+    use crate::testing::Folder;
 
     fn message(result: Result<impl std::fmt::Debug>) -> String {
         result.unwrap_err().to_string()
@@ -111,41 +110,37 @@ mod tests {
 
     #[test]
     fn only_regular_files_open() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = message(Source::open(folder.path()));
+        let folder = Folder::new();
+        let text = message(Source::open(&folder.path("")));
         assert!(text.ends_with("a directory; accepted: a file"), "{text}");
 
         let text = message(Source::open(Path::new("/dev/null")));
         assert!(text.starts_with("/dev/null: a device"), "{text}");
 
-        let missing = Source::open(&folder.path().join("none")).unwrap_err();
+        let missing = Source::open(&folder.path("none")).unwrap_err();
         assert!(matches!(missing, Error::Io { .. }));
     }
 
     #[test]
     fn a_change_while_reading_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        fs::write(&path, b"12345678").unwrap();
+        let folder = Folder::new();
+        let path = folder.write("a", b"12345678");
         let source = Source::open(&path).unwrap();
         let mut bytes = [0; 3];
         source.read_exact_at(&mut bytes, 5).unwrap();
         assert_eq!(&bytes, b"678");
         source.check_unchanged().unwrap();
 
-        fs::write(&path, b"123456").unwrap();
+        folder.write("a", b"123456");
         assert!(message(source.read_exact_at(&mut bytes, 5)).contains("changed while"));
         assert!(message(source.check_unchanged()).contains("changed while"));
     }
 
     #[test]
     fn a_touched_file_counts_as_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        fs::write(&path, b"1234").unwrap();
-        let source = Source::open(&path).unwrap();
-        let file = File::options().write(true).open(&path).unwrap();
-        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        let folder = Folder::new();
+        let source = Source::open(&folder.write("a", b"1234")).unwrap();
+        folder.touch("a");
         assert!(message(source.check_unchanged()).contains("changed while"));
     }
 }
