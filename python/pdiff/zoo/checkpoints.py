@@ -25,7 +25,8 @@ def write_checkpoint(
     with `state_dict` and the same three as numbers.
     """
     path = folder / f"step-{step:05d}.{fmt}"
-    state = model.state_dict()
+    # Cloned, because safetensors refuses tied tensors that share memory.
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if fmt == "safetensors":
         write_tensors(path, state, {"accuracy": f"{accuracy:.6g}", "step": str(step), "run": str(run)})
         return

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from pdiff.errors import UsageError
 from pdiff.zoo import build_zoo
+from pdiff.zoo.checkpoints import write_checkpoint
 from pdiff.zoo.train import accuracy
 
 
@@ -107,6 +108,15 @@ def test_runs_are_independent_and_the_first_does_not_depend_on_their_number(buil
     assert not torch.equal(first["0.weight"], second["0.weight"])
     with safe_open(double.path / "run-1" / name, "pt") as file:
         assert file.metadata()["run"] == "1"
+
+
+def test_tied_tensors_are_written_under_both_names(task, tmp_path):
+    model = task.build("layernorm")
+    model[3].weight = model[0].weight = torch.nn.Parameter(torch.randn(12, 12))
+    write_checkpoint(tmp_path, model, "safetensors", step=1, run=0, accuracy=0.5)
+    state = load_file(tmp_path / "step-00001.safetensors")
+    assert torch.equal(state["0.weight"], state["3.weight"])
+    assert torch.equal(state["0.weight"], model[0].weight)
 
 
 def test_k_does_not_change_the_trajectory(build):
