@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import pdiff  # noqa: E402
-from pdiff.cli.console import Console  # noqa: E402
-from timing import compare  # noqa: E402
+import pdiff
+from pdiff.cli.console import Console
+from timing import compare
 
 MEMBERS, BATCH = 300, 50
 SHAPES = {f"layer4.1.bn{n}.{leaf}": (512,) for n in (1, 2) for leaf in ("weight", "bias")}
@@ -55,7 +55,9 @@ def main() -> None:
             for index in indices:
                 state = torch.load(folder / f"{index}.pth", weights_only=True)
                 parts = [state[s.name].reshape(-1) for s in bank.layout.segments]
-                moments = zip(parts, bank.statistics["tensor_mean"], bank.statistics["tensor_std"], strict=True)
+                moments = zip(
+                    parts, bank.statistics["tensor_mean"], bank.statistics["tensor_std"], strict=True
+                )
                 rows.append(torch.cat([(part - m) / s for part, m, s in moments]))
             return torch.stack(rows).float()
 
@@ -67,7 +69,9 @@ def main() -> None:
             ("(W[indices] − mean) / std, all in memory", in_memory),
         ):
             found = compare(ours, peer)
-            rows.append([title, f"{1e6 * found.ours:,.0f}", f"{1e6 * found.peer:,.0f}", f"{found.ratio:,.2f}×"])
+            rows.append(
+                [title, f"{1e6 * found.ours:,.0f}", f"{1e6 * found.peer:,.0f}", f"{found.ratio:,.2f}×"]
+            )
         Console().table(
             f"A batch of {BATCH} × {bank.dim:,}, {torch.get_num_threads()} threads",
             ["peer", "ours, µs", "peer, µs", "peer / ours"],

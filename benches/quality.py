@@ -35,7 +35,13 @@ def one_seed(folder: Path, arch: str, seed: int, config: Config, console: Consol
     task = pdiff.load_task("mnist1d")
     if not (folder / "ckpts" / "task.json").exists():
         pdiff.build_zoo(
-            task, task_name="mnist1d", options={}, arch=arch, out=folder / "ckpts", seed=seed, progress=console
+            task,
+            task_name="mnist1d",
+            options={},
+            arch=arch,
+            out=folder / "ckpts",
+            seed=seed,
+            progress=console,
         )
     bank = pdiff.collect(folder / "ckpts", out=folder / "bank", overwrite=True, progress=console)
     run = pdiff.train(bank, out=folder / "run", config=config, overwrite=True, progress=console)
@@ -49,7 +55,9 @@ def one_seed(folder: Path, arch: str, seed: int, config: Config, console: Consol
 def figures(results: dict[str, Any]) -> dict[str, float]:
     """Return the figures of one bank that the table shows."""
     baselines = {
-        f"{b['family']} {'accuracy' if key == 'accuracy' else key}": b[key]["mean"] if key == "accuracy" else b[key]
+        f"{b['family']} {'accuracy' if key == 'accuracy' else key}": b[key]["mean"]
+        if key == "accuracy"
+        else b[key]
         for b in results["baselines"]
         if b["family"] in {"average", "gaussian"}
         for key in ("accuracy", "max_similarity")
@@ -90,8 +98,12 @@ def interval(values: list[float]) -> str:
 @click.option("--seeds", type=click.IntRange(1), default=3)
 @click.option("--preset", default="default")
 @click.option("--set", "settings", multiple=True)
-@click.option("--work", type=click.Path(path_type=Path), help="Keep the files here, and reuse its checkpoints.")
-def main(archs: tuple[str, ...], seeds: int, preset: str, settings: tuple[str, ...], work: Path | None) -> None:
+@click.option(
+    "--work", type=click.Path(path_type=Path), help="Keep the files here, and reuse its checkpoints."
+)
+def main(
+    archs: tuple[str, ...], seeds: int, preset: str, settings: tuple[str, ...], work: Path | None
+) -> None:
     """Print the table."""
     console = Console()
     broken: list[str] = []
@@ -106,7 +118,8 @@ def main(archs: tuple[str, ...], seeds: int, preset: str, settings: tuple[str, .
                 broken += [f"{arch} seed {seed}: {promise}" for promise in broken_promises(found[-1])]
             columns = [*(f"seed {seed}" for seed in range(seeds)), "mean ± 95 %"]
             rows = [
-                [name, *(f"{f[name]:.4f}" for f in found), interval([f[name] for f in found])] for name in found[0]
+                [name, *(f"{f[name]:.4f}" for f in found), interval([f[name] for f in found])]
+                for name in found[0]
             ]
             console.table(f"mnist1d {arch}, preset {preset}", [arch, *columns], rows)
             if work:

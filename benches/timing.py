@@ -21,7 +21,9 @@ class Comparison:
 def compare(ours: Callable[[], object], peer: Callable[[], object], rounds: int = 15) -> Comparison:
     """Time both in turn, `rounds` times after a warm-up; a fast side is repeated to last about 20 ms."""
     repeats = [_repeats(side) for side in (ours, peer)]
-    pairs = [[_seconds(side, n) for side, n in zip((ours, peer), repeats, strict=True)] for _ in range(rounds)]
+    pairs = [
+        [_seconds(side, n) for side, n in zip((ours, peer), repeats, strict=True)] for _ in range(rounds)
+    ]
     return Comparison(
         statistics.median(pair[0] for pair in pairs),
         statistics.median(pair[1] for pair in pairs),

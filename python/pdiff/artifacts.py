@@ -1,4 +1,4 @@
-"""What `pdiff` leaves on disk: JSON and safetensors files written durably, directories that are whole or absent."""
+"""What `pdiff` leaves on disk: files written durably, directories that are whole or absent."""
 
 import glob
 import json
@@ -45,7 +45,9 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not valid JSON ({error})") from None
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write tensors (moved to the CPU, made contiguous) as one safetensors file, durably."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     _core.write_file(path, safetensors.torch.save(plain, dict(metadata) if metadata else None))
@@ -74,7 +76,7 @@ def _refusal(out: Path, marker: str, overwrite: bool, hint: str) -> str | None:
 
 @contextmanager
 def staged_directory(out: Path, marker: str, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary sibling of `out` that becomes `out` when the block succeeds and vanishes when it fails.
+    """Yield a temporary sibling of `out`, which becomes `out` if the block succeeds and vanishes if not.
 
     Raises `UsageError` if `out` is not empty, unless `overwrite` is set and `out` holds the file `marker`
     that says it is ours to replace.
@@ -143,7 +145,7 @@ def relative(target: Path, folder: Path) -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """Return what a reader needs to repeat a result: versions, platform, threads, device and the date (UTC)."""
+    """Return what a reader needs to repeat a result: versions, platform, threads, device, date (UTC)."""
     return {
         "pdiff": _core.__version__,
         "python": platform.python_version(),

@@ -92,7 +92,10 @@ class Config(_Section, frozen=True):
 
     @staticmethod
     def build(
-        preset: str = "default", file: Path | None = None, settings: Iterable[str] = (), seed: int | None = None
+        preset: str = "default",
+        file: Path | None = None,
+        settings: Iterable[str] = (),
+        seed: int | None = None,
     ) -> "Config":
         """Resolve a configuration: the preset, then the TOML `file`, then `section.key=value` settings."""
         values = msgspec.to_builtins(Config.preset(preset))
@@ -157,7 +160,9 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any], where: str, path:
             raise UsageError(f"{where}: no key {full!r}{_suggest(full, _keys(values, path))}")
         if isinstance(values[key], dict):
             if not isinstance(value, Mapping):
-                raise UsageError(f"{where}: {full} is a section; set one of its keys ({', '.join(values[key])})")
+                raise UsageError(
+                    f"{where}: {full} is a section; set one of its keys ({', '.join(values[key])})"
+                )
             _merge(values[key], value, where, f"{full}.")
         else:
             values[key] = value

@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdiff.artifacts import provenance, read_json, read_tensors, relative, staged_directory, write_json, write_tensors
+from pdiff.artifacts import (
+    provenance,
+    read_json,
+    read_tensors,
+    relative,
+    staged_directory,
+    write_json,
+    write_tensors,
+)
 from pdiff.bank import Bank
 from pdiff.diffusion import build_process
 from pdiff.errors import InputError, UsageError
@@ -38,7 +46,9 @@ class Generated(Sequence[dict[str, Tensor]]):
         """Open a folder that `generate` wrote; raises `UsageError` if it is none."""
         path = Path(path)
         if not (path / GENERATED).is_file():
-            raise UsageError(f"{path}: no generated checkpoints here (no {GENERATED}); make some with `pdiff generate`")
+            raise UsageError(
+                f"{path}: no generated checkpoints here (no {GENERATED}); make some with `pdiff generate`"
+            )
         return Generated(path, read_json(path / GENERATED))
 
     @cached_property
@@ -102,7 +112,10 @@ def generate(
     target = choose_device(device)
     files: list[str] = []
     begin = time.perf_counter()
-    with staged_directory(Path(out), GENERATED, overwrite) as staged, progress.track("Generating", n, "model") as tracker:
+    with (
+        staged_directory(Path(out), GENERATED, overwrite) as staged,
+        progress.track("Generating", n, "model") as tracker,
+    ):
         for rows in sample_rows(run, range(n), seed, target):
             for row in rows:
                 files.append(f"model-{len(files):0{max(4, len(str(n - 1)))}d}.safetensors")
@@ -115,7 +128,9 @@ def generate(
 
 def _write_model(path: Path, run: Run, row: Tensor, seed: int, index: int) -> None:
     if not bool(row.isfinite().all()):
-        raise InputError(f"model {index}: {int((~row.isfinite()).sum())} values are not finite; the run has diverged")
+        raise InputError(
+            f"model {index}: {int((~row.isfinite()).sum())} values are not finite; the run has diverged"
+        )
     metadata = {"format": "pt", "pdiff.run": run.digest, "pdiff.seed": str(seed), "pdiff.index": str(index)}
     write_tensors(path, run.bank.state_dict(row), metadata)
 

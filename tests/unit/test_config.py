@@ -14,7 +14,11 @@ def test_the_paper_preset_is_the_paper() -> None:
     assert (paper.codec.input_noise, paper.codec.latent_noise) == (0.001, 0.1)
     assert (paper.codec_train.lr, paper.codec_train.steps, paper.codec_train.batch_size) == (2e-5, 500, 50)
     assert (paper.train.lr, paper.train.steps, paper.train.batch_size) == (1e-4, 1000, 50)
-    assert (paper.generator.timesteps, paper.generator.beta_first, paper.generator.beta_last) == (1000, 1e-4, 2e-2)
+    assert (paper.generator.timesteps, paper.generator.beta_first, paper.generator.beta_last) == (
+        1000,
+        1e-4,
+        2e-2,
+    )
     assert (paper.normalize, paper.generator.standardise, paper.train.ema) == ("tensor", False, 0)
     full = Config.preset("paper-full")
     assert (full.codec.latent_dim, full.codec_train.steps, full.train.steps) == (768, 2000, 8000)

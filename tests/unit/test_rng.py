@@ -13,7 +13,8 @@ def test_streams_depend_on_every_argument_and_on_nothing_else() -> None:
     assert first(1, "a", 2) == first(1, "a", 2)
     assert len({first(1, "a", 2), first(2, "a", 2), first(1, "b", 2), first(1, "a", 3)}) == 4
     assert torch.equal(
-        torch.randn(3, generator=torch_generator(1, "a")), torch.randn(3, generator=torch_generator(1, "a", 0))
+        torch.randn(3, generator=torch_generator(1, "a")),
+        torch.randn(3, generator=torch_generator(1, "a", 0)),
     )
 
 

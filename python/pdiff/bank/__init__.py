@@ -4,7 +4,7 @@
 """
 
 from pdiff.bank.bank import Bank, Normalizer
-from pdiff.bank.collect import collect
+from pdiff.bank.intake import collect
 from pdiff.bank.manifest import Member, TaskRef
 
 __all__ = ["Bank", "Member", "Normalizer", "TaskRef", "collect"]

@@ -48,15 +48,18 @@ class Bank:
         for entry, shard in zip(manifest.shards, self._shards, strict=True):
             if (shard.rows, shard.dim) != (entry.rows, self.dim):
                 raise InputError(
-                    f"{path / entry.file}: {shard.rows}×{shard.dim}, the manifest says {entry.rows}×{self.dim}"
+                    f"{path / entry.file}: {shard.rows}×{shard.dim}, "
+                    f"the manifest says {entry.rows}×{self.dim}"
                 )
         if sum(shard.rows for shard in self._shards) != len(manifest.members):
-            raise InputError(f"{path}: {len(manifest.members)} members, but the shards hold another number of rows")
+            raise InputError(
+                f"{path}: {len(manifest.members)} members, but the shards hold another number of rows"
+            )
         self._starts = np.cumsum([0, *(shard.rows for shard in self._shards)])
 
     @staticmethod
     def open(path: str | Path) -> "Bank":
-        """Open the bank in directory `path`; raises `UsageError` if there is none, `InputError` if damaged."""
+        """Open the bank in directory `path`; `UsageError` if there is none, `InputError` if damaged."""
         path = Path(path)
         return Bank(path, *Manifest.read(path))
 
@@ -83,8 +86,8 @@ class Bank:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a bank of {len(self)}")
         shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        rows: npt.NDArray[np.float32] = np.asarray(self._shards[shard])
-        return rows[index - int(self._starts[shard])]
+        row: npt.NDArray[np.float32] = np.asarray(self._shards[shard])[index - int(self._starts[shard])]
+        return row
 
     def batch(
         self,
@@ -110,9 +113,7 @@ class Bank:
         if kind == "none":
             return Normalizer.identity(self.layout)
         mean, std = (self.statistics[f"{kind}_{name}"].numpy() for name in ("mean", "std"))
-        return Normalizer.from_statistics(
-            self.layout, kind, mean, std, self.statistics["log_scale"].numpy()
-        )
+        return Normalizer.from_statistics(self.layout, kind, mean, std, self.statistics["log_scale"].numpy())
 
     @cached_property
     def statistics(self) -> dict[str, Tensor]:

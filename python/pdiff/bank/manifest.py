@@ -8,7 +8,17 @@ import msgspec
 from pdiff import _core
 from pdiff.errors import InputError, UsageError
 
-__all__ = ["BASE", "FORMAT", "MANIFEST", "STATISTICS", "Manifest", "Member", "ShardEntry", "TaskRef", "TensorEntry"]
+__all__ = [
+    "BASE",
+    "FORMAT",
+    "MANIFEST",
+    "STATISTICS",
+    "Manifest",
+    "Member",
+    "ShardEntry",
+    "TaskRef",
+    "TensorEntry",
+]
 
 MANIFEST = "bank.json"
 BASE = "base.safetensors"

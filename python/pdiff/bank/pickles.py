@@ -18,7 +18,7 @@ _PREFIXES = ("module.", "_orig_mod.")
 
 
 def restate(source: str, path: Path, out: Path) -> None:
-    """Write the weights of the torch file `path` to the safetensors file `out`, numbers beside them as metadata.
+    """Write the weights of torch file `path` to safetensors file `out`, numbers beside them as metadata.
 
     No code from the file runs. Raises `InputError` if the file holds anything but plain data, or no weights.
     """
@@ -30,7 +30,9 @@ def restate(source: str, path: Path, out: Path) -> None:
         raise InputError(f"{source}: not a readable PyTorch file ({str(error).splitlines()[0]})") from None
     weights = _weights(content)
     if not weights:
-        raise InputError(f"{source}: no weights found; looked at the top level and under {', '.join(_NESTED)}")
+        raise InputError(
+            f"{source}: no weights found; looked at the top level and under {', '.join(_NESTED)}"
+        )
     numbers = {
         key: repr(float(value))
         for key, value in content.items()
@@ -53,7 +55,9 @@ def _tensors(value: Any) -> dict[str, Tensor] | None:
     """Return `value` if it is a mapping of names to dense tensors."""
     if not isinstance(value, Mapping) or not value:
         return None
-    if all(isinstance(k, str) and isinstance(v, Tensor) and v.layout == torch.strided for k, v in value.items()):
+    if all(
+        isinstance(k, str) and isinstance(v, Tensor) and v.layout == torch.strided for k, v in value.items()
+    ):
         return dict(value)
     return None
 

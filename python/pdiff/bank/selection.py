@@ -48,7 +48,12 @@ def norm_modules(tensors: Sequence[TensorInfo]) -> list[str]:
     for name, shape in shapes.items():
         module, _, leaf = name.rpartition(".")
         own = module.rpartition(".")[2]
-        if leaf == "weight" and len(shape) == 1 and re.search(r"norm|^ln|^bn", own) and shapes.get(f"{module}.bias") == shape:
+        if (
+            leaf == "weight"
+            and len(shape) == 1
+            and re.search(r"norm|^ln|^bn", own)
+            and shapes.get(f"{module}.bias") == shape
+        ):
             modules.add(module)
     return _core.natural_sort(list(modules))
 
@@ -63,8 +68,8 @@ def select(checkpoints: Sequence[Checkpoint], selection: Selection, *, check_res
     floating = [t for t in checkpoints[0].tensors if t.dtype in FLOATING and t.shape and t.begin < t.end]
     wanted = {t.name for t in floating if _wanted(t, floating, selection)}
     if not wanted:
-        names = ", ".join(t.name for t in floating[:4])
-        raise UsageError(f"the selection matches none of {len(floating)} floating tensors ({names}, …)")
+        examples = ", ".join(t.name for t in floating[:4])
+        raise UsageError(f"the selection matches none of {len(floating)} floating tensors ({examples}, …)")
     if selection.explicit:
         names = [t.name for t in floating if t.name not in wanted] if check_rest else []
     else:
@@ -72,7 +77,9 @@ def select(checkpoints: Sequence[Checkpoint], selection: Selection, *, check_res
     differs = _differing(checkpoints, names)
     chosen = wanted if selection.explicit else wanted & differs
     if not chosen:
-        raise InputError(f"all {len(checkpoints)} checkpoints are identical: nothing varies, nothing to learn")
+        raise InputError(
+            f"all {len(checkpoints)} checkpoints are identical: nothing varies, nothing to learn"
+        )
     rest = sorted(differs - chosen)
     if check_rest and rest:
         more = f" and {len(rest) - 1} more" if len(rest) > 1 else ""

@@ -34,6 +34,7 @@ def write_bank(
     bank: Path,
     layout: Layout,
     checkpoints: Sequence[Checkpoint],
+    *,
     base: Path,
     task: TaskRef | None,
     progress: Progress,
@@ -55,7 +56,8 @@ def write_bank(
         raise InputError(f"{len(checkpoints)} different checkpoints, at least {MINIMUM_MEMBERS} are needed")
     statistics = _core.statistics([_core.Shard(bank / entry.file) for entry in entries], layout)
     write_tensors(
-        bank / STATISTICS, {name: torch.tensor(values, dtype=torch.float64) for name, values in statistics.items()}
+        bank / STATISTICS,
+        {name: torch.tensor(values, dtype=torch.float64) for name, values in statistics.items()},
     )
     _core.write_file(bank / BASE, base.read_bytes())
     Manifest(

@@ -43,9 +43,9 @@ class _LazyGroup(click.Group):
 
         try:
             return super().resolve_command(ctx, args)
-        except click.UsageError as error:
+        except click.UsageError:
             if close := get_close_matches(args[0], _COMMANDS, n=1):
-                error.message = f"no command {args[0]!r}; did you mean {close[0]!r}?"
+                raise click.UsageError(f"no command {args[0]!r}; did you mean {close[0]!r}?", ctx) from None
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -54,10 +54,12 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="pdiff-nn", prog_name="pdiff")
 def cli() -> None:
-    """Learn from a folder of checkpoints, generate new parameters of the same network, and judge them.
+    r"""Learn from a folder of checkpoints, generate new parameters of the same network, and judge them.
 
     \b
     pdiff collect ./ckpts      → bank/
@@ -65,7 +67,8 @@ def cli() -> None:
     pdiff generate --n 50      → generated/
     pdiff evaluate             → evaluation/report.html
 
-    Exit codes: 0 done, 1 failure, 2 usage, 3 input refused, 75 stopped by a signal with its state saved, 130 interrupted.
+    Exit codes: 0 done, 1 failure, 2 usage, 3 input refused, 75 stopped by a signal with its state saved,
+    130 interrupted.
     """
 
 

@@ -12,10 +12,18 @@ __all__ = ["command"]
 @click.command("collect")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @options.out("bank")
-@click.option("--select", "selected", metavar="GLOB", multiple=True, help="Tensors to generate, by name; repeatable.")
-@click.option("--exclude", "excluded", metavar="GLOB", multiple=True, help="Tensors not to generate; repeatable.")
-@click.option("--last-norms", metavar="N", type=click.IntRange(1), help="Generate the last N normalisation layers.")
-@click.option("--base", metavar="FILE", type=click.Path(path_type=Path), help="Checkpoint to take everything else from.")
+@click.option(
+    "--select", "selected", metavar="GLOB", multiple=True, help="Tensors to generate, by name; repeatable."
+)
+@click.option(
+    "--exclude", "excluded", metavar="GLOB", multiple=True, help="Tensors not to generate; repeatable."
+)
+@click.option(
+    "--last-norms", metavar="N", type=click.IntRange(1), help="Generate the last N normalisation layers."
+)
+@click.option(
+    "--base", metavar="FILE", type=click.Path(path_type=Path), help="Checkpoint to take everything else from."
+)
 @click.option("--majority", is_flag=True, help="Of several kinds of checkpoint, take the largest group.")
 @click.option("--strict", is_flag=True, help="Refuse the folder if any file cannot be read.")
 @options.overwrite

@@ -15,7 +15,9 @@ __all__ = ["command"]
 @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with values to change.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change one value.")
 @options.json_output
-def command(preset: str, names_only: bool, file: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
+def command(
+    preset: str, names_only: bool, file: Path | None, settings: tuple[str, ...], as_json: bool
+) -> None:
     """Show every value of PRESET as TOML (or JSON), after the changes given."""
     import json
 

@@ -95,10 +95,10 @@ class _Bar:
 
     def advance(self, amount: int = 1, **info: float) -> None:
         """Move the bar."""
-        fields = {"info": _figures(info)} if info else {}
         task: Task = self._progress.tasks[self._progress.task_ids.index(self._id)]
         rate = f"{task.speed:,.1f} {self._unit}/s" if task.speed else ""
-        self._progress.update(self._id, advance=amount, rate=rate, **fields)
+        figures = _figures(info) if info else task.fields["info"]
+        self._progress.update(self._id, advance=amount, rate=rate, info=figures)
 
 
 class _Lines:

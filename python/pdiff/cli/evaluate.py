@@ -21,7 +21,9 @@ __all__ = ["command", "judge"]
 @click.option("--arch", metavar="NAME", help="Network of the checkpoints.  [default: the bank's]")
 @options.data_root
 @click.option("--split", type=click.Choice(["test", "validation"]), default="test", show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=1000, show_default=True, help="Samples at a time.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=1000, show_default=True, help="Samples at a time."
+)
 @options.seed
 @options.overwrite
 @options.json_output
@@ -69,7 +71,9 @@ def judge(
     known = generated.bank.task
     name = choice["task"] or (known.name if known else None)
     if name is None:
-        raise UsageError(f"{generated.bank.path}: the bank names no task; say --task NAME or --task FILE.py:FACTORY")
+        raise UsageError(
+            f"{generated.bank.path}: the bank names no task; say --task NAME or --task FILE.py:FACTORY"
+        )
     task_options = dict(known.options) if known and name == known.name else {}
     if choice["data_root"] is not None:
         task_options["data_root"] = str(choice["data_root"].resolve())

@@ -1,19 +1,27 @@
 """Options that several commands share, each declared once."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
-__all__ = ["device", "json_output", "out", "overwrite", "resume", "seed", "task_options"]
+__all__ = ["data_root", "device", "json_output", "out", "overwrite", "resume", "seed"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 json_output = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what an earlier command left in --out.")
 resume = click.option("--resume", is_flag=True, help="Go on with what is in --out.")
-seed = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness.")
-device = click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, …  [default: the GPU if there is one]")
+seed = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness."
+)
+device = click.option(
+    "--device", metavar="NAME", help="cpu, cuda, cuda:1, …  [default: the GPU if there is one]"
+)
 
 
-def out(default: str) -> click.decorators.FC | object:
+def out(default: str) -> Callable[[Command], Command]:
     """Return the option `--out DIR` with this default."""
     return click.option(
         "--out",

@@ -12,10 +12,16 @@ __all__ = ["command"]
 @click.command("train")
 @click.argument("bank", type=click.Path(path_type=Path), default="bank")
 @options.out("run")
-@click.option("--preset", default="default", show_default=True, help="Recipe to start from; see `pdiff config`.")
+@click.option(
+    "--preset", default="default", show_default=True, help="Recipe to start from; see `pdiff config`."
+)
 @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with values to change.")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change one value, e.g. train.lr=1e-4.")
-@click.option("--seed", type=click.IntRange(0), help="Seed of all randomness.  [default: the configuration's, 0]")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change one value, e.g. train.lr=1e-4."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), help="Seed of all randomness.  [default: the configuration's, 0]"
+)
 @options.device
 @options.resume
 @options.overwrite
@@ -52,5 +58,7 @@ def command(
         progress=console,
     )
     seconds = run.result["codec_s"] + run.result["denoiser_s"]
-    console.say(f"{out}: preset {run.config.name}, {run.result['latent_dim']} latent numbers, {seconds:.1f} s")
+    console.say(
+        f"{out}: preset {run.config.name}, {run.result['latent_dim']} latent numbers, {seconds:.1f} s"
+    )
     console.result({"run": str(out), "digest": run.digest, **run.result})

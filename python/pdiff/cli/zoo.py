@@ -1,6 +1,7 @@
 """`pdiff zoo`: a task → a folder of checkpoints."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,12 +15,22 @@ __all__ = ["command"]
 @click.option("--arch", metavar="NAME", help="Network to train.  [default: the task's first]")
 @options.out("ckpts")
 @click.option("--k", type=click.IntRange(1), default=300, show_default=True, help="Checkpoints of each run.")
-@click.option("--subset", default="all", show_default=True, help="What changes: last-norms[:N], all, or a GLOB.")
-@click.option("--optimizer", metavar="NAME", help="sgd, adam or adamw, for the K steps.  [default: the recipe's]")
+@click.option(
+    "--subset", default="all", show_default=True, help="What changes: last-norms[:N], all, or a GLOB."
+)
+@click.option(
+    "--optimizer", metavar="NAME", help="sgd, adam or adamw, for the K steps.  [default: the recipe's]"
+)
 @click.option("--lr", type=float, help="Constant learning rate of the K steps.  [default: the recipe's]")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of training to convergence.  [default: the recipe's]")
-@click.option("--runs", type=click.IntRange(1), default=1, show_default=True, help="Independent trajectories.")
-@click.option("--format", "fmt", type=click.Choice(["safetensors", "pth"]), default="safetensors", show_default=True)
+@click.option(
+    "--epochs", type=click.IntRange(1), help="Epochs of training to convergence.  [default: the recipe's]"
+)
+@click.option(
+    "--runs", type=click.IntRange(1), default=1, show_default=True, help="Independent trajectories."
+)
+@click.option(
+    "--format", "fmt", type=click.Choice(["safetensors", "pth"]), default="safetensors", show_default=True
+)
 @options.data_root
 @options.seed
 @options.overwrite
@@ -34,7 +45,7 @@ def command(
     lr: float | None,
     epochs: int | None,
     runs: int,
-    fmt: str,
+    fmt: Any,
     data_root: Path | None,
     seed: int,
     overwrite: bool,
@@ -71,7 +82,8 @@ def command(
     )
     mean = sum(result.accuracies) / len(result.accuracies)
     console.say(
-        f"{out}: {len(result.accuracies)} checkpoints, mean validation accuracy {mean:.2%}, {result.seconds:.1f} s"
+        f"{out}: {len(result.accuracies)} checkpoints, mean validation accuracy {mean:.2%}, "
+        f"{result.seconds:.1f} s"
     )
     console.result(
         {"zoo": str(out), "checkpoints": len(result.accuracies), "accuracy": mean, "seconds": result.seconds}

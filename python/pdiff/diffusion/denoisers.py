@@ -32,7 +32,9 @@ class ConvDenoiser(nn.Module):
     def __init__(self, latent_dim: int, timesteps: int) -> None:
         super().__init__()
         self.timesteps = timesteps
-        self.time = nn.Sequential(nn.Linear(_EMBEDDING, latent_dim), nn.ELU(), nn.Linear(latent_dim, latent_dim))
+        self.time = nn.Sequential(
+            nn.Linear(_EMBEDDING, latent_dim), nn.ELU(), nn.Linear(latent_dim, latent_dim)
+        )
         pairs = list(pairwise(_CHANNELS))
         self.layers = nn.ModuleList(
             nn.Sequential(_conv(channels, out), nn.BatchNorm1d(out), nn.ELU()) for channels, out in pairs[:-1]
@@ -70,9 +72,10 @@ class MlpDenoiser(nn.Module):
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(depth)
         )
-        self.exit = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, latent_dim))
-        nn.init.zeros_(self.exit[-1].weight)
-        nn.init.zeros_(self.exit[-1].bias)
+        self.norm = nn.LayerNorm(width)
+        self.exit = nn.Linear(width, latent_dim)
+        nn.init.zeros_(self.exit.weight)
+        nn.init.zeros_(self.exit.bias)
 
     def forward(self, latents: Tensor, time: Tensor) -> Tensor:
         """Predict noise or velocity of latents [B, Z] at times [B]: → [B, Z]."""
@@ -80,5 +83,5 @@ class MlpDenoiser(nn.Module):
         hidden = self.entry(latents)
         for block in self.blocks:
             hidden = hidden + block(hidden + embedded)
-        predicted: Tensor = self.exit(hidden)
+        predicted: Tensor = self.exit(self.norm(hidden))
         return predicted

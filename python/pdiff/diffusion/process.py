@@ -20,7 +20,7 @@ class Process(Protocol):
     """Training loss and sampler that belong together."""
 
     def loss(self, denoiser: Denoiser, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the scalar loss of a batch of clean latents [B, Z]; times and noise come from `generator`."""
+        """Return the scalar loss of clean latents [B, Z]; times and noise come from `generator`."""
 
     def sample(self, denoiser: Denoiser, dim: int, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw one latent for each generator: → [N, dim] on the generators' device."""
@@ -41,7 +41,9 @@ class DdpmProcess:
 
     def sample(self, denoiser: Denoiser, dim: int, generators: Sequence[torch.Generator]) -> Tensor:
         """Run the ancestral reverse process."""
-        return ddpm_sample(denoiser, self.schedule, _normal(dim, generators), lambda: _normal(dim, generators))
+        return ddpm_sample(
+            denoiser, self.schedule, _normal(dim, generators), lambda: _normal(dim, generators)
+        )
 
 
 @dataclass(frozen=True)

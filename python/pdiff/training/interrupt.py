@@ -23,7 +23,7 @@ class Interruption:
         return self.signal is not None
 
     def leave(self) -> None:
-        """Raise what the signal stands for: `KeyboardInterrupt` for Ctrl-C, `PreemptedError` for the others."""
+        """Raise what the signal stands for: `KeyboardInterrupt` for Ctrl-C, else `PreemptedError`."""
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise PreemptedError("stopped by a signal; the state is saved, go on with --resume")

@@ -39,7 +39,9 @@ class Trainer:
         self.config = config
         self.state_path = folder / f"{name}.state.pt"
         self.metrics_path = folder / f"{name}.metrics.jsonl"
-        self.optimizer = torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
         self.scheduler = _scheduler(self.optimizer, config)
         self.average = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         self.step = 0
@@ -116,7 +118,9 @@ class Trainer:
         try:
             state = torch.load(self.state_path, weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise InputError(f"{self.state_path}: damaged state ({error}); start again with --overwrite") from None
+            raise InputError(
+                f"{self.state_path}: damaged state ({error}); start again with --overwrite"
+            ) from None
         self.step = state["step"]
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -37,7 +37,10 @@ class Run:
 
     @staticmethod
     def open(path: str | Path) -> "Run":
-        """Open a run; raises `UsageError` if there is none or it is unfinished, `InputError` if the bank changed."""
+        """Open a run.
+
+        Raises `UsageError` if there is none or it is unfinished, `InputError` if the bank has changed.
+        """
         path = Path(path)
         description = _description(path)
         if not (path / RESULT).is_file():
@@ -77,14 +80,18 @@ def train(
     return Run.open(out)
 
 
-def _stages(bank: Bank, config: Config, out: Path, device: torch.device, progress: Progress) -> dict[str, Any]:
+def _stages(
+    bank: Bank, config: Config, out: Path, device: torch.device, progress: Progress
+) -> dict[str, Any]:
     """Run both stages and return what they took and how well the codec fits."""
     begin = time.perf_counter()
     codec = codec_stage(bank, config, out, device, progress)
     fitted = time.perf_counter()
     latents = encode_bank(bank, codec, config, out, device)
     explained = _explained(bank, codec, config, latents.restore(latents.values))
-    progress.message(f"the codec keeps {explained:.1%} of the variance between checkpoints in {codec.latent_dim} numbers")
+    progress.message(
+        f"the codec keeps {explained:.1%} of the variance between checkpoints in {codec.latent_dim} numbers"
+    )
     latent_stage(latents, config, out, progress)
     return {
         "latent_dim": codec.latent_dim,
@@ -99,13 +106,13 @@ def _stages(bank: Bank, config: Config, out: Path, device: torch.device, progres
 def _explained(bank: Bank, codec: Codec, config: Config, latents: Tensor) -> float:
     """Return 1 − (squared reconstruction error) / (squared deviation from the bank's mean)."""
     rows = bank.batch(range(len(bank)), bank.normalizer(config.normalize)).to(latents.device)
-    error = torch.cat([codec.decode(part) for part in latents.split(64)]) - rows
+    error = torch.cat([codec.decode(part) for part in torch.split(latents, 64)]) - rows
     deviation = rows - rows.mean(dim=0)
     return float(1 - error.square().sum() / deviation.square().sum())
 
 
 def choose_device(name: str | None) -> torch.device:
-    """Return the device of that name, or the GPU if there is one; raises `UsageError` for one that is not there."""
+    """Return the device of that name, or the GPU if there is one; `UsageError` for one that is not there."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -124,7 +131,9 @@ def _describe(out: Path, bank: Bank, config: Config) -> None:
         return
     found = _description(out)
     if found["bank"]["digest"] != bank.digest:
-        raise UsageError(f"{out}: begun on another bank; choose another --out, or start again with --overwrite")
+        raise UsageError(
+            f"{out}: begun on another bank; choose another --out, or start again with --overwrite"
+        )
     if found["config"] != description["config"]:
         raise UsageError(f"{out}: begun with another configuration; choose another --out, or use --overwrite")
 

@@ -17,7 +17,15 @@ from pdiff.progress import Progress
 from pdiff.rng import numpy_generator, torch_generator
 from pdiff.training.loop import Trainer
 
-__all__ = ["Latents", "codec_stage", "encode_bank", "latent_stage", "load_codec", "load_denoiser", "load_latents"]
+__all__ = [
+    "Latents",
+    "codec_stage",
+    "encode_bank",
+    "latent_stage",
+    "load_codec",
+    "load_denoiser",
+    "load_latents",
+]
 
 _CODEC = "codec.safetensors"
 _DENOISER = "denoiser.safetensors"
@@ -95,7 +103,9 @@ def latent_stage(latents: Latents, config: Config, folder: Path, progress: Progr
     if (folder / _DENOISER).exists():
         return
     network = _new_denoiser(latents.values.shape[1], config).to(latents.values.device)
-    trainer = Trainer("denoiser", network, _latent_loss(latents.values, config, network), config.train, folder)
+    trainer = Trainer(
+        "denoiser", network, _latent_loss(latents.values, config, network), config.train, folder
+    )
     trainer.run(progress)
     write_tensors(folder / _DENOISER, network.state_dict())
     trainer.finish()

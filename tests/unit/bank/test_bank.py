@@ -67,9 +67,14 @@ def test_half_precision_comes_back_in_its_own_dtype_or_not_at_all() -> None:
     from pdiff._core import Layout
 
     layout = Layout([("a", "F16", [2]), ("b", "BF16", [1])])
-    state = {"a": torch.tensor([1.5, -2.0], dtype=torch.float16), "b": torch.tensor([3.0], dtype=torch.bfloat16)}
+    state = {
+        "a": torch.tensor([1.5, -2.0], dtype=torch.float16),
+        "b": torch.tensor([3.0], dtype=torch.bfloat16),
+    }
     back = restore(layout, flatten(layout, state))
-    assert all(torch.equal(back[name], state[name]) and back[name].dtype == state[name].dtype for name in state)
+    assert all(
+        torch.equal(back[name], state[name]) and back[name].dtype == state[name].dtype for name in state
+    )
     with pytest.raises(InputError, match="tensor a: 70000 does not fit F16"):
         restore(layout, torch.tensor([70000.0, 0, 0]))
 

@@ -90,4 +90,3 @@ def test_config_shows_a_preset_that_train_reads_back(pdiff: Pdiff, tmp_path: Pat
     again = pdiff("config", "--config", "c.toml")
     assert again.stdout == shown.stdout
     assert pdiff("config", "--list").stdout.split() == ["default", "paper", "paper-full"]
-

@@ -54,7 +54,7 @@ def collect(
         progress.message(f"{len(checkpoints)} checkpoints of one kind; comparing their tensors")
         layout = select(checkpoints, selection, check_rest=base is None)
         rest = checkpoints[-1].path if base is None else _base(Path(base), Path(scratch), checkpoints[-1])
-        write_bank(staged, layout, checkpoints, rest, _task(roots), progress)
+        write_bank(staged, layout, checkpoints, base=rest, task=_task(roots), progress=progress)
     return Bank.open(out)
 
 
