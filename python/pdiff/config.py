@@ -201,7 +201,7 @@ _DEFAULT = Config(
     codec=CodecConfig(kind="pca", latent_dim=256),
     codec_train=Optimisation(steps=1, batch_size=50, lr=1e-3),
     generator=GeneratorConfig(kind="flow", denoiser="mlp", standardise=True, timesteps=50, jitter=0.3),
-    train=Optimisation(steps=2000, batch_size=128, lr=1e-3, ema=0.999),
+    train=Optimisation(steps=1000, batch_size=128, lr=1e-3, ema=0.999),
 )
 
 PRESETS: Mapping[str, Config] = {config.name: config for config in (_DEFAULT, _PAPER, _PAPER_FULL)}
