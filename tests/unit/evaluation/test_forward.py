@@ -29,7 +29,16 @@ class Block(nn.Module):
 class WritesToShared(Block):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        x += self.norm(x)
+        x = x.add_(self.norm(x))
+        return x.mean(dim=2)
+
+
+class WritesUnseen(Block):
+    """What is returned looks shared: that it was written to in between is not in the graph's edges."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        x.add_(self.norm(x))
         return x.mean(dim=2)
 
 
@@ -80,7 +89,7 @@ class Buffered(Block):
         self.register_buffer("shift", torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.conv.weight.mean() * x + self.shift)
+        return super().forward(x * self.conv.weight.mean() + self.shift.abs())
 
 
 def batches(number: int = 3) -> list[Tensor]:
@@ -120,8 +129,9 @@ def assert_exact(network: nn.Module, names: Collection[str], forward: RepeatedFo
     [
         (Block, VARYING, 3),
         (Block, ("norm.running_mean", "norm.running_var"), 3),
-        (Block, ("conv.weight",), 0),
+        (Block, ("norm.weight", "conv.weight"), 0),
         (WritesToShared, VARYING, 3),
+        (WritesUnseen, VARYING, 0),
         (WritesAfterwards, VARYING, 0),
         (ReadsBehindTheTracer, VARYING, 0),
         (Branches, VARYING, 0),
