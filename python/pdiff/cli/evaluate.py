@@ -10,6 +10,7 @@ from pdiff.cli import options
 if TYPE_CHECKING:
     from pdiff.cli.console import Console
     from pdiff.generation import Generated
+    from pdiff.tasks import Task
 
 __all__ = ["command", "judge"]
 
@@ -63,21 +64,10 @@ def judge(
 ) -> None:
     """Evaluate, write both files and show the table; `choice` may override the bank's task, arch and data."""
     from pdiff.artifacts import prepare_directory
-    from pdiff.errors import UsageError
     from pdiff.evaluation import RESULTS, evaluate
     from pdiff.report import REPORT, summary_rows, write_report
-    from pdiff.tasks import load_task
 
-    known = generated.bank.task
-    name = choice["task"] or (known.name if known else None)
-    if name is None:
-        raise UsageError(
-            f"{generated.bank.path}: the bank names no task; say --task NAME or --task FILE.py:FACTORY"
-        )
-    task_options = dict(known.options) if known and name == known.name else {}
-    if choice["data_root"] is not None:
-        task_options["data_root"] = str(choice["data_root"].resolve())
-    task = load_task(name, **task_options)
+    task = _task(generated, choice["task"], choice["data_root"])
     prepare_directory(out, RESULTS, overwrite=overwrite)
     results = evaluate(
         generated,
@@ -91,7 +81,21 @@ def judge(
     )
     write_report(results, out / REPORT)
     header, *rows = summary_rows(results)
-    console.table(f"{name} {results['task']['arch']}", header, rows)
+    console.table(f"{results['task']['name']} {results['task']['arch']}", header, rows)
     console.say(results["verdict"]["sentence"])
     console.say(f"Report: {out / REPORT}")
     console.result(results)
+
+
+def _task(generated: "Generated", name: str | None, data_root: Path | None) -> "Task | None":
+    """Return the task that the options name, or None to take the bank's own."""
+    from pdiff.errors import UsageError
+    from pdiff.tasks import load_task
+
+    if data_root is None:
+        return load_task(name) if name else None
+    if name is None and generated.bank.task is not None:
+        name = generated.bank.task.name
+    if name is None:
+        raise UsageError("--data-root says where a task's data is; say which task with --task")
+    return load_task(name, data_root=str(data_root.resolve()))
