@@ -89,7 +89,9 @@ def evaluate(
 def _task(bank: Bank) -> Task:
     """Return the task that the bank names."""
     if bank.task is None:
-        raise UsageError(f"{bank.path}: the bank names no task; say which with --task NAME or FILE.py:FACTORY")
+        raise UsageError(
+            f"{bank.path}: the bank names no task; say which with --task NAME or FILE.py:FACTORY"
+        )
     return load_task(bank.task.name, **bank.task.options)
 
 

@@ -151,7 +151,7 @@ def test_another_architecture_can_be_asked_for(
 
 
 def test_a_bank_without_a_task_needs_one(norm_bank: Bank, save_generated: Save, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the bank names no task; give one"):
+    with pytest.raises(UsageError, match="the bank names no task; say which with --task"):
         evaluate(save_generated(norm_bank, norm_bank.batch([0])), out=tmp_path / "out")
 
 
