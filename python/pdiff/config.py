@@ -198,10 +198,12 @@ _PAPER_FULL = msgspec.structs.replace(
 _DEFAULT = Config(
     name="default",
     normalize="element",
-    codec=CodecConfig(kind="pca", latent_dim=256),
-    codec_train=Optimisation(steps=1, batch_size=50, lr=1e-3),
-    generator=GeneratorConfig(kind="flow", denoiser="mlp", standardise=True, timesteps=50, jitter=0.3),
-    train=Optimisation(steps=1000, batch_size=128, lr=1e-3, ema=0.999),
+    codec=CodecConfig(kind="pca", latent_dim=64),
+    codec_train=Optimisation(steps=1, batch_size=1, lr=1.0),
+    generator=GeneratorConfig(
+        kind="flow", denoiser="mlp", standardise=True, timesteps=50, jitter=0.3, width=256, depth=3
+    ),
+    train=Optimisation(steps=1500, batch_size=64, lr=1e-3, ema=0.999),
 )
 
 PRESETS: Mapping[str, Config] = {config.name: config for config in (_DEFAULT, _PAPER, _PAPER_FULL)}
