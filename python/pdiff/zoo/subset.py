@@ -46,6 +46,11 @@ def _last_norms(model: nn.Module, spec: str) -> set[str]:
         if isinstance(module, _NORMS)
     ]
     norms = [names for names in norms if names]
+    if not norms:
+        raise UsageError(
+            f"subset {spec!r}: the network has no normalisation layer with parameters; "
+            "accepted: all, or a glob on tensor names"
+        )
     n = int(count) if count.isdecimal() else 0 if ":" in spec else 2
     if not 1 <= n <= len(norms):
         raise UsageError(

@@ -59,7 +59,7 @@ def test_subsets_that_cannot_work_are_refused(model, spec, message):
 
 
 def test_a_network_without_norms_is_told_so():
-    with pytest.raises(UsageError, match="has 0 normalisation layers"):
+    with pytest.raises(UsageError, match="has no normalisation layer"):
         select_subset(nn.Linear(2, 2), "last-norms")
 
 
