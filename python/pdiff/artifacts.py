@@ -81,9 +81,9 @@ def staged_directory(out: Path, marker: str, overwrite: bool = False) -> Iterato
     Raises `UsageError` if `out` is not empty, unless `overwrite` is set and `out` holds the file `marker`
     that says it is ours to replace.
     """
-    out = Path(os.path.abspath(out))  # noqa: PTH100 (absolute, without resolving a link that is `out` itself)
     if (reason := _refusal(out, marker, overwrite, "replace it with --overwrite")) is not None:
         raise UsageError(reason)
+    out = Path(os.path.abspath(out))  # noqa: PTH100 (absolute, without resolving a link that is `out` itself)
     out.parent.mkdir(parents=True, exist_ok=True)
     for stale in out.parent.glob(f".{glob.escape(out.name)}.staged-*"):
         if not _alive(int(stale.name.rpartition("-")[2])):
@@ -125,14 +125,16 @@ def _replace(out: Path, staged: Path) -> None:
         os.close(descriptor)
 
 
-def prepare_directory(out: Path, marker: str, *, resume: bool = False, overwrite: bool = False) -> None:
+def prepare_directory(out: Path, marker: str, *, resume: bool | None = None, overwrite: bool = False) -> None:
     """Make `out` ready to be written in place.
 
-    An empty or absent directory is created; one that is not empty is kept with `resume`, emptied with
-    `overwrite` (if it holds the file `marker`), and refused with a `UsageError` otherwise.
+    An empty or absent directory is created; one that is not empty is kept with `resume` (None where there
+    is no such thing), emptied with `overwrite` (if it holds the file `marker`), and refused with a
+    `UsageError` otherwise.
     """
     keep = resume and (out / marker).is_file()
-    if not keep and (reason := _refusal(out, marker, overwrite, "use --resume or --overwrite")) is not None:
+    hint = "replace it with --overwrite" if resume is None else "use --resume or --overwrite"
+    if not keep and (reason := _refusal(out, marker, overwrite, hint)) is not None:
         raise UsageError(reason)
     if overwrite and out.exists():
         shutil.rmtree(out)

@@ -25,7 +25,9 @@ def restate(source: str, path: Path, out: Path) -> None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except pickle.UnpicklingError:
-        raise InputError(f"{source}: not a plain-data PyTorch file (it would need code to load)") from None
+        raise InputError(
+            f"{source}: not a PyTorch file of plain data (torch.load with weights_only=True refuses it)"
+        ) from None
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise InputError(f"{source}: not a readable PyTorch file ({str(error).splitlines()[0]})") from None
     weights = _weights(content)

@@ -79,14 +79,17 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        context = getattr(error, "ctx", None)
+        help_hint = f"; see `{context.command_path} --help`" if context else ""
+        _fail(error.format_message().rstrip(".") + help_hint, error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except BrokenPipeError:
         sys.exit(1)
-    except (PdiffError, OSError) as error:
+    except PdiffError as error:
         _fail(str(error), exit_code(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
 
 
 def _fail(message: str, code: int) -> None:

@@ -173,5 +173,5 @@ def test_a_torch_file_that_needs_code_is_refused_and_runs_none(tmp_path: Path) -
 
     (tmp_path / "f").mkdir()
     torch.save({"state_dict": Evil()}, tmp_path / "f" / "evil.pth")
-    assert "evil.pth: not a plain-data PyTorch file" in refusal(tmp_path / "f")
+    assert "evil.pth: not a PyTorch file of plain data" in refusal(tmp_path / "f")
     assert not canary.exists()
