@@ -184,8 +184,8 @@ class Normalizer:
     def invert(self, rows: Buffer) -> None:
         """De-normalise f32 `rows` [N, D] in place. `log_variance` values are never negative."""
 
-def statistics(shards: Sequence[Shard], layout: Layout) -> dict[str, list[float]]:
-    """Compute statistics of all rows: f64, streamed, the same for any number of threads.
+def statistics(shards: Sequence[Shard], layout: Layout) -> dict[str, bytearray]:
+    """Compute statistics of all rows, streamed, the same for any number of threads: arrays of native f64.
 
     `log_scale` [T]: 0.95 · mean of each `log_variance` tensor over the bank, else 1. `tensor_mean` [T] and
     `tensor_std` [T]: within each row the tensor's mean and (population) std of t(x), averaged over rows.

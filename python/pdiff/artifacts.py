@@ -50,7 +50,21 @@ def write_tensors(
 ) -> None:
     """Write tensors (moved to the CPU, made contiguous) as one safetensors file, durably."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _core.write_file(path, safetensors.torch.save(plain, dict(metadata) if metadata else None))
+    _core.write_file(path, _in_order(safetensors.torch.save(plain, dict(metadata) if metadata else None)))
+
+
+def _in_order(data: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted: the library writes them in a random order.
+
+    The same tensors and metadata then give the same bytes, and the same digest.
+    """
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyByteArray, PyDict};
 
 use super::buffer::{Array, Shard};
 use super::enter::enter;
@@ -57,11 +57,16 @@ pub fn statistics<'py>(
         stats::statistics(&rows, &layout.0, cancel)
     })?;
     let dict = PyDict::new(py);
-    dict.set_item("log_scale", found.log_scale)?;
-    dict.set_item("tensor_mean", found.tensor_mean)?;
-    dict.set_item("tensor_std", found.tensor_std)?;
-    dict.set_item("element_mean", found.element_mean)?;
-    dict.set_item("element_std", found.element_std)?;
+    for (name, values) in [
+        ("log_scale", &found.log_scale),
+        ("tensor_mean", &found.tensor_mean),
+        ("tensor_std", &found.tensor_std),
+        ("element_mean", &found.element_mean),
+        ("element_std", &found.element_std),
+    ] {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_ne_bytes()).collect();
+        dict.set_item(name, PyByteArray::new(py, &bytes))?;
+    }
     Ok(dict)
 }
 

@@ -57,7 +57,7 @@ def write_bank(
     statistics = _core.statistics([_core.Shard(bank / entry.file) for entry in entries], layout)
     write_tensors(
         bank / STATISTICS,
-        {name: torch.tensor(values, dtype=torch.float64) for name, values in statistics.items()},
+        {name: torch.frombuffer(values, dtype=torch.float64) for name, values in statistics.items()},
     )
     _core.write_file(bank / BASE, base.read_bytes())
     Manifest(

@@ -61,6 +61,8 @@ def command(
     from pdiff.zoo import build_zoo
 
     console = Console(as_json)
+    if ".py:" in task:  # the folder of checkpoints remembers the task, wherever it is collected
+        task = str(Path(task).resolve())
     task_options = {} if data_root is None else {"data_root": str(data_root.resolve())}
     built = load_task(task, **task_options)
     result = build_zoo(
