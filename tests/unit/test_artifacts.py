@@ -59,7 +59,8 @@ def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path: Path, overwrit
 
 
 def test_what_a_killed_process_staged_is_cleaned_up(tmp_path: Path) -> None:
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    command = [sys.executable, "-c", "import os; print(os.getpid())"]
+    gone = subprocess.run(command, capture_output=True, check=True)
     dead, alive = tmp_path / f".out.staged-{int(gone.stdout)}", tmp_path / f".out.staged-{os.getppid()}"
     dead.mkdir()
     alive.mkdir()
