@@ -160,8 +160,8 @@ def relative(target: Path, folder: Path) -> str:
     return os.path.relpath(target.resolve(), folder.resolve())
 
 
-def provenance() -> dict[str, Any]:
-    """Return what a reader needs to repeat a result: versions, platform, threads, device, date (UTC)."""
+def provenance(device: torch.device | None = None) -> dict[str, Any]:
+    """Return what a reader needs to repeat a result: versions, platform, threads, date (UTC), device used."""
     return {
         "pdiff": _core.__version__,
         "python": platform.python_version(),
@@ -170,6 +170,6 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name(device) if device and device.type == "cuda" else "cpu",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -5,6 +5,7 @@ A preset gives every value; a TOML file and then `--set section.key=value` repla
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,10 +21,17 @@ __all__ = ["PRESETS", "CodecConfig", "Config", "GeneratorConfig", "Optimisation"
 Positive = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
+Variance = Annotated[float, Meta(gt=0, lt=1)]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every section."""
+    """Base of every section: its numbers are finite."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}; a finite number is wanted")
 
 
 class Optimisation(_Section, frozen=True):
@@ -59,8 +67,8 @@ class GeneratorConfig(_Section, frozen=True):
     """Whether latents are brought to mean 0 and std 1 in each dimension before they are modelled."""
     timesteps: Positive = 1000
     """T of the diffusion, or the number of integration steps of the flow."""
-    beta_first: Rate = 1e-4
-    beta_last: Rate = 2e-2
+    beta_first: Variance = 1e-4
+    beta_last: Variance = 2e-2
     jitter: NonNegative = 0.0
     """Standard deviation of Gaussian noise added to the (standardised) latents that are learned from."""
     width: Positive = 512
@@ -102,7 +110,7 @@ class Config(_Section, frozen=True):
         if file is not None:
             try:
                 _merge(values, tomllib.loads(file.read_text()), where=str(file))
-            except (tomllib.TOMLDecodeError, OSError) as error:
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
                 raise UsageError(f"{file}: {error}") from None
         for setting in settings:
             _merge(values, _parse(setting), where=f"--set {setting}")

@@ -22,7 +22,7 @@ from pdiff.bank import Bank
 from pdiff.diffusion import build_process
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import SILENT, Progress
-from pdiff.rng import torch_generator
+from pdiff.rng import numpy_generator
 from pdiff.training import Run, choose_device
 from pdiff.training.stages import load_denoiser, load_latents
 
@@ -85,8 +85,8 @@ def sample_rows(run: Run, indices: Sequence[int], seed: int, device: torch.devic
     normalizer = run.bank.normalizer(run.config.normalize)
     for block in sorted({index // BLOCK for index in indices}):
         members = range(block * BLOCK, (block + 1) * BLOCK)
-        generators = [torch_generator(seed, "sample", index, device) for index in members]
-        drawn = latents.restore(process.sample(denoiser, dim, generators))
+        generators = [numpy_generator(seed, "sample", index) for index in members]
+        drawn = latents.restore(process.sample(denoiser, dim, generators, device))
         rows = codec.decode(drawn).cpu().contiguous()
         normalizer.invert(rows.numpy())
         yield rows[[index - members[0] for index in indices if index in members]]
@@ -122,7 +122,9 @@ def generate(
                 _write_model(staged / files[-1], run, row, seed, len(files) - 1)
                 tracker.advance()
         seconds = time.perf_counter() - begin
-        write_json(staged / GENERATED, _info(run, Path(out), files, seed, seconds))
+        write_json(
+            staged / GENERATED, _info(run, Path(out), files, seed=seed, seconds=seconds, device=target)
+        )
     return Generated.open(out)
 
 
@@ -135,7 +137,9 @@ def _write_model(path: Path, run: Run, row: Tensor, seed: int, index: int) -> No
     write_tensors(path, run.bank.state_dict(row), metadata)
 
 
-def _info(run: Run, out: Path, files: list[str], seed: int, seconds: float) -> dict[str, Any]:
+def _info(
+    run: Run, out: Path, files: list[str], *, seed: int, seconds: float, device: torch.device
+) -> dict[str, Any]:
     return {
         "format": 1,
         "files": files,
@@ -146,5 +150,5 @@ def _info(run: Run, out: Path, files: list[str], seed: int, seconds: float) -> d
             "once_s": run.result["codec_s"] + run.result["denoiser_s"],
             "per_model_s": seconds / len(files),
         },
-        "provenance": provenance(),
+        "provenance": provenance(device),
     }

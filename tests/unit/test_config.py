@@ -51,6 +51,8 @@ def test_values_and_toml_lead_back(preset: str, tmp_path: Path) -> None:
         ("train.steps=many", "configuration: Expected `int`, got `str` - at `$.train.steps`"),
         ("codec.kind=vq", "configuration: Invalid enum value 'vq' - at `$.codec.kind`"),
         ("steps", "expected section.key=value"),
+        ("train.lr=inf", "configuration: lr is inf; a finite number is wanted"),
+        ("generator.beta_last=2", "configuration: Expected `float` < 1.0 - at `$.generator.beta_last`"),
     ],
 )
 def test_refusals_name_the_key(setting: str, message: str) -> None:

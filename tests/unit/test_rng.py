@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from pdiff.rng import numpy_generator, torch_generator
+from pdiff.rng import normal, numpy_generator, seeded, torch_generator
 
 
 def test_streams_depend_on_every_argument_and_on_nothing_else() -> None:
@@ -22,3 +22,21 @@ def test_torch_and_numpy_streams_are_standard_normal() -> None:
     assert abs(numpy_generator(0, "x").standard_normal(100_000).mean()) < 0.02
     draws = torch.randn(100_000, generator=torch_generator(0, "x"))
     assert np.isclose(float(draws.std()), 1, atol=0.02)
+
+
+def test_streams_do_not_collide_where_32_bits_would() -> None:
+    """Indices 25436 and 48211 of this purpose agree in the 32 bits that torch's CPU generator keeps."""
+    first, second = (torch_generator(0, "sample", index) for index in (25436, 48211))
+    assert torch.equal(torch.randn(4, generator=first), torch.randn(4, generator=second))
+    cpu = torch.device("cpu")
+    draws = [normal(numpy_generator(0, "sample", index), (4,), cpu) for index in (25436, 48211)]
+    assert not torch.equal(*draws)
+
+
+def test_seeding_the_global_generator_ends_with_the_block() -> None:
+    before = torch.random.get_rng_state()
+    with seeded(0, "x"):
+        first = torch.randn(3)
+    with seeded(0, "x"):
+        assert torch.equal(torch.randn(3), first)
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -1,10 +1,10 @@
 """A codec without training: the bank's principal components, exact at any D through its Gram matrix.
 
 K checkpoints of D numbers span at most K − 1 directions, so the K×K Gram matrix of the centred rows gives
-the exact basis, with the bank read once, in blocks of columns.
+the exact basis; the bank is read twice, in blocks of columns.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -38,27 +38,24 @@ class PcaCodec:
         return {"mean": self.mean, "basis": self.basis}
 
 
-def fit_pca(blocks: Iterable[Tensor], latent_dim: int) -> PcaCodec:
-    """Fit the codec to a bank given as blocks of columns, each [K, d], that make up [K, D].
+def fit_pca(blocks: Callable[[], Iterable[Tensor]], latent_dim: int) -> PcaCodec:
+    """Fit the codec to a bank that `blocks` yields, twice, as blocks of columns [K, d] that make up [K, D].
 
-    Z is `latent_dim`, or the number of directions with any variance if that is smaller.
+    Z is `latent_dim`, or the number of directions with any variance if that is smaller. Memory is that of
+    the basis [Z, D] and one block.
     """
-    centred, means = [], []
-    gram: Tensor | None = None
-    for block in blocks:
-        mean = block.mean(dim=0)
-        means.append(mean)
-        centred.append(block - mean)
-        product = centred[-1].double() @ centred[-1].double().T  # [K, K]
-        gram = product if gram is None else gram + product
-    if gram is None:
+    means = []
+    gram: Tensor | float = 0.0
+    for block in blocks():
+        means.append(block.mean(dim=0))
+        centred = (block - means[-1]).double()
+        gram = gram + centred @ centred.T  # [K, K]
+    if not isinstance(gram, Tensor):
         raise ValueError("no columns")
     values, vectors = torch.linalg.eigh(gram)  # ascending
-    keep = int((values > _TOLERANCE * values[-1]).sum())
-    count = min(latent_dim, keep)
-    values, vectors = values[-count:].flip(0), vectors[:, -count:].flip(1)
+    count = min(latent_dim, int((values > _TOLERANCE * values[-1]).sum()))
     # Row j of Vᵀ X is the j-th direction times the norm √λ_j of the scores along it; over K rows that norm
     # is √K standard deviations.
-    weights = (vectors / len(vectors) ** 0.5).T  # [Z, K]
-    basis = torch.cat([weights @ block.double() for block in centred], dim=1)
-    return PcaCodec(torch.cat(means), basis.float())
+    weights = (vectors[:, -count:].flip(1) / len(vectors) ** 0.5).T  # [Z, K]
+    parts = [(weights @ (block - mean).double()).float() for block, mean in zip(blocks(), means, strict=True)]
+    return PcaCodec(torch.cat(means), torch.cat(parts, dim=1))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,18 +13,21 @@ from pdiff.diffusion.denoisers import ConvDenoiser, MlpDenoiser
 from pdiff.diffusion.objective import Denoiser, ddpm_loss, flow_loss
 from pdiff.diffusion.samplers import ddpm_sample, flow_sample
 from pdiff.diffusion.schedule import Schedule, linear_schedule
+from pdiff.rng import normal
 
 __all__ = ["DdpmProcess", "FlowProcess", "Process", "build_denoiser", "build_process"]
+
+Generators = Sequence[np.random.Generator]
 
 
 class Process(Protocol):
     """Training loss and sampler that belong together."""
 
-    def loss(self, denoiser: Denoiser, clean: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, denoiser: Denoiser, clean: Tensor, generator: np.random.Generator) -> Tensor:
         """Return the scalar loss of clean latents [B, Z]; times and noise come from `generator`."""
 
-    def sample(self, denoiser: Denoiser, dim: int, generators: Sequence[torch.Generator]) -> Tensor:
-        """Draw one latent for each generator: → [N, dim] on the generators' device."""
+    def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
+        """Draw one latent with each generator: → [N, dim] on `device`."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +36,19 @@ class DdpmProcess:
 
     schedule: Schedule
 
-    def loss(self, denoiser: Denoiser, clean: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, denoiser: Denoiser, clean: Tensor, generator: np.random.Generator) -> Tensor:
         """Return the noise-prediction loss."""
-        device = clean.device
-        index = torch.randint(self.schedule.timesteps, (len(clean),), generator=generator, device=device)
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        return ddpm_loss(denoiser, self.schedule, clean, index, noise)
+        index = torch.from_numpy(generator.integers(self.schedule.timesteps, size=len(clean)))
+        noise = normal(generator, clean.shape, clean.device)
+        return ddpm_loss(denoiser, self.schedule, clean, index.to(clean.device), noise)
 
-    def sample(self, denoiser: Denoiser, dim: int, generators: Sequence[torch.Generator]) -> Tensor:
+    def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
         """Run the ancestral reverse process."""
-        return ddpm_sample(
-            denoiser, self.schedule, _normal(dim, generators), lambda: _normal(dim, generators)
-        )
+
+        def noise() -> Tensor:
+            return _normals(dim, generators, device)
+
+        return ddpm_sample(denoiser, self.schedule, noise(), noise)
 
 
 @dataclass(frozen=True)
@@ -52,21 +57,20 @@ class FlowProcess:
 
     steps: int
 
-    def loss(self, denoiser: Denoiser, clean: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, denoiser: Denoiser, clean: Tensor, generator: np.random.Generator) -> Tensor:
         """Return the velocity-prediction loss."""
-        device = clean.device
-        time = torch.rand(len(clean), generator=generator, device=device)
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        return flow_loss(denoiser, clean, time, noise)
+        time = torch.from_numpy(generator.random(len(clean), dtype=np.float32))
+        noise = normal(generator, clean.shape, clean.device)
+        return flow_loss(denoiser, clean, time.to(clean.device), noise)
 
-    def sample(self, denoiser: Denoiser, dim: int, generators: Sequence[torch.Generator]) -> Tensor:
+    def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
         """Integrate from noise to data."""
-        return flow_sample(denoiser, self.steps, _normal(dim, generators))
+        return flow_sample(denoiser, self.steps, _normals(dim, generators, device))
 
 
-def _normal(dim: int, generators: Sequence[torch.Generator]) -> Tensor:
-    """Draw a row of standard normals from each generator: → [N, dim]."""
-    return torch.stack([torch.randn(dim, generator=g, device=g.device) for g in generators])
+def _normals(dim: int, generators: Generators, device: torch.device) -> Tensor:
+    """Draw a row of standard normals with each generator: → [N, dim]."""
+    return torch.stack([normal(generator, (dim,), device) for generator in generators])
 
 
 def build_process(config: GeneratorConfig) -> Process:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import pickle
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
 from pdiff import _core
 from pdiff.config import Optimisation
-from pdiff.errors import InputError
+from pdiff.errors import InputError, PdiffError
 from pdiff.progress import Progress
 from pdiff.training.interrupt import catch_signals
 
@@ -45,6 +46,8 @@ class Trainer:
         self.scheduler = _scheduler(self.optimizer, config)
         self.average = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         self.step = 0
+        self.seconds = 0.0
+        """Time spent training, over all sessions."""
         self.metrics: list[dict[str, float]] = []
 
     def run(self, progress: Progress) -> None:
@@ -54,15 +57,16 @@ class Trainer:
         """
         if self.state_path.exists():
             self._restore()
-        saved = time.monotonic()
+        saved = begin = time.monotonic()
+        before = self.seconds
         self.module.train()
         with (
             catch_signals() as interruption,
-            progress.track(f"Training the {self.name}", self.config.steps, "step") as tracker,
+            progress.track(f"Training the {self.name}", self.config.steps - self.step, "step") as tracker,
         ):
-            tracker.advance(self.step)
             while self.step < self.config.steps:
                 tracker.advance(1, loss=self._one_step())
+                self.seconds = before + time.monotonic() - begin
                 if interruption or time.monotonic() - saved > _SAVE_SECONDS:
                     self._save()
                     saved = time.monotonic()
@@ -79,15 +83,20 @@ class Trainer:
 
     def _one_step(self) -> float:
         loss = self.loss(self.step)
+        value = loss.item()
+        lr = float(self.scheduler.get_last_lr()[0])
+        if not math.isfinite(value):
+            raise PdiffError(
+                f"training the {self.name} diverged: loss {value} at step {self.step}, "
+                f"learning rate {lr:.3g}; choose a lower one"
+            )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        lr = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
         self.scheduler.step()
         if self.config.ema:
             self._update_average()
-        value = loss.item()
-        self.metrics.append({"step": self.step, "loss": value, "lr": float(lr)})
+        self.metrics.append({"step": self.step, "loss": value, "lr": lr})
         self.step += 1
         return value
 
@@ -104,6 +113,7 @@ class Trainer:
     def _save(self) -> None:
         state = {
             "step": self.step,
+            "seconds": self.seconds,
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -116,12 +126,14 @@ class Trainer:
 
     def _restore(self) -> None:
         try:
-            state = torch.load(self.state_path, weights_only=True)
+            device = next(self.module.parameters()).device
+            state = torch.load(self.state_path, map_location=device, weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise InputError(
                 f"{self.state_path}: damaged state ({error}); start again with --overwrite"
             ) from None
         self.step = state["step"]
+        self.seconds = state["seconds"]
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])

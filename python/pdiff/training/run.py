@@ -1,6 +1,5 @@
 """A run: the directory that training leaves, and everything needed to generate from it."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from pdiff.codecs import Codec
 from pdiff.config import Config
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import SILENT, Progress
-from pdiff.training.stages import codec_stage, encode_bank, latent_stage, load_codec
+from pdiff.training.stages import codec_stage, encode_bank, latent_stage, load_codec, stage_seconds
 
 __all__ = ["Run", "choose_device", "train"]
 
@@ -84,9 +83,7 @@ def _stages(
     bank: Bank, config: Config, out: Path, device: torch.device, progress: Progress
 ) -> dict[str, Any]:
     """Run both stages and return what they took and how well the codec fits."""
-    begin = time.perf_counter()
     codec = codec_stage(bank, config, out, device, progress)
-    fitted = time.perf_counter()
     latents = encode_bank(bank, codec, config, out, device)
     explained = _explained(bank, codec, config, latents.restore(latents.values))
     progress.message(
@@ -96,19 +93,24 @@ def _stages(
     return {
         "latent_dim": codec.latent_dim,
         "variance_explained": explained,
-        "codec_s": fitted - begin,
-        "denoiser_s": time.perf_counter() - fitted,
-        "provenance": provenance(),
+        **stage_seconds(out),
+        "provenance": provenance(device),
     }
 
 
 @torch.no_grad()
 def _explained(bank: Bank, codec: Codec, config: Config, latents: Tensor) -> float:
-    """Return 1 − (squared reconstruction error) / (squared deviation from the bank's mean)."""
-    rows = bank.batch(range(len(bank)), bank.normalizer(config.normalize)).to(latents.device)
-    error = torch.cat([codec.decode(part) for part in torch.split(latents, 64)]) - rows
-    deviation = rows - rows.mean(dim=0)
-    return float(1 - error.square().sum() / deviation.square().sum())
+    """Return 1 − (squared reconstruction error) / (squared deviation from the bank's mean), row by row."""
+    normalizer = bank.normalizer(config.normalize)
+    error = squares = 0.0
+    total = torch.zeros(bank.dim, dtype=torch.float64)
+    for index in range(len(bank)):
+        row = bank.batch([index], normalizer)[0].double()
+        decoded = codec.decode(latents[index : index + 1])[0].cpu()
+        error += float((decoded - row).square().sum())
+        squares += float(row.square().sum())
+        total += row
+    return 1 - error / (squares - float(total.square().sum()) / len(bank))
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -1,20 +1,22 @@
 """The two stages of a run: fit a codec to the bank's rows, then a denoiser to their latents."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from pdiff import _core
 from pdiff.artifacts import read_tensors, write_tensors
 from pdiff.bank import Bank
 from pdiff.codecs import Codec, ConvCodec, PcaCodec, fit_pca
 from pdiff.config import Config
 from pdiff.diffusion import build_denoiser, build_process
+from pdiff.errors import InputError
 from pdiff.progress import Progress
-from pdiff.rng import numpy_generator, torch_generator
+from pdiff.rng import normal, numpy_generator, seeded
 from pdiff.training.loop import Trainer
 
 __all__ = [
@@ -50,25 +52,26 @@ class Latents:
 def codec_stage(bank: Bank, config: Config, folder: Path, device: torch.device, progress: Progress) -> Codec:
     """Return the run's codec: fitted to the bank and written, unless its file is there already."""
     if not (folder / _CODEC).exists():
+        begin = time.perf_counter()
         if config.codec.kind == "pca":
-            progress.message(f"fitting the principal components of {len(bank)} rows of {bank.dim:,}")
-            write_tensors(folder / _CODEC, _fit_pca(bank, config).state_dict())
+            codec = _fit_pca(bank, config, progress)
+            _write(folder / _CODEC, codec.state_dict(), time.perf_counter() - begin)
         else:
             network = _new_conv(bank, config).to(device)
             trainer = Trainer("codec", network, _conv_loss(bank, config, network), config.codec_train, folder)
             trainer.run(progress)
-            write_tensors(folder / _CODEC, network.state_dict())
+            _write(folder / _CODEC, network.state_dict(), trainer.seconds)
             trainer.finish()
     return load_codec(bank, config, folder, device)
 
 
 def load_codec(bank: Bank, config: Config, folder: Path, device: torch.device) -> Codec:
     """Read the codec of a run, ready to encode and decode on `device`."""
-    tensors = {name: tensor.to(device) for name, tensor in read_tensors(folder / _CODEC).items()}
     if config.codec.kind == "pca":
-        return PcaCodec(**tensors)
+        tensors = read_tensors(folder / _CODEC)
+        return PcaCodec(tensors["mean"].to(device), tensors["basis"].to(device))
     network = _new_conv(bank, config).to(device)
-    network.load_state_dict(tensors)
+    _load(network, folder / _CODEC)
     return network.eval()
 
 
@@ -107,25 +110,50 @@ def latent_stage(latents: Latents, config: Config, folder: Path, progress: Progr
         "denoiser", network, _latent_loss(latents.values, config, network), config.train, folder
     )
     trainer.run(progress)
-    write_tensors(folder / _DENOISER, network.state_dict())
+    _write(folder / _DENOISER, network.state_dict(), trainer.seconds)
     trainer.finish()
 
 
 def load_denoiser(latent_dim: int, config: Config, folder: Path, device: torch.device) -> nn.Module:
     """Read the denoiser of a run, in eval mode."""
     network = _new_denoiser(latent_dim, config).to(device)
-    network.load_state_dict(read_tensors(folder / _DENOISER))
+    _load(network, folder / _DENOISER)
     return network.eval()
 
 
-def _fit_pca(bank: Bank, config: Config) -> PcaCodec:
+def stage_seconds(folder: Path) -> dict[str, float]:
+    """Return how long each stage of a finished run trained, interruptions left out: codec_s, denoiser_s."""
+    return {
+        f"{Path(file).stem}_s": float(_core.read_header(folder / file)[1]["seconds"])
+        for file in (_CODEC, _DENOISER)
+    }
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], seconds: float) -> None:
+    """Write the outcome of a stage; that it is there says that the stage is done."""
+    write_tensors(path, tensors, {"seconds": f"{seconds:.3f}"})
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    """Load the weights in `path`; raises `InputError` if they are not those of the module."""
+    try:
+        module.load_state_dict(read_tensors(path))
+    except RuntimeError:
+        raise InputError(f"{path}: not the weights of this run's configuration; train it again") from None
+
+
+def _fit_pca(bank: Bank, config: Config, progress: Progress) -> PcaCodec:
     normalizer = bank.normalizer(config.normalize)
     starts = range(0, bank.dim, _COLUMNS)
-    blocks = (
-        bank.batch(range(len(bank)), normalizer, columns=(begin, min(begin + _COLUMNS, bank.dim)))
-        for begin in starts
-    )
-    return fit_pca(blocks, config.codec.latent_dim)
+    with progress.track("Fitting principal components", 2 * len(starts), "block") as tracker:
+
+        def blocks() -> Iterator[Tensor]:
+            for begin in starts:
+                columns = (begin, min(begin + _COLUMNS, bank.dim))
+                yield bank.batch(range(len(bank)), normalizer, columns=columns)
+                tracker.advance()
+
+        return fit_pca(blocks, config.codec.latent_dim)
 
 
 def _conv_loss(bank: Bank, config: Config, network: ConvCodec) -> Callable[[int], Tensor]:
@@ -136,9 +164,9 @@ def _conv_loss(bank: Bank, config: Config, network: ConvCodec) -> Callable[[int]
     def loss(step: int) -> Tensor:
         indices = _draw(len(bank), config.codec_train.batch_size, config.seed, "codec-batch", step)
         rows = bank.batch(indices, normalizer).to(device)
-        generator = torch_generator(config.seed, "codec-noise", step, device)
-        input_noise = torch.randn(rows.shape, generator=generator, device=device)
-        latent_noise = torch.randn(len(rows), network.latent_dim, generator=generator, device=device)
+        generator = numpy_generator(config.seed, "codec-noise", step)
+        input_noise = normal(generator, rows.shape, device)
+        latent_noise = normal(generator, (len(rows), network.latent_dim), device)
         return network.loss(
             rows, config.codec.input_noise * input_noise, config.codec.latent_noise * latent_noise
         )
@@ -152,11 +180,10 @@ def _latent_loss(latents: Tensor, config: Config, network: nn.Module) -> Callabl
 
     def loss(step: int) -> Tensor:
         indices = _draw(len(latents), config.train.batch_size, config.seed, "denoiser-batch", step)
-        generator = torch_generator(config.seed, "denoiser-noise", step, latents.device)
+        generator = numpy_generator(config.seed, "denoiser-noise", step)
         clean = latents[indices]
         if config.generator.jitter:
-            noise = torch.randn(clean.shape, generator=generator, device=latents.device)
-            clean = clean + config.generator.jitter * noise
+            clean = clean + config.generator.jitter * normal(generator, clean.shape, clean.device)
         return process.loss(network, clean, generator)
 
     return loss
@@ -169,18 +196,10 @@ def _draw(members: int, size: int, seed: int, purpose: str, step: int) -> list[i
 
 
 def _new_conv(bank: Bank, config: Config) -> ConvCodec:
-    with _initialisation(config.seed, "codec-init"):
+    with seeded(config.seed, "codec-init"):
         return ConvCodec(bank.dim, config.codec.latent_dim)
 
 
 def _new_denoiser(latent_dim: int, config: Config) -> nn.Module:
-    with _initialisation(config.seed, "denoiser-init"):
+    with seeded(config.seed, "denoiser-init"):
         return build_denoiser(config.generator, latent_dim)
-
-
-@contextmanager
-def _initialisation(seed: int, purpose: str) -> Iterator[None]:
-    """Seed torch's global generator, which initialisers use, and put it back afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_generator(seed, purpose).initial_seed())
-        yield

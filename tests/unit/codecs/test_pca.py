@@ -13,7 +13,7 @@ def rows(members: int = 12, dim: int = 40) -> torch.Tensor:
 
 def test_it_spans_the_leading_singular_vectors() -> None:
     x = rows()
-    codec = fit_pca(x.split(7, dim=1), 4)
+    codec = fit_pca(lambda: x.split(7, dim=1), 4)
     _, singular, vectors = torch.linalg.svd(x - x.mean(dim=0), full_matrices=False)
     for direction, value, basis in zip(vectors[:4], singular[:4], codec.basis, strict=True):
         assert abs(float(basis / basis.norm() @ direction)) == pytest.approx(1, abs=1e-5)
@@ -22,13 +22,13 @@ def test_it_spans_the_leading_singular_vectors() -> None:
 
 def test_latents_of_the_bank_are_white() -> None:
     x = rows()
-    latents = fit_pca([x], 5).encode(x)
+    latents = fit_pca(lambda: [x], 5).encode(x)
     assert torch.allclose(latents.mean(dim=0), torch.zeros(5), atol=1e-5)
     assert torch.allclose(latents.T @ latents / 12, torch.eye(5), atol=1e-4)
 
 
 def test_all_directions_reconstruct_the_bank() -> None:
     x = rows()
-    codec = fit_pca([x], 100)
+    codec = fit_pca(lambda: [x], 100)
     assert codec.latent_dim == 11  # K − 1
     assert torch.allclose(codec.decode(codec.encode(x)), x, atol=1e-4)

@@ -9,6 +9,7 @@ from pdiff.diffusion import build_denoiser, build_process
 from pdiff.diffusion.denoisers import ConvDenoiser, MlpDenoiser, sinusoidal_embedding
 from pdiff.diffusion.objective import ddpm_loss, diffuse, flow_loss
 from pdiff.diffusion.schedule import linear_schedule
+from pdiff.rng import normal, numpy_generator
 
 
 def parameters(module: nn.Module) -> int:
@@ -76,10 +77,13 @@ def test_embedding_is_sines_then_cosines() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains_and_samples_one_step(preset: str) -> None:
     config = PRESETS[preset].generator
+    torch.manual_seed(0)
     process, denoiser = build_process(config), build_denoiser(config, 16)
-    loss = process.loss(denoiser, torch.randn(8, 16), torch.Generator().manual_seed(0))
+    loss = process.loss(denoiser, torch.randn(512, 16), numpy_generator(0, "test"))
     loss.backward()
-    assert float(loss.detach()) == pytest.approx(1.0, abs=1.5)
+    # An untrained ε-predictor is off by about Var(ε) = 1, a velocity of 0 by Var(z_0 − ε) = 2.
+    expected = 1.0 if config.kind == "ddpm" else 2.0
+    assert float(loss.detach()) == pytest.approx(expected, abs=0.5)
     assert all(p.grad is not None for p in denoiser.parameters())
 
 
@@ -89,16 +93,17 @@ def test_a_trained_flow_learns_a_gaussian() -> None:
     denoiser = MlpDenoiser(2, 64, 2)
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 600)
-    generator = torch.Generator().manual_seed(0)
+    generator = numpy_generator(0, "test")
     mean, std = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 1.5])
     for _ in range(600):
-        clean = mean + std * torch.randn(256, 2, generator=generator)
+        clean = mean + std * normal(generator, (256, 2), torch.device("cpu"))
         loss = process.loss(denoiser, clean, generator)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        drawn = process.sample(denoiser, 2, [torch.Generator().manual_seed(i) for i in range(2000)])
+        generators = [numpy_generator(0, "sample", i) for i in range(2000)]
+        drawn = process.sample(denoiser, 2, generators, torch.device("cpu"))
     assert drawn.mean(dim=0).tolist() == pytest.approx(mean.tolist(), abs=0.1)
     assert drawn.std(dim=0).tolist() == pytest.approx(std.tolist(), abs=0.1)

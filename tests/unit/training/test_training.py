@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pdiff.bank import Bank
 from pdiff.config import Config, Optimisation
-from pdiff.errors import PreemptedError, UsageError
+from pdiff.errors import PdiffError, PreemptedError, UsageError
 from pdiff.progress import SILENT
 from pdiff.training import Run, choose_device, train
 from pdiff.training.loop import Trainer
@@ -53,6 +53,14 @@ def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, stop_at: int) ->
     metrics = [(tmp_path / run / "net.metrics.jsonl").read_text() for run in "ab"]
     assert metrics[0] == metrics[1]
     assert [json.loads(line)["step"] for line in metrics[0].splitlines()] == list(range(12))
+
+
+def test_a_diverging_training_is_refused_with_step_and_rate(tmp_path: Path) -> None:
+    diverging = trainer(tmp_path)
+    loss = diverging.loss
+    diverging.loss = lambda step: loss(step) * (float("nan") if step == 3 else 1)
+    with pytest.raises(PdiffError, match="training the net diverged: loss nan at step 3, learning rate"):
+        diverging.run(SILENT)
 
 
 def test_the_average_follows_the_weights(tmp_path: Path) -> None:
