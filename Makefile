@@ -25,7 +25,7 @@ demo: setup
 
 test: test-rust test-python
 
-test-rust:
+test-rust: setup
 	cargo test --quiet
 
 test-python: setup

@@ -49,7 +49,9 @@ def one_seed(folder: Path, arch: str, seed: int, config: Config, console: Consol
     for state in models:
         task.build(arch).load_state_dict(state, strict=True)
         assert all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
-    return pdiff.evaluate(models, task=task, out=folder / "evaluation", seed=seed, progress=console)
+    results = pdiff.evaluate(models, task=task, seed=seed, progress=console)
+    pdiff.save_report(results, folder / "evaluation", overwrite=True)
+    return results
 
 
 def figures(results: dict[str, Any]) -> dict[str, float]:

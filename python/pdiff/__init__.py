@@ -3,7 +3,8 @@
     bank = pdiff.collect("ckpts", out="bank")
     run = pdiff.train(bank, out="run", config=pdiff.Config.preset("default"))
     models = pdiff.generate(run, n=50, seed=0)
-    result = pdiff.evaluate(models)
+    results = pdiff.evaluate(models)
+    pdiff.save_report(results, "evaluation")
 
 Everything is imported on first use: `import pdiff` alone does not import torch.
 """
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pdiff.config import Config
     from pdiff.evaluation import evaluate
     from pdiff.generation import Generated, generate
+    from pdiff.report import save_report
     from pdiff.tasks import load_task
     from pdiff.training import Run, train
     from pdiff.zoo import build_zoo
@@ -38,6 +40,7 @@ __all__ = [
     "evaluate",
     "generate",
     "load_task",
+    "save_report",
     "train",
 ]
 
@@ -51,6 +54,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "generate": "generation",
     "load_task": "tasks",
+    "save_report": "report",
     "train": "training",
 }
 

@@ -1,16 +1,19 @@
 """What `pdiff` leaves on disk: files written durably, directories that are whole or absent."""
 
+import fcntl
 import glob
 import json
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import safetensors.torch
 import torch
@@ -22,27 +25,32 @@ from pdiff.errors import InputError, UsageError
 __all__ = [
     "prepare_directory",
     "provenance",
-    "read_json",
+    "read_record",
     "read_tensors",
+    "refuse_directory",
     "relative",
     "staged_directory",
     "write_json",
     "write_tensors",
 ]
 
+Record = TypeVar("Record")
+
+_LOCK = ".lock"
+
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, durably; NaN and infinities are refused (`ValueError`)."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    """Write `value`, plain or a struct, as indented JSON, durably; `ValueError` for NaN and infinities."""
+    text = json.dumps(msgspec.to_builtins(value), indent=1, ensure_ascii=False, allow_nan=False)
     _core.write_file(path, (text + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; raises `InputError` naming the place when it does not parse."""
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Read a JSON file as `kind`; raises `InputError` naming the place if it is damaged."""
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path}: damaged ({error})") from None
 
 
 def write_tensors(
@@ -88,50 +96,68 @@ def _refusal(out: Path, marker: str, overwrite: bool, hint: str) -> str | None:
     return None
 
 
+def refuse_directory(out: Path, marker: str, overwrite: bool = False) -> None:
+    """Raise the `UsageError` that `staged_directory` would: before long work, not after it."""
+    if (reason := _refusal(out, marker, overwrite, "replace it with --overwrite")) is not None:
+        raise UsageError(reason)
+
+
 @contextmanager
 def staged_directory(out: Path, marker: str, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling of `out`, which becomes `out` if the block succeeds and vanishes if not.
 
     Raises `UsageError` if `out` is not empty, unless `overwrite` is set and `out` holds the file `marker`
-    that says it is ours to replace.
+    that says it is ours to replace. What killed processes left is removed first.
     """
-    if (reason := _refusal(out, marker, overwrite, "replace it with --overwrite")) is not None:
-        raise UsageError(reason)
-    out = Path(os.path.abspath(out))  # noqa: PTH100 (absolute, without resolving a link that is `out` itself)
+    refuse_directory(out, marker, overwrite)
+    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     for stale in out.parent.glob(f".{glob.escape(out.name)}.staged-*"):
-        if not _alive(int(stale.name.rpartition("-")[2])):
-            shutil.rmtree(stale, ignore_errors=True)
-    staged = out.parent / f".{out.name}.staged-{os.getpid()}"
-    staged.mkdir()
+        _remove_stale(stale)
+    staged = Path(tempfile.mkdtemp(prefix=f".{out.name}.staged-", dir=out.parent))
+    staged.chmod(0o777 & ~_umask())
     try:
-        yield staged
-        _replace(out, staged)
+        with (staged / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield staged
+            (staged / _LOCK).unlink()
+            _replace(out, staged)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
 
 
-def _alive(pid: int) -> bool:
-    """Return whether a process with this number exists."""
+def _remove_stale(staged: Path) -> None:
+    """Remove a staging directory, unless the process that holds its lock still lives."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        with (staged / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(staged, ignore_errors=True)
+    except OSError:
+        return
+
+
+def _umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def _replace(out: Path, staged: Path) -> None:
-    """Put `staged` in the place of `out`, which may exist; an interruption leaves the old or the new one."""
-    if out.exists():
-        retired = staged.with_name(staged.name.replace(".staged-", ".retired-"))
+    """Put `staged` in the place of `out`, which may exist; if that fails, `out` is what it was."""
+    retired = staged.with_name(staged.name.replace(".staged-", ".retired-"))
+    replaced = out.exists()
+    if replaced:
         out.rename(retired)
+    try:
         staged.rename(out)
-        shutil.rmtree(retired)
-    else:
-        staged.rename(out)
+    except BaseException:
+        if replaced:
+            retired.rename(out)
+        raise
+    if replaced:
+        shutil.rmtree(retired, ignore_errors=True)
     descriptor = os.open(out.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -146,6 +172,8 @@ def prepare_directory(out: Path, marker: str, *, resume: bool | None = None, ove
     is no such thing), emptied with `overwrite` (if it holds the file `marker`), and refused with a
     `UsageError` otherwise.
     """
+    if resume and overwrite:
+        raise UsageError("--resume goes on with what --overwrite would replace; choose one")
     keep = resume and (out / marker).is_file()
     hint = "replace it with --overwrite" if resume is None else "use --resume or --overwrite"
     if not keep and (reason := _refusal(out, marker, overwrite, hint)) is not None:
@@ -165,7 +193,7 @@ def provenance(device: torch.device | None = None) -> dict[str, Any]:
     return {
         "pdiff": _core.__version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": np.__version__,
         "platform": platform.platform(),
         "processor": platform.machine(),

@@ -3,7 +3,6 @@
 A preset gives every value; a TOML file and then `--set section.key=value` replace some of them.
 """
 
-import difflib
 import json
 import math
 import tomllib
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from pdiff.errors import UsageError
+from pdiff.errors import UsageError, unknown
 
 __all__ = ["PRESETS", "CodecConfig", "Config", "GeneratorConfig", "Optimisation"]
 
@@ -95,7 +94,7 @@ class Config(_Section, frozen=True):
     def preset(name: str) -> "Config":
         """Return a preset; raises `UsageError` with a suggestion for a name that is none."""
         if name not in PRESETS:
-            raise UsageError(f"no preset {name!r}{_suggest(name, PRESETS)}")
+            raise unknown("preset", name, PRESETS)
         return PRESETS[name]
 
     @staticmethod
@@ -131,6 +130,12 @@ class Config(_Section, frozen=True):
         result: dict[str, Any] = msgspec.to_builtins(self)
         return result
 
+    def label(self) -> str:
+        """Return the preset's name, with the values that were changed: `paper, train.steps=10`."""
+        ours, preset = _flat(self.values()), _flat(Config.preset(self.name).values())
+        changes = [f"{key}={value}" for key, value in ours.items() if value != preset[key] and key != "seed"]
+        return ", ".join([self.name, *changes])
+
     def toml(self) -> str:
         """Return the resolved configuration as TOML, which `build` reads back."""
         values = self.values()
@@ -139,6 +144,14 @@ class Config(_Section, frozen=True):
         for name, section in sections.items():
             lines += ["", f"[{name}]", *_toml_lines(section)]
         return "\n".join(lines)
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return nested values by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return flat
 
 
 def _toml_lines(values: Mapping[str, Any]) -> list[str]:
@@ -165,7 +178,7 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any], where: str, path:
     for key, value in changes.items():
         full = f"{path}{key}"
         if key not in values:
-            raise UsageError(f"{where}: no key {full!r}{_suggest(full, _keys(values, path))}")
+            raise unknown(f"key ({where})", full, [f"{path}{key}" for key in values])
         if isinstance(values[key], dict):
             if not isinstance(value, Mapping):
                 raise UsageError(
@@ -174,16 +187,6 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any], where: str, path:
             _merge(values[key], value, where, f"{full}.")
         else:
             values[key] = value
-
-
-def _keys(values: Mapping[str, Any], path: str) -> list[str]:
-    return [f"{path}{key}" for key in values]
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
 
 
 _PAPER = Config(

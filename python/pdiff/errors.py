@@ -4,9 +4,12 @@ Every message is one line: what is wrong, where, and what would be accepted. `Pd
 `InputError` are defined by the Rust core, so that errors from either half are the same classes.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 from pdiff._core import InputError, PdiffError
 
-__all__ = ["InputError", "PdiffError", "PreemptedError", "UsageError", "exit_code"]
+__all__ = ["InputError", "PdiffError", "PreemptedError", "UsageError", "exit_code", "unknown"]
 
 
 class UsageError(PdiffError):
@@ -28,3 +31,11 @@ _CODES: dict[type[BaseException], int] = {
 def exit_code(error: BaseException) -> int:
     """Return the process exit code for `error`; 1 if it is none of the known kinds."""
     return next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)
+
+
+def unknown(what: str, given: str, accepted: Iterable[str]) -> UsageError:
+    """Return the error for a name that is not accepted, with the nearest accepted one if there is any."""
+    names = list(accepted)
+    near = get_close_matches(given, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UsageError(f"unknown {what} {given!r}; {hint}accepted: {', '.join(names) if names else 'none'}")

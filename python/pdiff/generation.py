@@ -4,14 +4,15 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
+import msgspec
 import torch
 from torch import Tensor
 
 from pdiff.artifacts import (
     provenance,
-    read_json,
+    read_record,
     read_tensors,
     relative,
     staged_directory,
@@ -23,7 +24,7 @@ from pdiff.diffusion import build_process
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import SILENT, Progress
 from pdiff.rng import numpy_generator
-from pdiff.training import Run, choose_device
+from pdiff.training import BankReference, Run, choose_device
 from pdiff.training.stages import load_denoiser, load_latents
 
 __all__ = ["BLOCK", "Generated", "generate", "sample_rows"]
@@ -33,13 +34,40 @@ BLOCK = 16
 """Models drawn together. Always this many, so that model i is bit for bit the same whatever their number."""
 
 
+class RunReference(msgspec.Struct, frozen=True):
+    """The run that models were drawn from."""
+
+    path: str
+    digest: str
+    preset: str
+    """Its preset, and what was changed in it."""
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """Seconds that the generator took."""
+
+    once_s: float
+    per_model_s: float
+
+
+class Info(msgspec.Struct, frozen=True):
+    """The content of `generated.json`, written last."""
+
+    format: int
+    files: list[str]
+    seed: int
+    run: RunReference
+    bank: BankReference
+    cost: Cost
+    provenance: dict[str, Any]
+
+
 class Generated(Sequence[dict[str, Tensor]]):
     """Generated checkpoints on disk: a sized iterable of state dicts, read one at a time."""
 
-    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+    def __init__(self, path: Path, info: Info) -> None:
         self.path = path
         self.info = info
-        """What `generated.json` says: seed, files, run and bank with their digests, cost."""
 
     @staticmethod
     def open(path: str | Path) -> "Generated":
@@ -49,21 +77,26 @@ class Generated(Sequence[dict[str, Tensor]]):
             raise UsageError(
                 f"{path}: no generated checkpoints here (no {GENERATED}); make some with `pdiff generate`"
             )
-        return Generated(path, read_json(path / GENERATED))
+        return Generated(path, read_record(path / GENERATED, Info))
 
     @cached_property
     def bank(self) -> Bank:
         """The bank that the models were learned from; raises `InputError` if it is not the same any more."""
-        bank = Bank.open(self.path / self.info["bank"]["path"])
-        if bank.digest != self.info["bank"]["digest"]:
-            raise InputError(f"{bank.path}: the bank is not the one that {self.path} was generated from")
-        return bank
+        return self.info.bank.open(self.path)
 
     def __len__(self) -> int:
-        return len(self.info["files"])
+        return len(self.info.files)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:  # type: ignore[override]
-        return read_tensors(self.path / self.info["files"][index])
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Tensor]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Tensor]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        if isinstance(index, slice):
+            return [read_tensors(self.path / file) for file in self.info.files[index]]
+        return read_tensors(self.path / self.info.files[index])
 
     def rows(self) -> Tensor:
         """Return the generated subset of every model: raw float32 [N, D]."""
@@ -137,18 +170,13 @@ def _write_model(path: Path, run: Run, row: Tensor, seed: int, index: int) -> No
     write_tensors(path, run.bank.state_dict(row), metadata)
 
 
-def _info(
-    run: Run, out: Path, files: list[str], *, seed: int, seconds: float, device: torch.device
-) -> dict[str, Any]:
-    return {
-        "format": 1,
-        "files": files,
-        "seed": seed,
-        "run": {"path": relative(run.path, out), "digest": run.digest, "preset": run.config.name},
-        "bank": {"path": relative(run.bank.path, out), "digest": run.bank.digest},
-        "cost": {
-            "once_s": run.result["codec_s"] + run.result["denoiser_s"],
-            "per_model_s": seconds / len(files),
-        },
-        "provenance": provenance(device),
-    }
+def _info(run: Run, out: Path, files: list[str], *, seed: int, seconds: float, device: torch.device) -> Info:
+    return Info(
+        format=1,
+        files=files,
+        seed=seed,
+        run=RunReference(relative(run.path, out), run.digest, run.config.label()),
+        bank=BankReference.of(run.bank, out),
+        cost=Cost(run.result.codec_s + run.result.denoiser_s, seconds / len(files)),
+        provenance=provenance(device),
+    )

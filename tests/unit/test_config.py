@@ -45,7 +45,7 @@ def test_values_and_toml_lead_back(preset: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train.lrr=1", "--set train.lrr=1: no key 'train.lrr'; did you mean 'train.lr'?"),
+        ("train.lrr=1", "unknown key (--set train.lrr=1) 'train.lrr'; did you mean 'train.lr'?"),
         ("train=1", "train is a section"),
         ("train.lr=-1", "configuration: Expected `float` > 0.0 - at `$.train.lr`"),
         ("train.steps=many", "configuration: Expected `int`, got `str` - at `$.train.steps`"),
@@ -61,6 +61,11 @@ def test_refusals_name_the_key(setting: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_the_label_names_what_was_changed() -> None:
+    assert Config.build("paper", seed=3).label() == "paper"
+    assert Config.build("paper", settings=["train.steps=7"]).label() == "paper, train.steps=7"
+
+
 def test_a_mistyped_preset_is_suggested() -> None:
-    with pytest.raises(UsageError, match="no preset 'papr'; did you mean 'paper'"):
+    with pytest.raises(UsageError, match="unknown preset 'papr'; did you mean 'paper'"):
         Config.preset("papr")

@@ -37,7 +37,7 @@ def test_seeds_give_other_models(make_run: MakeRun, tmp_path: Path) -> None:
 
 def test_models_are_complete_finite_and_in_the_domain(make_run: MakeRun, tmp_path: Path) -> None:
     generated = generate(make_run(), n=40, out=tmp_path / "g")
-    assert sorted(generated.info["files"]) == generated.info["files"]
+    assert sorted(generated.info.files) == generated.info.files
     for state in generated:
         assert {n: (t.shape, t.dtype) for n, t in state.items()} == {
             n: (t.shape, t.dtype) for n, t in checkpoint(0).items()
@@ -52,7 +52,7 @@ def test_the_folder_opens_again_and_knows_its_bank(make_run: MakeRun, tmp_path: 
     generate(run, n=2, out=tmp_path / "g")
     again = Generated.open(tmp_path / "g")
     assert again.bank.digest == run.bank.digest
-    assert again.info["cost"]["per_model_s"] > 0
+    assert again.info.cost.per_model_s > 0
     with pytest.raises(UsageError, match="not empty; replace it with --overwrite"):
         generate(run, n=2, out=tmp_path / "g")
 

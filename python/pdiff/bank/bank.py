@@ -118,12 +118,18 @@ class Bank:
     @cached_property
     def statistics(self) -> dict[str, Tensor]:
         """Float64 statistics over all rows: `tensor_mean`, `tensor_std`, `log_scale` [T], `element_*` [D]."""
-        return read_tensors(self.path / STATISTICS)
+        return self._verified(STATISTICS, self.manifest.statistics_digest)
 
     @cached_property
     def base(self) -> dict[str, Tensor]:
         """One complete checkpoint: everything that is not generated is taken from it."""
-        return read_tensors(self.path / BASE)
+        return self._verified(BASE, self.manifest.base_digest)
+
+    def _verified(self, file: str, digest: str) -> dict[str, Tensor]:
+        """Read one of the bank's files; raises `InputError` if it is not what `collect` wrote."""
+        if _core.digest_file(self.path / file) != digest:
+            raise InputError(f"{self.path / file}: damaged (its digest differs from the manifest's)")
+        return read_tensors(self.path / file)
 
     @cached_property
     def subset_names(self) -> frozenset[str]:

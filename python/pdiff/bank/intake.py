@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from pdiff.artifacts import read_json, staged_directory
+from pdiff.artifacts import read_record, staged_directory
 from pdiff.bank.bank import Bank
-from pdiff.bank.manifest import MANIFEST, TaskRef
+from pdiff.bank.manifest import MANIFEST, TASK_FILE, TaskRef
 from pdiff.bank.pickles import restate
 from pdiff.bank.selection import Selection, select
 from pdiff.bank.sources import SAFETENSORS, Checkpoint, find_checkpoints, read_checkpoint
@@ -17,9 +16,7 @@ from pdiff.bank.writer import MINIMUM_MEMBERS, write_bank
 from pdiff.errors import InputError
 from pdiff.progress import SILENT, Progress
 
-__all__ = ["TASK_FILE", "collect"]
-
-TASK_FILE = "task.json"
+__all__ = ["collect"]
 
 
 def collect(
@@ -66,7 +63,7 @@ def _read(roots: list[Path], scratch: Path, strict: bool, progress: Progress) ->
         where = ", ".join(map(str, roots))
         raise InputError(f"{where}: no checkpoints (.safetensors, .pt, .pth, .bin, .ckpt){others}")
     for name in found.skipped:
-        if Path(name).name != TASK_FILE:
+        if Path(name).suffix != ".json":
             progress.message(f"skipped {name}: not weights by its name")
 
     def read(numbered: tuple[int, tuple[str, Path]]) -> Checkpoint | InputError:
@@ -143,13 +140,9 @@ def _difference(example: Checkpoint, odd: Checkpoint) -> str:
 
 
 def _task(roots: list[Path]) -> TaskRef | None:
-    """Return the task that a `task.json` in one of the folders names."""
+    """Return the task that a `task.json` names, in one of the folders or the two above it."""
     for root in roots:
-        path = root / TASK_FILE
-        if path.is_file():
-            content: dict[str, Any] = read_json(path)
-            try:
-                return TaskRef(content["task"], content["arch"], content.get("options", {}))
-            except (KeyError, TypeError):
-                raise InputError(f"{path}: expected the keys task and arch") from None
+        for folder in (root.resolve(), *root.resolve().parents[:2]):
+            if (folder / TASK_FILE).is_file():
+                return read_record(folder / TASK_FILE, TaskRef)
     return None

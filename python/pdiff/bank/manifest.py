@@ -13,6 +13,7 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "STATISTICS",
+    "TASK_FILE",
     "Manifest",
     "Member",
     "ShardEntry",
@@ -23,6 +24,8 @@ __all__ = [
 MANIFEST = "bank.json"
 BASE = "base.safetensors"
 STATISTICS = "stats.safetensors"
+TASK_FILE = "task.json"
+"""Beside checkpoints, it says what task they solve."""
 FORMAT = 1
 
 
@@ -55,10 +58,11 @@ class Member(msgspec.Struct, frozen=True):
     """Independent training trajectory that the checkpoint belongs to."""
 
 
-class TaskRef(msgspec.Struct, frozen=True):
-    """How to rebuild the task and network that the checkpoints belong to."""
+class TaskRef(msgspec.Struct, frozen=True, rename={"name": "task"}):
+    """How to rebuild the task and network that the checkpoints belong to: the content of `task.json`."""
 
     name: str
+    """Built-in name, or `file.py:factory`."""
     arch: str
     options: dict[str, Any] = {}
 

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,38 @@ def restate(source: str, path: Path, out: Path) -> None:
         raise InputError(
             f"{source}: not a PyTorch file of plain data (torch.load with weights_only=True refuses it)"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{source}: not a readable PyTorch file ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # torch raises many kinds for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{source}: not a readable PyTorch file ({reason})") from None
     weights = _weights(content)
     if not weights:
         raise InputError(
             f"{source}: no weights found; looked at the top level and under {', '.join(_NESTED)}"
         )
-    numbers = {
-        key: repr(float(value))
-        for key, value in content.items()
-        if isinstance(key, str) and isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    write_tensors(out, {_plain_name(name): tensor.clone() for name, tensor in weights.items()}, numbers)
+    write_tensors(out, _plain(source, weights), _numbers(content))
+
+
+def _plain(source: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under plain names, each with memory of its own."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        plain = _plain_name(name)
+        if plain in tensors:
+            raise InputError(f"{source}: {plain} is there twice, with and without a prefix")
+        if tensor.is_quantized or tensor.is_meta:
+            raise InputError(f"{source}: {plain} is quantised or has no data; plain tensors are accepted")
+        tensors[plain] = tensor.clone()
+    return tensors
+
+
+def _numbers(content: Mapping[Any, Any]) -> dict[str, str]:
+    """Return the plain numbers beside the weights (accuracy, step), as metadata."""
+    numbers = {}
+    for key, value in content.items():
+        if isinstance(key, str) and isinstance(value, int | float) and not isinstance(value, bool):
+            with suppress(OverflowError):
+                numbers[key] = repr(float(value))
+    return numbers
 
 
 def _weights(content: Any) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from pdiff.errors import InputError, UsageError
 
 __all__ = ["Selection", "norm_modules", "select"]
 
-_NORM_STATISTIC = re.compile(r"(.*)\.running_mean$")
+_NORM_NAME = re.compile(r"norm|^(ln|gn|bn)(_?\d+|_f)?$|_(ln|gn|bn)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,16 @@ class Selection:
 def norm_modules(tensors: Sequence[TensorInfo]) -> list[str]:
     """Return the modules that look like normalisation layers, in natural order of their names.
 
-    A BatchNorm has a `running_mean`; a LayerNorm or GroupNorm has only 1-D tensors `weight` and `bias` of
-    one length, and `norm` or `ln` in its own name.
+    Such a layer has 1-D tensors `weight` and `bias` of one length, and a `running_mean` (BatchNorm) or a
+    name of its own that says so (`norm`, `LayerNorm`, `ln_1`, `gn1`).
     """
     shapes = {t.name: t.shape for t in tensors}
-    modules = {m[1] for name in shapes if (m := _NORM_STATISTIC.match(name))}
+    modules = set()
     for name, shape in shapes.items():
         module, _, leaf = name.rpartition(".")
-        own = module.rpartition(".")[2]
-        if (
-            leaf == "weight"
-            and len(shape) == 1
-            and re.search(r"norm|^ln|^bn", own)
-            and shapes.get(f"{module}.bias") == shape
-        ):
+        if leaf != "weight" or len(shape) != 1 or shapes.get(f"{module}.bias") != shape:
+            continue
+        if f"{module}.running_mean" in shapes or _NORM_NAME.search(module.rpartition(".")[2]):
             modules.add(module)
     return _core.natural_sort(list(modules))
 
@@ -61,12 +57,13 @@ def norm_modules(tensors: Sequence[TensorInfo]) -> list[str]:
 def select(checkpoints: Sequence[Checkpoint], selection: Selection, *, check_rest: bool) -> Layout:
     """Return the layout of the subset for checkpoints of one kind.
 
-    With `check_rest`, floating tensors outside the subset must be the same in every checkpoint. Integers
-    and 0-d tensors are carried over, never modelled. Raises `UsageError` if a selection matches nothing,
-    `InputError` if nothing varies or the rest differs.
+    With `check_rest`, floating tensors outside the subset must be the same in every checkpoint. Integers are
+    carried over, never modelled; so are 0-d tensors, unless a glob names them. Raises `UsageError` if a
+    selection matches nothing, `InputError` if nothing varies or the rest differs.
     """
-    floating = [t for t in checkpoints[0].tensors if t.dtype in FLOATING and t.shape and t.begin < t.end]
-    wanted = {t.name for t in floating if _wanted(t, floating, selection)}
+    floating = [t for t in checkpoints[0].tensors if t.dtype in FLOATING and t.begin < t.end]
+    norms = norm_modules(floating)[-selection.last_norms :] if selection.last_norms else None
+    wanted = {t.name for t in floating if _wanted(t, norms, selection)}
     if not wanted:
         examples = ", ".join(t.name for t in floating[:4])
         raise UsageError(f"the selection matches none of {len(floating)} floating tensors ({examples}, …)")
@@ -90,13 +87,12 @@ def select(checkpoints: Sequence[Checkpoint], selection: Selection, *, check_res
     return Layout([(t.name, t.dtype, t.shape) for t in floating if t.name in chosen])
 
 
-def _wanted(tensor: TensorInfo, floating: Sequence[TensorInfo], selection: Selection) -> bool:
-    if not selection.accepts(tensor.name):
+def _wanted(tensor: TensorInfo, norms: Sequence[str] | None, selection: Selection) -> bool:
+    """Return whether a tensor may be generated; `norms` are the only modules wanted, if given."""
+    if not selection.accepts(tensor.name) or not (tensor.shape or selection.include):
         return False
-    if selection.last_norms == 0:
-        return True
     module, _, leaf = tensor.name.rpartition(".")
-    return leaf in {"weight", "bias"} and module in norm_modules(floating)[-selection.last_norms :]
+    return norms is None or (leaf in {"weight", "bias"} and module in norms)
 
 
 def _differing(checkpoints: Sequence[Checkpoint], names: list[str]) -> set[str]:

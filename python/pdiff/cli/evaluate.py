@@ -63,23 +63,21 @@ def judge(
     overwrite: bool = False,
 ) -> None:
     """Evaluate, write both files and show the table; `choice` may override the bank's task, arch and data."""
-    from pdiff.artifacts import prepare_directory
-    from pdiff.evaluation import RESULTS, evaluate
-    from pdiff.report import REPORT, summary_rows, write_report
+    from pdiff.artifacts import refuse_directory
+    from pdiff.evaluation import evaluate
+    from pdiff.report import REPORT, RESULTS, save_report, summary_rows
 
-    task = _task(generated, choice["task"], choice["data_root"])
-    prepare_directory(out, RESULTS, overwrite=overwrite)
+    refuse_directory(out, RESULTS, overwrite)
     results = evaluate(
         generated,
-        task=task,
+        task=_task(generated, choice["task"], choice["data_root"]),
         arch=choice["arch"],
-        out=out,
         batch_size=batch_size,
         split=split,
         seed=seed,
         progress=console,
     )
-    write_report(results, out / REPORT)
+    save_report(results, out, overwrite=overwrite)
     header, *rows = summary_rows(results)
     console.table(f"{results['task']['name']} {results['task']['arch']}", header, rows)
     console.say(results["verdict"]["sentence"])

@@ -21,6 +21,8 @@ def command(
     run: Path, n: int, out: Path, seed: int, device: str | None, overwrite: bool, as_json: bool
 ) -> None:
     """Draw new checkpoints from RUN (./run by default); model i is the same for every --n."""
+    import msgspec
+
     from pdiff.cli.console import Console
     from pdiff.generation import generate
     from pdiff.training import Run
@@ -29,6 +31,6 @@ def command(
     generated = generate(
         Run.open(run), n=n, out=out, seed=seed, device=device, overwrite=overwrite, progress=console
     )
-    cost = generated.info["cost"]
-    console.say(f"{out}: {len(generated)} checkpoints, {cost['per_model_s']:.2g} s each")
-    console.result({"generated": str(out), "n": len(generated), "seed": seed, "cost": cost})
+    cost = generated.info.cost
+    console.say(f"{out}: {len(generated)} checkpoints, {cost.per_model_s:.2g} s each")
+    console.result({"generated": str(out), "n": len(generated), "seed": seed, **msgspec.to_builtins(cost)})

@@ -43,6 +43,8 @@ def command(
 
     config = Config.build(preset, file, settings, seed)
 
+    import msgspec
+
     from pdiff.bank import Bank
     from pdiff.cli.console import Console
     from pdiff.training import train
@@ -57,8 +59,8 @@ def command(
         overwrite=overwrite,
         progress=console,
     )
-    seconds = run.result["codec_s"] + run.result["denoiser_s"]
+    seconds = run.result.codec_s + run.result.denoiser_s
     console.say(
-        f"{out}: preset {run.config.name}, {run.result['latent_dim']} latent numbers, {seconds:.1f} s"
+        f"{out}: preset {run.config.label()}, {run.result.latent_dim} latent numbers, {seconds:.1f} s"
     )
-    console.result({"run": str(out), "digest": run.digest, **run.result})
+    console.result({"run": str(out), "digest": run.digest, **msgspec.to_builtins(run.result)})

@@ -1,6 +1,6 @@
 """Judging generated models: how good, how new, and whether noise, averaging or a Gaussian would have done."""
 
 from pdiff.evaluation.families import label
-from pdiff.evaluation.run import RESULTS, evaluate
+from pdiff.evaluation.run import evaluate
 
-__all__ = ["RESULTS", "evaluate", "label"]
+__all__ = ["evaluate", "label"]

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
 from pdiff import _core
-from pdiff.artifacts import provenance, write_json
+from pdiff.artifacts import provenance
 from pdiff.bank import Bank
 from pdiff.errors import InputError, UsageError
 from pdiff.evaluation.baselines import baseline_populations, ensemble
@@ -23,24 +23,21 @@ from pdiff.progress import SILENT, Progress
 from pdiff.tasks import load_task
 from pdiff.tasks.base import Split, Task
 
-__all__ = ["RESULTS", "evaluate"]
-
-RESULTS = "results.json"
+__all__ = ["evaluate"]
 
 
 def evaluate(
     generated: Generated,
     *,
-    task: Task | None = None,
+    task: Task | str | None = None,
     arch: str | None = None,
-    out: str | Path = "evaluation",
     batch_size: int = 1000,
     split: Split = "test",
     seed: int = 0,
     baselines_n: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Judge generated models beside their bank; returns the results, also written to `out/results.json`.
+    """Judge generated models beside their bank and return the results (`report.save_report` writes them).
 
     Every model is judged on the whole `split`, in its fixed order, and nothing is chosen by what it shows.
     Accuracies are fractions, distances in units of each tensor's std. `task` and `arch` are the bank's own
@@ -50,7 +47,7 @@ def evaluate(
     """
     started = perf_counter()
     bank = generated.bank
-    task = task or _task(bank)
+    task = load_task(task) if isinstance(task, str) else task or _task(bank)
     arch = arch or _arch(bank, task)
     size = len(generated) if baselines_n is None else baselines_n
     if size < 1 or len(bank) < 2:
@@ -68,7 +65,7 @@ def evaluate(
     with progress.track("Evaluating", models, "model") as tracker:
         original, ours = (judge(each, bank, predictor, tracker, distances=True) for each in compared)
         mean, *rivals = (judge(each, bank, predictor, tracker) for each in others)
-    results = {
+    return {
         "format": FORMAT,
         "task": {"name": task.name, "arch": arch, "split": split, "samples": predictor.samples},
         "bank": {
@@ -78,12 +75,9 @@ def evaluate(
             "dim": bank.dim,
         },
         **comparison(original, ours, mean, rivals, f"{predictor.samples:,} {split} samples"),
-        "cost": {**generated.info["cost"], "evaluate_s": perf_counter() - started},
+        "cost": {**msgspec.to_builtins(generated.info.cost), "evaluate_s": perf_counter() - started},
         "provenance": _provenance(generated, task, split, seed, size),
     }
-    Path(out).mkdir(parents=True, exist_ok=True)
-    write_json(Path(out) / RESULTS, results)
-    return results
 
 
 def _task(bank: Bank) -> Task:
@@ -104,11 +98,20 @@ def _arch(bank: Bank, task: Task) -> str:
 
 def _generated_rows(generated: Generated, indices: Sequence[int]) -> Tensor:
     """Return raw rows [B, D] of generated models, read from their files."""
-    rows = torch.stack([generated.bank.flatten(generated[index]) for index in indices])
-    for index, finite in zip(indices, rows.isfinite().all(dim=1).tolist(), strict=True):
-        if not finite:
-            raise InputError(f"{generated.path}: model {index} holds values that are not finite")
-    return rows
+    return torch.stack([_generated_row(generated, index) for index in indices])
+
+
+def _generated_row(generated: Generated, index: int) -> Tensor:
+    """Return the raw row [D] of one model; everything else in its file must be the bank's own."""
+    bank, state = generated.bank, generated[index]
+    where = generated.path / generated.info.files[index]
+    for name, tensor in bank.base.items():
+        if name not in bank.subset_names and not (name in state and torch.equal(state[name], tensor)):
+            raise InputError(f"{where}: {name} is not the bank's; evaluate judges what generate wrote")
+    row = bank.flatten(state)
+    if not bool(row.isfinite().all()):
+        raise InputError(f"{where}: holds values that are not finite")
+    return row
 
 
 def _provenance(
@@ -119,10 +122,10 @@ def _provenance(
     return {
         **provenance(),
         "seed": seed,
-        "generation": {"seed": generated.info["seed"], "preset": generated.info["run"]["preset"]},
+        "generation": {"seed": generated.info.seed, "preset": generated.info.run.preset},
         "digests": {
             "bank": generated.bank.digest,
-            "run": generated.info["run"]["digest"],
+            "run": generated.info.run.digest,
             "inputs": _digest(inputs),
             "targets": _digest(targets),
         },

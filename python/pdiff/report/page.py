@@ -8,14 +8,28 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from pdiff import _core
+from pdiff.artifacts import staged_directory, write_json
 from pdiff.report.figures import scatter, strips
 from pdiff.report.measures import measures
 from pdiff.report.summary import COLUMNS, SummaryRow, summary
 from pdiff.report.text import duration, number, percent
 
-__all__ = ["REPORT", "render_report", "write_report"]
+__all__ = ["REPORT", "RESULTS", "render_report", "save_report", "write_report"]
 
+RESULTS = "results.json"
 REPORT = "report.html"
+
+
+def save_report(
+    results: Mapping[str, Any], out: str | Path = "evaluation", *, overwrite: bool = False
+) -> None:
+    """Write `results.json` and `report.html` to the directory `out`, both or neither.
+
+    Raises `UsageError` if `out` is not empty, unless `overwrite` is set and it holds an evaluation.
+    """
+    with staged_directory(Path(out), RESULTS, overwrite) as staged:
+        write_json(staged / RESULTS, results)
+        write_report(results, staged / REPORT)
 
 
 def write_report(results: Mapping[str, Any], path: Path) -> None:

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pdiff.errors import unknown
 from pdiff.rng import numpy_generator
 from pdiff.tasks.base import Classification, Split
-from pdiff.tasks.choices import unknown
 from pdiff.tasks.networks import convnet1d, mlp, resnet1d
 
 __all__ = ["Draws", "Mnist1D", "distort", "draw", "templates"]

@@ -9,9 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pdiff.errors import UsageError
+from pdiff.errors import UsageError, unknown
 from pdiff.tasks.base import Task
-from pdiff.tasks.choices import unknown
 
 __all__ = ["BUILT_IN", "load_task"]
 

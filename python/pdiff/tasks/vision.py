@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pdiff.errors import InputError, UsageError
+from pdiff.errors import InputError, UsageError, unknown
 from pdiff.tasks.base import Classification, Split
-from pdiff.tasks.choices import unknown
 from pdiff.tasks.idx import read_idx
 from pdiff.tasks.networks import convnet2d
 

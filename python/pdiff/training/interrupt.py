@@ -22,11 +22,12 @@ class Interruption:
     def __bool__(self) -> bool:
         return self.signal is not None
 
-    def leave(self) -> None:
-        """Raise what the signal stands for: `KeyboardInterrupt` for Ctrl-C, else `PreemptedError`."""
+    def check(self) -> None:
+        """Raise what a signal stands for, if there was one: `KeyboardInterrupt` or `PreemptedError`."""
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
-        raise PreemptedError("stopped by a signal; the state is saved, go on with --resume")
+        if self.signal is not None:
+            raise PreemptedError("stopped by a signal; the state is saved, go on with --resume")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pdiff import _core
 from pdiff.config import Optimisation
 from pdiff.errors import InputError, PdiffError
 from pdiff.progress import Progress
-from pdiff.training.interrupt import catch_signals
+from pdiff.training.interrupt import Interruption
 
 __all__ = ["Trainer"]
 
@@ -50,28 +50,24 @@ class Trainer:
         """Time spent training, over all sessions."""
         self.metrics: list[dict[str, float]] = []
 
-    def run(self, progress: Progress) -> None:
+    def run(self, progress: Progress, interruption: Interruption) -> None:
         """Train to the last step and leave the weights to keep in the module: the average, if there is one.
 
-        The state is saved every half minute and when a signal asks for a stop.
+        The state is saved every half minute and when `interruption` asks for a stop, which then raises.
         """
         if self.state_path.exists():
             self._restore()
         saved = begin = time.monotonic()
         before = self.seconds
         self.module.train()
-        with (
-            catch_signals() as interruption,
-            progress.track(f"Training the {self.name}", self.config.steps - self.step, "step") as tracker,
-        ):
+        with progress.track(f"Training the {self.name}", self.config.steps - self.step, "step") as tracker:
             while self.step < self.config.steps:
                 tracker.advance(1, loss=self._one_step())
                 self.seconds = before + time.monotonic() - begin
                 if interruption or time.monotonic() - saved > _SAVE_SECONDS:
                     self._save()
                     saved = time.monotonic()
-                if interruption:
-                    interruption.leave()
+                interruption.check()
         if self.config.ema:
             self.module.load_state_dict(self.average)
         self.module.eval()

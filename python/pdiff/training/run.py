@@ -4,22 +4,74 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
 from pdiff import _core
-from pdiff.artifacts import prepare_directory, provenance, read_json, relative, write_json
+from pdiff.artifacts import prepare_directory, provenance, read_record, relative, write_json
 from pdiff.bank import Bank
 from pdiff.codecs import Codec
 from pdiff.config import Config
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import SILENT, Progress
-from pdiff.training.stages import codec_stage, encode_bank, latent_stage, load_codec, stage_seconds
+from pdiff.training.interrupt import Interruption, catch_signals
+from pdiff.training.stages import (
+    WEIGHTS,
+    codec_stage,
+    encode_bank,
+    latent_stage,
+    load_codec,
+    stage_seconds,
+)
 
 __all__ = ["Run", "choose_device", "train"]
 
 RUN = "run.json"
 RESULT = "result.json"
+_FORMAT = 1
+
+
+class BankReference(msgspec.Struct, frozen=True):
+    """A bank by its path, relative to the folder that holds the reference, and its digest."""
+
+    path: str
+    digest: str
+
+    def open(self, folder: Path) -> Bank:
+        """Open the bank; raises `InputError` if it is not the same any more."""
+        bank = Bank.open((folder / self.path).resolve())
+        if bank.digest != self.digest:
+            raise InputError(f"{bank.path}: the bank has changed since {folder} was made from it")
+        return bank
+
+    @staticmethod
+    def of(bank: Bank, folder: Path) -> "BankReference":
+        """Return a reference to `bank` for a file in `folder`."""
+        return BankReference(relative(bank.path, folder), bank.digest)
+
+
+class Description(msgspec.Struct, frozen=True):
+    """The content of `run.json`, written before training begins."""
+
+    format: int
+    bank: BankReference
+    config: dict[str, Any]
+
+
+class Result(msgspec.Struct, frozen=True):
+    """The content of `result.json`, written when training has finished."""
+
+    latent_dim: int
+    """Z."""
+    variance_explained: float
+    """Share of the variance between the bank's members that the codec keeps."""
+    codec_s: float
+    denoiser_s: float
+    """Seconds that each stage trained."""
+    digests: dict[str, str]
+    """BLAKE3 of each file of weights."""
+    provenance: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -29,26 +81,28 @@ class Run:
     path: Path
     bank: Bank
     config: Config
-    result: dict[str, Any]
-    """Seconds of each stage, size and fit of the codec."""
+    result: Result
     digest: str
-    """BLAKE3 of the run's description and result."""
+    """BLAKE3 of the description and the result, which holds the digests of the weights."""
 
     @staticmethod
     def open(path: str | Path) -> "Run":
         """Open a run.
 
-        Raises `UsageError` if there is none or it is unfinished, `InputError` if the bank has changed.
+        Raises `UsageError` if there is none or it is unfinished, `InputError` if it is damaged or its bank
+        has changed.
         """
         path = Path(path)
         description = _description(path)
         if not (path / RESULT).is_file():
             raise UsageError(f"{path}: training has not finished; go on with `pdiff train --resume`")
-        bank = Bank.open(path / description["bank"]["path"])
-        if bank.digest != description["bank"]["digest"]:
-            raise InputError(f"{bank.path}: the bank is not the one that {path} was trained on")
+        result = read_record(path / RESULT, Result)
+        for file, digest in result.digests.items():
+            if _core.digest_file(path / file) != digest:
+                raise InputError(f"{path / file}: not what training wrote (its digest differs)")
         digest = _core.digest((path / RUN).read_bytes() + (path / RESULT).read_bytes())
-        return Run(path, bank, Config.from_values(description["config"]), read_json(path / RESULT), digest)
+        bank = description.bank.open(path)
+        return Run(path, bank, Config.from_values(description.config), result, digest)
 
     def codec(self, device: torch.device) -> Codec:
         """Read the codec."""
@@ -75,27 +129,39 @@ def train(
     prepare_directory(out, RUN, resume=resume, overwrite=overwrite)
     _describe(out, bank, config)
     if not (out / RESULT).exists():
-        write_json(out / RESULT, _stages(bank, config, out, target, progress))
+        with catch_signals() as interruption:
+            result = _stages(bank, config, out, device=target, progress=progress, interruption=interruption)
+        write_json(out / RESULT, result)
     return Run.open(out)
 
 
 def _stages(
-    bank: Bank, config: Config, out: Path, device: torch.device, progress: Progress
-) -> dict[str, Any]:
+    bank: Bank,
+    config: Config,
+    out: Path,
+    *,
+    device: torch.device,
+    progress: Progress,
+    interruption: Interruption,
+) -> Result:
     """Run both stages and return what they took and how well the codec fits."""
-    codec = codec_stage(bank, config, out, device, progress)
+    codec = codec_stage(bank, config, out, device=device, progress=progress, interruption=interruption)
     latents = encode_bank(bank, codec, config, out, device)
     explained = _explained(bank, codec, config, latents.restore(latents.values))
     progress.message(
         f"the codec keeps {explained:.1%} of the variance between checkpoints in {codec.latent_dim} numbers"
     )
-    latent_stage(latents, config, out, progress)
-    return {
-        "latent_dim": codec.latent_dim,
-        "variance_explained": explained,
-        **stage_seconds(out),
-        "provenance": provenance(device),
-    }
+    interruption.check()
+    latent_stage(latents, config, out, progress=progress, interruption=interruption)
+    codec_s, denoiser_s = stage_seconds(out)
+    return Result(
+        latent_dim=codec.latent_dim,
+        variance_explained=explained,
+        codec_s=codec_s,
+        denoiser_s=denoiser_s,
+        digests={file: _core.digest_file(out / file) for file in WEIGHTS},
+        provenance=provenance(device),
+    )
 
 
 @torch.no_grad()
@@ -126,22 +192,20 @@ def choose_device(name: str | None) -> torch.device:
 
 def _describe(out: Path, bank: Bank, config: Config) -> None:
     """Write `run.json`, or check that the one that is there says the same."""
-    reference = {"path": relative(bank.path, out), "digest": bank.digest}
-    description = {"format": 1, "bank": reference, "config": config.values()}
     if not (out / RUN).exists():
+        description = Description(_FORMAT, BankReference.of(bank, out), config.values())
         write_json(out / RUN, description)
         return
     found = _description(out)
-    if found["bank"]["digest"] != bank.digest:
+    if found.bank.digest != bank.digest:
         raise UsageError(
             f"{out}: begun on another bank; choose another --out, or start again with --overwrite"
         )
-    if found["config"] != description["config"]:
+    if found.config != config.values():
         raise UsageError(f"{out}: begun with another configuration; choose another --out, or use --overwrite")
 
 
-def _description(path: Path) -> dict[str, Any]:
+def _description(path: Path) -> Description:
     if not (path / RUN).is_file():
         raise UsageError(f"{path}: no run here (no {RUN}); make one with `pdiff train`")
-    description: dict[str, Any] = read_json(path / RUN)
-    return description
+    return read_record(path / RUN, Description)

@@ -17,9 +17,11 @@ from pdiff.diffusion import build_denoiser, build_process
 from pdiff.errors import InputError
 from pdiff.progress import Progress
 from pdiff.rng import normal, numpy_generator, seeded
+from pdiff.training.interrupt import Interruption
 from pdiff.training.loop import Trainer
 
 __all__ = [
+    "WEIGHTS",
     "Latents",
     "codec_stage",
     "encode_bank",
@@ -32,6 +34,8 @@ __all__ = [
 _CODEC = "codec.safetensors"
 _DENOISER = "denoiser.safetensors"
 _LATENTS = "latents.safetensors"
+WEIGHTS = (_CODEC, _LATENTS, _DENOISER)
+"""The files that a finished run consists of."""
 _ENCODE_BATCH = 64
 _COLUMNS = 65_536
 
@@ -49,7 +53,15 @@ class Latents:
         return values * self.std + self.mean
 
 
-def codec_stage(bank: Bank, config: Config, folder: Path, device: torch.device, progress: Progress) -> Codec:
+def codec_stage(
+    bank: Bank,
+    config: Config,
+    folder: Path,
+    *,
+    device: torch.device,
+    progress: Progress,
+    interruption: Interruption,
+) -> Codec:
     """Return the run's codec: fitted to the bank and written, unless its file is there already."""
     if not (folder / _CODEC).exists():
         begin = time.perf_counter()
@@ -59,7 +71,7 @@ def codec_stage(bank: Bank, config: Config, folder: Path, device: torch.device, 
         else:
             network = _new_conv(bank, config).to(device)
             trainer = Trainer("codec", network, _conv_loss(bank, config, network), config.codec_train, folder)
-            trainer.run(progress)
+            trainer.run(progress, interruption)
             _write(folder / _CODEC, network.state_dict(), trainer.seconds)
             trainer.finish()
     return load_codec(bank, config, folder, device)
@@ -101,7 +113,9 @@ def load_latents(folder: Path, device: torch.device) -> Latents:
     return Latents(**{name: tensor.to(device) for name, tensor in read_tensors(folder / _LATENTS).items()})
 
 
-def latent_stage(latents: Latents, config: Config, folder: Path, progress: Progress) -> None:
+def latent_stage(
+    latents: Latents, config: Config, folder: Path, *, progress: Progress, interruption: Interruption
+) -> None:
     """Fit the denoiser to the latents and write it, unless its file is there already."""
     if (folder / _DENOISER).exists():
         return
@@ -109,7 +123,7 @@ def latent_stage(latents: Latents, config: Config, folder: Path, progress: Progr
     trainer = Trainer(
         "denoiser", network, _latent_loss(latents.values, config, network), config.train, folder
     )
-    trainer.run(progress)
+    trainer.run(progress, interruption)
     _write(folder / _DENOISER, network.state_dict(), trainer.seconds)
     trainer.finish()
 
@@ -121,12 +135,10 @@ def load_denoiser(latent_dim: int, config: Config, folder: Path, device: torch.d
     return network.eval()
 
 
-def stage_seconds(folder: Path) -> dict[str, float]:
-    """Return how long each stage of a finished run trained, interruptions left out: codec_s, denoiser_s."""
-    return {
-        f"{Path(file).stem}_s": float(_core.read_header(folder / file)[1]["seconds"])
-        for file in (_CODEC, _DENOISER)
-    }
+def stage_seconds(folder: Path) -> tuple[float, float]:
+    """Return how long the codec and the denoiser of a finished run trained, interruptions left out."""
+    codec, denoiser = (float(_core.read_header(folder / f)[1]["seconds"]) for f in (_CODEC, _DENOISER))
+    return codec, denoiser
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], seconds: float) -> None:

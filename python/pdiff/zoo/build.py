@@ -10,16 +10,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from pdiff.artifacts import provenance, staged_directory, write_json
-from pdiff.errors import UsageError
+from pdiff.bank.manifest import TASK_FILE, TaskRef
+from pdiff.errors import UsageError, unknown
 from pdiff.progress import SILENT, Progress
+from pdiff.rng import seeded
 from pdiff.tasks import Task
-from pdiff.tasks.choices import unknown
 from pdiff.zoo.checkpoints import FORMATS, Format, write_checkpoint
 from pdiff.zoo.recipes import Phase, Recipe, recipe_for
 from pdiff.zoo.subset import FrozenRest, select_subset
 from pdiff.zoo.train import Batches, accuracy, bank_steps, batches, converge, initialise
 
-__all__ = ["ZooResult", "build_zoo"]
+__all__ = ["DESCRIPTION", "ZooResult", "build_zoo"]
+
+DESCRIPTION = "zoo.json"
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ def build_zoo(
     """Train `arch` to convergence, then save `k` checkpoints, one a step, that differ in `subset` alone.
 
     `out` receives `step-00001.safetensors`, …, in `run-R/` where `runs` is above 1 (independent
-    initialisations and orders of the data), and `task.json`. `task_name` and `options` are what
-    `load_task` was given; they go into `task.json` so that a bank knows its task. `optimizer` and `lr` are
+    initialisations and orders of the data), `zoo.json` (how they were made) and `task.json`: `task_name` and
+    `options` are what `load_task` was given, and tell a bank its task. `optimizer` and `lr` are
     those of the bank's steps. The same seed gives the same checkpoints, bit for bit, at the same number of
     threads. Raises `UsageError` for a choice that cannot work, `InputError` when training diverges.
     """
@@ -100,7 +103,10 @@ def build_zoo(
     phase = recipe.bank_phase(subset, optimizer, lr)
     names = select_subset(initialise(task, arch, seed, run=0), subset)
     plan = _Plan(task, arch, recipe, phase, subset, names, k, seed, fmt, progress)
-    with staged_directory(out, marker="task.json", overwrite=overwrite) as staged:
+    with (
+        staged_directory(out, marker=DESCRIPTION, overwrite=overwrite) as staged,
+        seeded(seed, "zoo/forward"),  # networks with dropout draw from torch's own generator
+    ):
         parts = []
         for run in range(runs):
             folder = staged / f"run-{run}" if runs > 1 else staged
@@ -113,8 +119,8 @@ def build_zoo(
             train_seconds=sum(part.train_seconds for part in parts),
             bank_seconds=sum(part.bank_seconds for part in parts),
         )
-        head = {"task": task_name, "arch": arch, "options": dict(options)}
-        write_json(staged / "task.json", head | _description(plan, result))
+        write_json(staged / TASK_FILE, TaskRef(task_name, arch, dict(options)))
+        write_json(staged / DESCRIPTION, _description(plan, result))
     return result
 
 
@@ -162,7 +168,7 @@ def _save_bank(plan: _Plan, model: nn.Module, folder: Path, run: int) -> list[fl
 
 
 def _description(plan: _Plan, result: ZooResult) -> dict[str, Any]:
-    """Return what `task.json` says beside the task: how the checkpoints were made and how good they are."""
+    """Return what `zoo.json` says: how the checkpoints were made and how good they are."""
     return {
         "subset": plan.subset,
         "names": plan.names,

@@ -8,8 +8,7 @@ mean accuracy stays near the converged network's while its members differ.
 
 from dataclasses import dataclass, replace
 
-from pdiff.errors import UsageError
-from pdiff.tasks.choices import unknown
+from pdiff.errors import UsageError, unknown
 
 __all__ = ["OPTIMIZERS", "Phase", "Recipe", "recipe_for"]
 

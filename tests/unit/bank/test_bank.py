@@ -87,6 +87,15 @@ def test_what_is_not_a_bank_says_so(tmp_path: Path) -> None:
         Bank.open(tmp_path)
 
 
+@pytest.mark.parametrize("file", ["stats.safetensors", "base.safetensors"])
+def test_a_flipped_bit_is_noticed(bank: Bank, file: str) -> None:
+    content = bytearray((bank.path / file).read_bytes())
+    content[-3] ^= 1
+    (bank.path / file).write_bytes(content)
+    with pytest.raises(InputError, match=f"{file}: damaged"):
+        _ = (bank.base, bank.statistics)
+
+
 def test_a_shard_of_another_size_is_noticed(bank: Bank, ckpts: Path, tmp_path: Path) -> None:
     (ckpts / "step-0.safetensors").unlink()
     other = collect(ckpts, out=tmp_path / "other")

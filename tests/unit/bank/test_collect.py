@@ -147,9 +147,58 @@ def test_a_full_directory_is_refused_and_a_foreign_one_never_replaced(ckpts: Pat
         collect(ckpts, out=ckpts, overwrite=True)
 
 
-def test_the_task_is_remembered(ckpts: Path, tmp_path: Path) -> None:
+def test_the_task_is_remembered_from_the_folder_or_above(ckpts: Path, tmp_path: Path) -> None:
     (ckpts / "task.json").write_text('{"task": "digits", "arch": "mlp", "options": {"a": 1}}')
-    assert collect(ckpts, out=tmp_path / "b").task == TaskRef("digits", "mlp", {"a": 1})
+    expected = TaskRef("digits", "mlp", {"a": 1})
+    assert collect(ckpts, out=tmp_path / "b").task == expected
+    assert collect(*ckpts.glob("*.safetensors"), out=tmp_path / "c").task == expected
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", '{"task": 5, "arch": []}', '{"task": "a", "arch": "b", "options": null}']
+)
+def test_a_damaged_task_file_is_refused(ckpts: Path, content: str) -> None:
+    (ckpts / "task.json").write_text(content)
+    assert "task.json: damaged" in refusal(ckpts)
+
+
+def test_a_scalar_that_differs_is_not_silently_taken_from_one_checkpoint(ckpts: Path, tmp_path: Path) -> None:
+    for index, file in enumerate(sorted(ckpts.iterdir())):
+        save_file(load_file(file) | {"logit_scale": torch.tensor(float(index))}, file)
+    assert "logit_scale outside the selection differ" in refusal(ckpts)
+    assert "logit_scale" in names(collect(ckpts, out=tmp_path / "b", select_globs=["*"]))
+
+
+@pytest.mark.parametrize("name", ["LayerNorm", "ln_1", "gn2", "final_norm", "input_layernorm", "ln_f"])
+def test_normalisation_layers_are_known_by_their_names(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "norms"
+    folder.mkdir()
+    for index in range(3):
+        state = {f"a.{name}.{leaf}": torch.full((2,), float(index)) for leaf in ("weight", "bias")}
+        save_file(
+            state | {"a.linear.weight": torch.ones(2), "a.linear.bias": torch.ones(3)},
+            folder / f"{index}.safetensors",
+        )
+    bank = collect(folder, out=tmp_path / "b", last_norms=5)
+    assert names(bank) == [f"a.{name}.bias", f"a.{name}.weight"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "x.pth: not a readable PyTorch file"),
+        ({"a": torch.ones(2), "module.a": torch.ones(2)}, "x.pth: a is there twice"),
+        ({"a": torch.ones(2, device="meta")}, "x.pth"),
+        ({"epoch": 3}, "x.pth: no weights found"),
+    ],
+)
+def test_odd_torch_files_are_refused_by_name(tmp_path: Path, content: object, message: str) -> None:
+    (tmp_path / "f").mkdir()
+    if isinstance(content, bytes):
+        (tmp_path / "f" / "x.pth").write_bytes(content)
+    else:
+        torch.save(content, tmp_path / "f" / "x.pth")
+    assert message in refusal(tmp_path / "f")
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "accuracy": 0.5, "epoch": 3}])

@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from pdiff.cli import cli
 
@@ -53,10 +57,10 @@ def test_help_comes_without_torch(pdiff: Pdiff) -> None:
         (["train"], 2, "pdiff: bank: no bank here (no bank.json); make one with `pdiff collect`"),
         (["generate"], 2, "pdiff: run: no run here (no run.json); make one with `pdiff train`"),
         (["evaluate"], 2, "pdiff: generated: no generated checkpoints here"),
-        (["train", "--set", "train.lrr=1"], 2, "no key 'train.lrr'; did you mean 'train.lr'?"),
+        (["train", "--set", "train.lrr=1"], 2, "'train.lrr'; did you mean 'train.lr'?"),
         (["zoo", "minst1d"], 2, "did you mean 'mnist1d'?"),
         (["zoo", "mnist1d", "--arch", "convnt"], 2, "convnt"),
-        (["config", "papper"], 2, "no preset 'papper'; did you mean 'paper'?"),
+        (["config", "papper"], 2, "unknown preset 'papper'; did you mean 'paper'?"),
     ],
 )
 def test_errors_are_one_line_with_the_cause_and_leave_nothing(
@@ -68,6 +72,62 @@ def test_errors_are_one_line_with_the_cause_and_leave_nothing(
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_cannot_be_collected_are_refused_and_nothing_is_written(
+    pdiff: Pdiff, tmp_path: Path
+) -> None:
+    for name in ("empty", "foreign", "mixed"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "foreign" / "model.safetensors").write_text("not one")
+    for index in range(4):
+        save_file({"w": torch.ones(2 + index // 3)}, tmp_path / "mixed" / f"{index}.safetensors")
+    before = sorted(tmp_path.rglob("*"))
+    for name, message in (
+        ("empty", "pdiff: empty: no checkpoints (.safetensors"),
+        ("foreign", "model.safetensors"),
+        (
+            "mixed",
+            "3.safetensors holds w as F32 [3], not F32 [2]; collect them apart, or take the largest group",
+        ),
+    ):
+        result = pdiff("collect", name)
+        assert result.returncode == 3
+        assert message in result.stderr.splitlines()[-1]
+        assert [line.startswith("pdiff: ") for line in result.stderr.splitlines()].count(True) == 1
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+)
+def test_a_stopped_training_says_so_and_resumes(
+    pdiff: Pdiff, ckpts: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    pdiff("collect", str(ckpts))
+    settings = ["--set", "train.steps=3000", "--set", "generator.width=8", "--set", "train.batch_size=4"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pdiff", "train", *settings], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "run" / "latents.safetensors").exists():
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert pdiff("generate").returncode == 2
+    assert pdiff("train", *settings, "--resume").returncode == 0
+    assert len((tmp_path / "run" / "denoiser.metrics.jsonl").read_text().splitlines()) == 3000
+
+
+def test_damaged_records_are_one_line_not_a_traceback(pdiff: Pdiff, tmp_path: Path) -> None:
+    for folder, command in (("run", "generate"), ("generated", "evaluate"), ("bank", "train")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{folder}.json").write_text("{}")
+        result = pdiff(command)
+        assert result.returncode == 3
+        assert f"{folder}.json: damaged" in result.stderr
+        assert result.stderr.count("\n") == 1
 
 
 def test_a_mistyped_command_is_suggested(pdiff: Pdiff) -> None:

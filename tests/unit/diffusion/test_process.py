@@ -81,10 +81,15 @@ def test_every_preset_trains_and_samples_one_step(preset: str) -> None:
     process, denoiser = build_process(config), build_denoiser(config, 16)
     loss = process.loss(denoiser, torch.randn(512, 16), numpy_generator(0, "test"))
     loss.backward()
-    # An untrained ε-predictor is off by about Var(ε) = 1, a velocity of 0 by Var(z_0 − ε) = 2.
-    expected = 1.0 if config.kind == "ddpm" else 2.0
-    assert float(loss.detach()) == pytest.approx(expected, abs=0.5)
-    assert all(p.grad is not None for p in denoiser.parameters())
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in denoiser.parameters())
+    # The prediction of nothing at all would be off by Var(ε) = 1, or by Var(z_0 − ε) = 2.
+    optimizer = torch.optim.Adam(denoiser.parameters(), lr=1e-3)
+    for step in range(40):
+        optimizer.zero_grad()
+        loss = process.loss(denoiser, torch.zeros(64, 16), numpy_generator(0, "test", step))
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.6
 
 
 def test_a_trained_flow_learns_a_gaussian() -> None:

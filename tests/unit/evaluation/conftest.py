@@ -54,6 +54,8 @@ def save_generated(tmp_path: Path) -> Callable[[Bank, Tensor], Generated]:
         for file, row in zip(files, rows, strict=True):
             save_file(bank.state_dict(row), folder / file)
         info = {
+            "format": 1,
+            "provenance": {},
             "files": files,
             "seed": 7,
             "run": {"path": "run", "digest": "ab" * 32, "preset": "default"},

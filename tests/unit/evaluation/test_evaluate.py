@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pdiff.artifacts import read_json
 from pdiff.bank import Bank
 from pdiff.errors import InputError, UsageError
-from pdiff.evaluation import RESULTS, evaluate
+from pdiff.evaluation import evaluate
 from pdiff.evaluation.baselines import gaussian
 from pdiff.generation import Generated
 from tests.unit.evaluation.waves import MEMBERS, SAMPLES, Waves
@@ -25,7 +25,7 @@ Save = Callable[[Bank, Tensor], Generated]
 def results(norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path) -> dict[str, Any]:
     """Five draws from the Gaussian baseline, evaluated as if a generator had made them."""
     generated = save_generated(norm_bank, gaussian(norm_bank, range(5), seed=99))
-    return evaluate(generated, task=task, arch="residual", out=tmp_path / "out", batch_size=16, baselines_n=4)
+    return evaluate(generated, task=task, arch="residual", batch_size=16, baselines_n=4)
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -36,8 +36,8 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def test_the_file_holds_the_results(results: dict[str, Any], tmp_path: Path) -> None:
-    assert read_json(tmp_path / "out" / RESULTS) == json.loads(json.dumps(results))
+def test_results_are_plain_and_finite(results: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(results, allow_nan=False)) == results
     numbers = [leaf for leaf in leaves(results) if isinstance(leaf, float)]
     assert len(numbers) > 100
     assert all(math.isfinite(number) for number in numbers)
@@ -102,15 +102,13 @@ def test_the_same_again_but_for_the_clock(
     results: dict[str, Any], norm_bank: Bank, task: Waves, tmp_path: Path
 ) -> None:
     generated = Generated.open(tmp_path / "generated")
-    again = evaluate(generated, task=task, out=tmp_path / "out", batch_size=50, baselines_n=4)
+    again = evaluate(generated, task=task, batch_size=50, baselines_n=4)
     for part in set(results) - {"cost", "provenance"}:
         assert again[part] == results[part]
 
 
 def test_copies_are_found_out(norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path) -> None:
-    results = evaluate(
-        save_generated(norm_bank, norm_bank.batch(range(MEMBERS))), task=task, out=tmp_path / "out"
-    )
+    results = evaluate(save_generated(norm_bank, norm_bank.batch(range(MEMBERS))), task=task)
     novelty = results["novelty"]
     assert results["generated"] == results["original"]
     assert novelty["max_similarity"] == {"mean": 1.0, "min": 1.0, "max": 1.0}
@@ -125,7 +123,7 @@ def test_copies_are_found_out(norm_bank: Bank, task: Waves, save_generated: Save
 def test_averages_are_found_out(norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path) -> None:
     mean = norm_bank.batch(range(MEMBERS)).double().mean(dim=0).float()
     rows = torch.stack([mean, mean, mean])
-    results = evaluate(save_generated(norm_bank, rows), task=task, out=tmp_path / "out")
+    results = evaluate(save_generated(norm_bank, rows), task=task)
     novelty = results["novelty"]
     assert novelty["dispersion"] == pytest.approx(0, abs=1e-6)
     assert (novelty["gg"], novelty["gg_nearest"], novelty["distinct"]) == (1, 1, 1)
@@ -135,7 +133,7 @@ def test_averages_are_found_out(norm_bank: Bank, task: Waves, save_generated: Sa
 def test_one_generated_model_leaves_out_what_needs_two(
     norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path
 ) -> None:
-    results = evaluate(save_generated(norm_bank, norm_bank.batch([0])), task=task, out=tmp_path / "out")
+    results = evaluate(save_generated(norm_bank, norm_bank.batch([0])), task=task)
     novelty = results["novelty"]
     assert (novelty["gg"], novelty["gg_nearest"], novelty["dispersion"]) == (None, None, None)
     assert novelty["distinct"] == 1
@@ -146,13 +144,24 @@ def test_another_architecture_can_be_asked_for(
 ) -> None:
     generated = save_generated(norm_bank, norm_bank.batch([0, 1]))
     with pytest.raises(InputError, match="the network 'waves linear' does not take the bank's checkpoints"):
-        evaluate(generated, task=task, arch="linear", out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        evaluate(generated, task=task, arch="linear")
 
 
 def test_a_bank_without_a_task_needs_one(norm_bank: Bank, save_generated: Save, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the bank names no task; say which with --task"):
-        evaluate(save_generated(norm_bank, norm_bank.batch([0])), out=tmp_path / "out")
+        evaluate(save_generated(norm_bank, norm_bank.batch([0])))
+
+
+def test_a_model_whose_other_tensors_were_changed_is_refused(
+    norm_bank: Bank, task: Waves, save_generated: Save
+) -> None:
+    generated = save_generated(norm_bank, norm_bank.batch([0, 1]))
+    path = generated.path / generated.info.files[1]
+    state = load_file(path)
+    name = next(name for name in state if name not in norm_bank.subset_names)
+    save_file(state | {name: state[name] + 1}, path)
+    with pytest.raises(InputError, match=f"model-0001.safetensors: {name} is not the bank's"):
+        evaluate(generated, task=task)
 
 
 def test_values_that_are_not_finite_are_refused(
@@ -160,6 +169,5 @@ def test_values_that_are_not_finite_are_refused(
 ) -> None:
     rows = norm_bank.batch([0, 1])
     rows[1, 3] = torch.nan
-    with pytest.raises(InputError, match="model 1 holds values that are not finite"):
-        evaluate(save_generated(norm_bank, rows), task=task, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="model-0001.safetensors: holds values that are not finite"):
+        evaluate(save_generated(norm_bank, rows), task=task)

@@ -16,6 +16,7 @@ from pdiff.config import Config, Optimisation
 from pdiff.errors import PdiffError, PreemptedError, UsageError
 from pdiff.progress import SILENT
 from pdiff.training import Run, choose_device, train
+from pdiff.training.interrupt import catch_signals
 from pdiff.training.loop import Trainer
 from tests.support import MEMBERS, TINY
 
@@ -38,19 +39,24 @@ def trainer(folder: Path, stop_at: int | None = None, steps: int = 12, ema: floa
     return Trainer("net", module, loss, Optimisation(steps=steps, batch_size=8, lr=1e-2, ema=ema), folder)
 
 
+def run(fitting: Trainer) -> None:
+    with catch_signals() as interruption:
+        fitting.run(SILENT, interruption)
+
+
 @pytest.mark.parametrize("stop_at", [0, 5, 11])
 def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, stop_at: int) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole = trainer(tmp_path / "a")
-    whole.run(SILENT)
+    run(whole)
     with pytest.raises(PreemptedError):
-        trainer(tmp_path / "b", stop_at).run(SILENT)
+        run(trainer(tmp_path / "b", stop_at))
     resumed = trainer(tmp_path / "b")
-    resumed.run(SILENT)
+    run(resumed)
     expected = whole.module.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.module.state_dict().items())
-    metrics = [(tmp_path / run / "net.metrics.jsonl").read_text() for run in "ab"]
+    metrics = [(tmp_path / folder / "net.metrics.jsonl").read_text() for folder in "ab"]
     assert metrics[0] == metrics[1]
     assert [json.loads(line)["step"] for line in metrics[0].splitlines()] == list(range(12))
 
@@ -60,13 +66,13 @@ def test_a_diverging_training_is_refused_with_step_and_rate(tmp_path: Path) -> N
     loss = diverging.loss
     diverging.loss = lambda step: loss(step) * (float("nan") if step == 3 else 1)
     with pytest.raises(PdiffError, match="training the net diverged: loss nan at step 3, learning rate"):
-        diverging.run(SILENT)
+        run(diverging)
 
 
 def test_the_average_follows_the_weights(tmp_path: Path) -> None:
     plain, averaged = trainer(tmp_path, ema=0), trainer(tmp_path, ema=0.999)
-    plain.run(SILENT)
-    averaged.run(SILENT)
+    run(plain)
+    run(averaged)
     last, average = plain.module.state_dict(), averaged.module.state_dict()
     assert not torch.equal(last["0.weight"], average["0.weight"])
     assert torch.allclose(last["0.weight"], average["0.weight"], atol=0.1)
@@ -75,7 +81,7 @@ def test_the_average_follows_the_weights(tmp_path: Path) -> None:
 
 def test_the_learning_rate_falls_as_a_cosine(tmp_path: Path) -> None:
     fitted = trainer(tmp_path, steps=10)
-    fitted.run(SILENT)
+    run(fitted)
     rates = [line["lr"] for line in fitted.metrics]
     assert rates[0] == pytest.approx(1e-2)
     assert rates[5] == pytest.approx(5e-3)
@@ -85,8 +91,8 @@ def test_the_learning_rate_falls_as_a_cosine(tmp_path: Path) -> None:
 def test_a_run_holds_its_config_result_and_metrics(make_run: MakeRun) -> None:
     run = make_run("default")
     assert Run.open(run.path).digest == run.digest
-    assert run.result["latent_dim"] == 4
-    assert 0 < run.result["variance_explained"] < 1
+    assert run.result.latent_dim == 4
+    assert 0 < run.result.variance_explained < 1
     lines = (run.path / "denoiser.metrics.jsonl").read_text().splitlines()
     assert len(lines) == 5
     latents = load_file(run.path / "latents.safetensors")["values"]

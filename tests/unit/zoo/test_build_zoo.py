@@ -34,7 +34,7 @@ def states(path):
 def test_every_step_is_a_checkpoint_that_loads_and_says_how_good_it_is(build, task):
     result = build()
     files = sorted(file.name for file in result.path.iterdir())
-    assert files == [f"step-{step:05d}.safetensors" for step in range(1, 5)] + ["task.json"]
+    assert files == [f"step-{step:05d}.safetensors" for step in range(1, 5)] + ["task.json", "zoo.json"]
     assert len(result.accuracies) == 4
     model = task.build("batchnorm").eval()
     for step, claimed in enumerate(result.accuracies, start=1):
@@ -48,10 +48,9 @@ def test_every_step_is_a_checkpoint_that_loads_and_says_how_good_it_is(build, ta
 
 def test_the_folder_remembers_how_it_was_made(build):
     result = build(subset="last-norms:1", optimizer="sgd", lr=0.01, seed=5)
-    told = json.loads((result.path / "task.json").read_text())
-    assert told["task"] == "tiny"
-    assert told["arch"] == "batchnorm"
-    assert told["options"] == {}
+    task = json.loads((result.path / "task.json").read_text())
+    assert task == {"task": "tiny", "arch": "batchnorm", "options": {}}
+    told = json.loads((result.path / "zoo.json").read_text())
     assert told["names"] == ["7.weight", "7.bias"]
     assert (told["seed"], told["k"], told["runs"], told["validation_samples"]) == (5, 4, 1, 210)
     assert told["recipe"]["epochs"] == 3
@@ -97,7 +96,7 @@ def test_the_same_seed_gives_the_same_files(build):
 
 def test_runs_are_independent_and_the_first_does_not_depend_on_their_number(build):
     single, double = build("single"), build("double", runs=2)
-    assert sorted(file.name for file in double.path.iterdir()) == ["run-0", "run-1", "task.json"]
+    assert sorted(file.name for file in double.path.iterdir()) == ["run-0", "run-1", "task.json", "zoo.json"]
     assert len(double.accuracies) == 8
     assert len(double.converged) == 2
     name = "step-00003.safetensors"
@@ -165,6 +164,7 @@ def test_a_folder_that_is_not_empty_is_refused_and_kept(build, tmp_path):
     assert sorted(file.name for file in (tmp_path / "ckpts").iterdir()) == [
         "step-00001.safetensors",
         "task.json",
+        "zoo.json",
     ]
 
 
