@@ -4,12 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from pdiff.bank import Bank, collect
 from pdiff.config import Config
 from pdiff.training import Run, train
 from tests.support import MEMBERS, TINY, checkpoint
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Networks this small are slower on several threads, and on a busy machine much slower."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

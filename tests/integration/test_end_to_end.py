@@ -58,7 +58,6 @@ def test_the_python_way_gives_what_the_commands_give(tmp_path: Path) -> None:
     run(tmp_path, "collect")
     run(tmp_path, "train", *TRAIN)
     run(tmp_path, "generate", "--n", "3")
-    torch.set_num_threads(1)
     bank = pdiff.collect(tmp_path / "ckpts", out=tmp_path / "bank2")
     trained = pdiff.train(bank, out=tmp_path / "run2", config=pdiff.Config.build(settings=TRAIN[1::2]))
     models = pdiff.generate(trained, n=3, out=tmp_path / "generated2")
