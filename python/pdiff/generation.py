@@ -10,19 +10,13 @@ import msgspec
 import torch
 from torch import Tensor
 
-from pdiff.artifacts import (
-    provenance,
-    read_record,
-    read_tensors,
-    relative,
-    staged_directory,
-    write_json,
-    write_tensors,
-)
+from pdiff.artifacts import read_record, read_tensors, relative, write_json, write_tensors
 from pdiff.bank import Bank
 from pdiff.diffusion import build_process
+from pdiff.directories import staged_directory
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import SILENT, Progress
+from pdiff.provenance import provenance
 from pdiff.rng import numpy_generator
 from pdiff.training import BankReference, Run, choose_device
 from pdiff.training.stages import load_denoiser, load_latents

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pdiff.artifacts import read_record, staged_directory
+from pdiff.artifacts import read_record
 from pdiff.bank.bank import Bank
 from pdiff.bank.manifest import MANIFEST, TASK_FILE, TaskRef
 from pdiff.bank.pickles import restate
 from pdiff.bank.selection import Selection, select
 from pdiff.bank.sources import SAFETENSORS, Checkpoint, find_checkpoints, read_checkpoint
 from pdiff.bank.writer import MINIMUM_MEMBERS, write_bank
+from pdiff.directories import staged_directory
 from pdiff.errors import InputError
 from pdiff.progress import SILENT, Progress
 
@@ -48,8 +49,7 @@ def collect(
         TemporaryDirectory(prefix=".restated-", dir=staged) as scratch,
     ):
         checkpoints = _one_kind(_read(roots, Path(scratch), strict, progress), majority, progress)
-        progress.message(f"{len(checkpoints)} checkpoints of one kind; comparing their tensors")
-        layout = select(checkpoints, selection, check_rest=base is None)
+        layout = select(checkpoints, selection, check_rest=base is None, progress=progress)
         rest = checkpoints[-1].path if base is None else _base(Path(base), Path(scratch), checkpoints[-1])
         write_bank(staged, layout, checkpoints, base=rest, task=_task(roots), progress=progress)
     return Bank.open(out)

@@ -9,9 +9,12 @@ from pdiff import _core
 from pdiff._core import Layout, TensorInfo
 from pdiff.bank.sources import FLOATING, Checkpoint
 from pdiff.errors import InputError, UsageError
+from pdiff.progress import Progress
 
 __all__ = ["Selection", "norm_modules", "select"]
 
+_COMPARED = 16
+"""Checkpoints compared with the first at a time: often enough to show progress."""
 _NORM_NAME = re.compile(r"norm|^(ln|gn|bn)(_?\d+|_f)?$|_(ln|gn|bn)$", re.IGNORECASE)
 
 
@@ -54,7 +57,9 @@ def norm_modules(tensors: Sequence[TensorInfo]) -> list[str]:
     return _core.natural_sort(list(modules))
 
 
-def select(checkpoints: Sequence[Checkpoint], selection: Selection, *, check_rest: bool) -> Layout:
+def select(
+    checkpoints: Sequence[Checkpoint], selection: Selection, *, check_rest: bool, progress: Progress
+) -> Layout:
     """Return the layout of the subset for checkpoints of one kind.
 
     With `check_rest`, floating tensors outside the subset must be the same in every checkpoint. Integers are
@@ -71,7 +76,7 @@ def select(checkpoints: Sequence[Checkpoint], selection: Selection, *, check_res
         names = [t.name for t in floating if t.name not in wanted] if check_rest else []
     else:
         names = [t.name for t in floating]
-    differs = _differing(checkpoints, names)
+    differs = _differing(checkpoints, names, progress)
     chosen = wanted if selection.explicit else wanted & differs
     if not chosen:
         raise InputError(
@@ -95,8 +100,18 @@ def _wanted(tensor: TensorInfo, norms: Sequence[str] | None, selection: Selectio
     return norms is None or (leaf in {"weight", "bias"} and module in norms)
 
 
-def _differing(checkpoints: Sequence[Checkpoint], names: list[str]) -> set[str]:
+def _differing(checkpoints: Sequence[Checkpoint], names: Sequence[str], progress: Progress) -> set[str]:
+    """Return which of the tensors are not the same in all checkpoints; each is compared with the first."""
     if not names:
         return set()
-    flags = _core.varying_tensors([c.path for c in checkpoints], names)
-    return {name for name, flag in zip(names, flags, strict=True) if flag}
+    first, *rest = checkpoints
+    differing: set[str] = set()
+    with progress.track("Comparing tensors", len(rest), "checkpoint") as tracker:
+        for begin in range(0, len(rest), _COMPARED):
+            part = rest[begin : begin + _COMPARED]
+            same = [name for name in names if name not in differing]
+            if same:
+                flags = _core.varying_tensors([c.path for c in (first, *part)], same)
+                differing.update(name for name, flag in zip(same, flags, strict=True) if flag)
+            tracker.advance(len(part))
+    return differing

@@ -63,7 +63,7 @@ def judge(
     overwrite: bool = False,
 ) -> None:
     """Evaluate, write both files and show the table; `choice` may override the bank's task, arch and data."""
-    from pdiff.artifacts import refuse_directory
+    from pdiff.directories import refuse_directory
     from pdiff.evaluation import evaluate
     from pdiff.report import REPORT, RESULTS, save_report, summary_rows
 

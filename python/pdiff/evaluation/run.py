@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from pdiff import _core
-from pdiff.artifacts import provenance
 from pdiff.bank import Bank
 from pdiff.errors import InputError, UsageError
 from pdiff.evaluation.baselines import baseline_populations, ensemble
@@ -20,6 +19,7 @@ from pdiff.evaluation.predict import Predictor
 from pdiff.evaluation.results import FORMAT, comparison
 from pdiff.generation import Generated
 from pdiff.progress import SILENT, Progress
+from pdiff.provenance import provenance
 from pdiff.tasks import load_task
 from pdiff.tasks.base import Split, Task
 

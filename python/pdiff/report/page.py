@@ -8,7 +8,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from pdiff import _core
-from pdiff.artifacts import staged_directory, write_json
+from pdiff.artifacts import write_json
+from pdiff.directories import staged_directory
 from pdiff.report.figures import scatter, strips
 from pdiff.report.measures import measures
 from pdiff.report.summary import COLUMNS, SummaryRow, summary

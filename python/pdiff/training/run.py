@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from pdiff import _core
-from pdiff.artifacts import prepare_directory, provenance, read_record, relative, write_json
+from pdiff.artifacts import read_record, relative, write_json
 from pdiff.bank import Bank
 from pdiff.codecs import Codec
 from pdiff.config import Config
+from pdiff.directories import prepare_directory
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import SILENT, Progress
+from pdiff.provenance import provenance
 from pdiff.training.interrupt import Interruption, catch_signals
 from pdiff.training.stages import (
     WEIGHTS,

@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pdiff.artifacts import provenance, staged_directory, write_json
+from pdiff.artifacts import write_json
 from pdiff.bank.manifest import TASK_FILE, TaskRef
+from pdiff.directories import staged_directory
 from pdiff.errors import UsageError, unknown
 from pdiff.progress import SILENT, Progress
+from pdiff.provenance import provenance
 from pdiff.rng import seeded
 from pdiff.tasks import Task
 from pdiff.zoo.checkpoints import FORMATS, Format, write_checkpoint
