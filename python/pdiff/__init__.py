@@ -63,3 +63,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pdiff' has no attribute {name!r}")
     return getattr(import_module(f"pdiff.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

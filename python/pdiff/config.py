@@ -178,7 +178,7 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any], where: str, path:
     for key, value in changes.items():
         full = f"{path}{key}"
         if key not in values:
-            raise unknown(f"key ({where})", full, [f"{path}{key}" for key in values])
+            raise UsageError(f"{where}: {unknown('key', full, [f'{path}{key}' for key in values])}")
         if isinstance(values[key], dict):
             if not isinstance(value, Mapping):
                 raise UsageError(

@@ -35,6 +35,9 @@ def refuse_directory(out: Path, marker: str, overwrite: bool = False) -> None:
     """Raise the `UsageError` that `staged_directory` would: before long work, not after it."""
     if (reason := _refusal(out, marker, overwrite, "replace it with --overwrite")) is not None:
         raise UsageError(reason)
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{out}: {there} is not writable; name another with --out")
 
 
 @contextmanager

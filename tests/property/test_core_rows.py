@@ -132,7 +132,7 @@ def test_gather_normalises_like_numpy(data: st.DataObject) -> None:
 @given(st.data())
 def test_a_round_trip_keeps_the_documented_bound(data: st.DataObject) -> None:
     layout, rows = data.draw(banks())
-    normalizer, mean, _, scales = data.draw(normalizers(layout))
+    normalizer, mean, std, scales = data.draw(normalizers(layout))
     found = rows.copy()
     normalizer.apply(found)
     normalizer.invert(found)
@@ -141,9 +141,10 @@ def test_a_round_trip_keeps_the_documented_bound(data: st.DataObject) -> None:
     in_log = per_column(layout, [is_variance(s.name) for s in layout.segments])
     distance = np.abs(transformed(layout, rows, scales) - mean)
     bound = np.where(in_log, x + (x + scale / 20) * distance, np.abs(x) + distance)
-    assert np.all(error <= 1.001 * U * bound + 2.0**-150)
+    subnormal = distance < 2.0**-126 * std  # y, for which no bound is promised
+    assert np.all((error <= 1.001 * U * bound + 2.0**-150) | subnormal)
     size = np.maximum(np.abs(rows), distance.astype(np.float32))
-    assert np.all((error <= 2 * np.spacing(size)) | in_log)
+    assert np.all((error <= 2 * np.spacing(size)) | in_log | subnormal)
     assert np.all(found[:, in_log] >= 0)
 
 

@@ -45,7 +45,7 @@ def test_values_and_toml_lead_back(preset: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train.lrr=1", "unknown key (--set train.lrr=1) 'train.lrr'; did you mean 'train.lr'?"),
+        ("train.lrr=1", "--set train.lrr=1: unknown key 'train.lrr'; did you mean 'train.lr'?"),
         ("train=1", "train is a section"),
         ("train.lr=-1", "configuration: Expected `float` > 0.0 - at `$.train.lr`"),
         ("train.steps=many", "configuration: Expected `int`, got `str` - at `$.train.steps`"),

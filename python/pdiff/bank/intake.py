@@ -64,14 +64,15 @@ def _read(roots: list[Path], scratch: Path, strict: bool, progress: Progress) ->
         raise InputError(f"{where}: no checkpoints (.safetensors, .pt, .pth, .bin, .ckpt){others}")
     for name in found.skipped:
         if Path(name).suffix != ".json":
-            progress.message(f"skipped {name}: not weights by its name")
+            why = "pdiff's own" if name.endswith("/") else "not weights by its name"
+            progress.message(f"skipped {name}: {why}")
 
     def read(numbered: tuple[int, tuple[str, Path]]) -> Checkpoint | InputError:
         number, (name, path) = numbered
         try:
             return _open(name, path, scratch / f"{number:08d}{SAFETENSORS}")
-        except (InputError, OSError) as error:
-            return InputError(str(error))
+        except InputError as error:
+            return error
 
     checkpoints: list[Checkpoint] = []
     refused: list[InputError] = []
@@ -90,11 +91,17 @@ def _read(roots: list[Path], scratch: Path, strict: bool, progress: Progress) ->
 
 
 def _open(name: str, path: Path, restated: Path) -> Checkpoint:
-    """Read the header of `path`; a torch file is restated as the safetensors file `restated` first."""
+    """Read the header of `path`; a torch file is restated as the safetensors file `restated` first.
+
+    Raises `InputError` if the file cannot be read; an `OSError` is a failure to write.
+    """
     if path.suffix.lower() != SAFETENSORS:
         restate(name, path, restated)
         path = restated
-    return read_checkpoint(name, path)
+    try:
+        return read_checkpoint(name, path)
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from None
 
 
 def _base(base: Path, scratch: Path, example: Checkpoint) -> Path:

@@ -16,6 +16,8 @@ FLOATING = frozenset({"F64", "F32", "F16", "BF16"})
 SAFETENSORS = ".safetensors"
 PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".tar"})
 
+_OURS = ("bank.json", "run.json", "generated.json", "results.json")
+"""Files that mark a folder as pdiff's own."""
 _NOT_WEIGHTS = re.compile(
     r"(optimizer|scheduler|scaler|rng_state|random_states|training_args|trainer_state)[^/]*$", re.IGNORECASE
 )
@@ -59,7 +61,7 @@ def find_checkpoints(paths: Iterable[Path]) -> Found:
     for root in paths:
         if not root.exists():
             raise InputError(f"{root}: no such file or folder")
-        for name, path in _walk(root):
+        for name, path in _walk(root, skipped):
             if not _looks_like_weights(path):
                 skipped.append(name)
                 continue
@@ -70,13 +72,19 @@ def find_checkpoints(paths: Iterable[Path]) -> Found:
     return Found(tuple((name, found[name]) for name in _core.natural_sort(list(found))), tuple(skipped))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (relative name, path) of every regular file below `root`, hidden ones left out."""
+def _walk(root: Path, skipped: list[str]) -> Iterator[tuple[str, Path]]:
+    """Yield (relative name, path) of every regular file below `root`.
+
+    Hidden ones are left out, and so are folders that pdiff wrote, whose names go to `skipped`: a bank is no
+    checkpoint, and what was generated is not to be learned from unless asked for.
+    """
     if root.is_file():
         yield root.name, root
         return
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        ours = {name for name in folders if any(Path(folder, name, mark).is_file() for mark in _OURS)}
+        skipped.extend(f"{Path(folder, name).relative_to(root)}/" for name in sorted(ours))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in ours)
         for file in files:
             path = Path(folder, file)
             if not file.startswith(".") and path.is_file():

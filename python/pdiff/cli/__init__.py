@@ -1,5 +1,6 @@
 """The command `pdiff`: one file a command, loaded when it is called, so that `--help` never imports torch."""
 
+import io
 import sys
 
 import click
@@ -59,7 +60,7 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(package_name="pdiff-nn", prog_name="pdiff")
 def cli() -> None:
-    r"""Learn from a folder of checkpoints, generate new parameters of the same network, and judge them.
+    """Learn from a folder of checkpoints, generate new parameters of the same network, and judge them.
 
     \b
     pdiff collect ./ckpts      → bank/
@@ -69,11 +70,14 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 failure, 2 usage, 3 input refused, 75 stopped by a signal with its state saved,
     130 interrupted.
-    """
+    """  # noqa: D301 (click reads the escape: the lines below it are kept as they are)
 
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows only ASCII is no reason to fail
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -82,8 +86,8 @@ def main() -> None:
         context = getattr(error, "ctx", None)
         help_hint = f"; see `{context.command_path} --help`" if context else ""
         _fail(error.format_message().rstrip(".") + help_hint, error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        _fail(str(error.__cause__ or "") or "interrupted", 130)
     except BrokenPipeError:
         sys.exit(1)
     except PdiffError as error:

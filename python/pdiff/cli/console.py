@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console as RichConsole
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -59,12 +60,14 @@ class Console:
         """Print a table on stdout, the first column left-aligned, the others right; not with `--json`."""
         if self.as_json:
             return
-        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        table.collapse_padding = True
         for number, name in enumerate(header):
             table.add_column(name, justify="right" if number else "left", no_wrap=True)
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
-        self._out.print(table)
+        needed = Measurement.get(self._out, self._out.options.update(width=_PLAIN_WIDTH), table).maximum
+        self._out.print(table, width=max(needed, self._out.width), crop=False)  # cut no number
 
     @contextmanager
     def track(self, title: str, total: int, unit: str = "it") -> Iterator["_Bar | _Lines"]:

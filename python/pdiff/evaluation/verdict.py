@@ -30,7 +30,7 @@ class Point:
     @property
     def accuracy(self) -> float:
         """Mean accuracy, a fraction."""
-        return float(self.rates.mean())
+        return round(float(self.rates.mean()), 12)
 
     def __str__(self) -> str:
         return f"{_percent(self.accuracy)} at {self.similarity:.3f}"

@@ -10,6 +10,7 @@ from pdiff.errors import PreemptedError
 
 __all__ = ["Interruption", "catch_signals"]
 
+_RESUME = "the state is saved, go on with --resume"
 _PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -25,9 +26,9 @@ class Interruption:
     def check(self) -> None:
         """Raise what a signal stands for, if there was one: `KeyboardInterrupt` or `PreemptedError`."""
         if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"interrupted; {_RESUME}")
         if self.signal is not None:
-            raise PreemptedError("stopped by a signal; the state is saved, go on with --resume")
+            raise PreemptedError(f"stopped by a signal; {_RESUME}")
 
 
 @contextmanager

@@ -109,6 +109,34 @@ def test_mixed_shapes_are_refused_with_the_difference_or_the_majority_is_taken(
     assert len(collect(ckpts, out=tmp_path / "b", majority=True)) == MEMBERS
 
 
+def test_what_pdiff_wrote_is_not_learned_from_unless_asked_for(ckpts: Path, tmp_path: Path) -> None:
+    inner = collect(ckpts, out=ckpts / "bank")
+    assert len(collect(ckpts, out=tmp_path / "b")) == len(inner) == MEMBERS
+    (ckpts / "generated").mkdir()
+    (ckpts / "generated" / "generated.json").write_text("{}")
+    for index in range(50, 53):
+        save_file(checkpoint(index), ckpts / "generated" / f"{index}.safetensors")
+    assert len(collect(ckpts, out=tmp_path / "c")) == MEMBERS
+    assert len(collect(ckpts / "generated", out=tmp_path / "d")) == 3
+
+
+def test_a_full_disk_is_a_failure_not_a_bad_checkpoint(
+    ckpts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pth"
+    folder.mkdir()
+    for file in ckpts.iterdir():
+        torch.save(load_file(file), folder / f"{file.stem}.pth")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "x")
+
+    monkeypatch.setattr("pdiff.bank.pickles.write_tensors", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        collect(folder, out=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
 def test_copies_and_links_count_once(ckpts: Path, tmp_path: Path) -> None:
     shutil.copy(ckpts / "step-1.safetensors", ckpts / "copy.safetensors")
     (ckpts / "link.safetensors").hardlink_to(ckpts / "step-2.safetensors")
