@@ -107,6 +107,7 @@ def main(
     archs: tuple[str, ...], seeds: int, preset: str, settings: tuple[str, ...], work: Path | None
 ) -> None:
     """Print the table."""
+    torch.set_num_threads(1)  # the faster choice for networks this small, and the figures depend on it
     console = Console()
     broken: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
