@@ -147,9 +147,10 @@ def _difference(example: Checkpoint, odd: Checkpoint) -> str:
 
 
 def _task(roots: list[Path]) -> TaskRef | None:
-    """Return the task that a `task.json` names, in one of the folders or the two above it."""
-    for root in roots:
-        for folder in (root.resolve(), *root.resolve().parents[:2]):
-            if (folder / TASK_FILE).is_file():
-                return read_record(folder / TASK_FILE, TaskRef)
+    """Return the task that a `task.json` names: in a folder given or around a file given, or just above."""
+    for root in map(Path.resolve, roots):
+        folder = root.parent if root.is_file() else root
+        for place in (folder, folder.parent):
+            if (place / TASK_FILE).is_file():
+                return read_record(place / TASK_FILE, TaskRef)
     return None

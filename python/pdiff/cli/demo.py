@@ -55,4 +55,4 @@ def command(
     console.message(f"\n$ pdiff generate {run_path} --n {n} --out {out / 'generated'}")
     generated = generate(run, n=n, out=out / "generated", seed=seed, progress=console)
     console.message(f"\n$ pdiff evaluate {out / 'generated'} --out {out / 'evaluation'}")
-    judge(console, generated, {"task": None, "arch": None, "data_root": None}, out / "evaluation", seed=seed)
+    judge(console, generated, out / "evaluation", seed=seed)

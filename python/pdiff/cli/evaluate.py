@@ -47,36 +47,30 @@ def command(
     from pdiff.cli.console import Console
     from pdiff.generation import Generated
 
-    console = Console(as_json)
-    choice = {"task": task, "arch": arch, "data_root": data_root}
-    judge(console, Generated.open(generated), choice, out, split, batch_size, seed, overwrite)
+    opened = Generated.open(generated)
+    judge(
+        Console(as_json),
+        opened,
+        out,
+        task=_task(opened, task, data_root),
+        arch=arch,
+        split=split,
+        batch_size=batch_size,
+        seed=seed,
+        overwrite=overwrite,
+    )
 
 
 def judge(
-    console: "Console",
-    generated: "Generated",
-    choice: dict[str, Any],
-    out: Path,
-    split: Any = "test",
-    batch_size: int = 1000,
-    seed: int = 0,
-    overwrite: bool = False,
+    console: "Console", generated: "Generated", out: Path, *, overwrite: bool = False, **options: Any
 ) -> None:
-    """Evaluate, write both files and show the table; `choice` may override the bank's task, arch and data."""
+    """Evaluate with the `options` of `pdiff.evaluate`, write both files to `out` and show the table."""
     from pdiff.directories import refuse_directory
     from pdiff.evaluation import evaluate
     from pdiff.report import REPORT, RESULTS, save_report, summary_rows
 
     refuse_directory(out, RESULTS, overwrite)
-    results = evaluate(
-        generated,
-        task=_task(generated, choice["task"], choice["data_root"]),
-        arch=choice["arch"],
-        batch_size=batch_size,
-        split=split,
-        seed=seed,
-        progress=console,
-    )
+    results = evaluate(generated, progress=console, **options)
     save_report(results, out, overwrite=overwrite)
     header, *rows = summary_rows(results)
     console.table(f"{results['task']['name']} {results['task']['arch']}", header, rows)

@@ -27,7 +27,7 @@ from pdiff.training.stages import (
     stage_seconds,
 )
 
-__all__ = ["Run", "choose_device", "train"]
+__all__ = ["BankReference", "Run", "choose_device", "train"]
 
 RUN = "run.json"
 RESULT = "result.json"

@@ -29,6 +29,7 @@ __all__ = [
     "load_codec",
     "load_denoiser",
     "load_latents",
+    "stage_seconds",
 ]
 
 _CODEC = "codec.safetensors"
