@@ -45,8 +45,9 @@ def staged_directory(out: Path, marker: str, overwrite: bool = False) -> Iterato
     """Yield a temporary sibling of `out`, which becomes `out` if the block succeeds and vanishes if not.
 
     Raises `UsageError` if `out` is not empty, unless `overwrite` is set and `out` holds the file `marker`
-    that says it is ours to replace. What killed processes left is removed first.
+    that says it is ours to replace. What killed processes left is put back or removed first.
     """
+    _recover(out.resolve())
     refuse_directory(out, marker, overwrite)
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -58,11 +59,20 @@ def staged_directory(out: Path, marker: str, overwrite: bool = False) -> Iterato
         with (staged / _LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield staged
-            (staged / _LOCK).unlink()
             _replace(out, staged)
+            (out / _LOCK).unlink()  # only now: without its lock, nobody could tell that `staged` is stale
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+
+
+def _recover(out: Path) -> None:
+    """Put back what a process that was killed in the middle of `_replace` had moved aside."""
+    for retired in out.parent.glob(f".{glob.escape(out.name)}.retired-*"):
+        if out.exists():
+            shutil.rmtree(retired, ignore_errors=True)
+        else:
+            retired.rename(out)
 
 
 def _remove_stale(staged: Path) -> None:

@@ -69,6 +69,30 @@ def test_what_a_killed_process_staged_is_cleaned_up(tmp_path: Path) -> None:
             assert alive.exists()
 
 
+def test_a_process_killed_while_replacing_loses_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / MARKER).write_text("old")
+    code = (
+        "import os, pathlib, signal, sys; from pdiff.directories import staged_directory\n"
+        "rename = pathlib.Path.rename\n"
+        "def killed(self, target):\n"
+        "    if '.staged-' in self.name: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return rename(self, target)\n"
+        "pathlib.Path.rename = killed\n"
+        f"with staged_directory(pathlib.Path(sys.argv[1]), '{MARKER}', overwrite=True): pass"
+    )
+    assert subprocess.run([sys.executable, "-c", code, out], check=False).returncode == -9
+    assert not out.exists()
+    with pytest.raises(UsageError, match="not empty"), staged_directory(out, MARKER):
+        pass
+    assert (out / MARKER).read_text() == "old"
+    with staged_directory(out, MARKER, overwrite=True) as staged:
+        (staged / MARKER).write_text("new")
+    assert (out / MARKER).read_text() == "new"
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_a_directory_behind_a_link_is_replaced_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / MARKER).write_text("old")
