@@ -42,7 +42,10 @@ lint: setup
 	$(BIN)/lint-imports
 
 bench: setup
+	$(BIN)/python benches/bench_files.py
 	$(BIN)/python benches/bench_bank.py
+	$(BIN)/python benches/bench_collect.py
+	$(BIN)/python benches/bench_algebra.py
 
 quality: setup
 	$(BIN)/python benches/quality.py

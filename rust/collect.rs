@@ -1,76 +1,207 @@
-//! Streams tensors of many checkpoints into the rows of one shard, in bounded memory.
+//! Streams tensors of many checkpoints into rows, in bounded memory: of a new shard, or of memory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
+use crate::digest::digest_file;
 use crate::error::{Error, Result};
-use crate::layout::{Layout, Segment};
-use crate::parallel::{Cancel, try_map};
-use crate::read::{Header, Source, TensorInfo};
+use crate::layout::Layout;
+use crate::parallel::{Cancel, try_each, try_map};
+use crate::read::Origin;
+use crate::row::{self, Output};
 use crate::shard;
+use crate::store::Store;
 use crate::write::Durable;
 
-/// Source bytes read at a time, and the row bytes that are gathered before they are written.
-const CHUNK: usize = 1 << 20;
+/// Numbers of a row that are gathered before they are written.
+const BUFFER: usize = 1 << 18;
 
-/// What to do with a NaN or an infinity, also one that appears when F64 is narrowed to f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NonFinite {
-    /// Refuse the file.
-    Refuse,
-    /// Keep it.
-    Allow,
+/// A shard to be written: its file, and the checkpoints that are its rows.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// Where it will be.
+    pub path: &'a Path,
+    /// At least one.
+    pub origins: Vec<&'a Origin>,
 }
 
-/// Writes the layout's tensors of each source as one row of a new shard at `path`, durably.
-///
-/// Rows are read in parallel and written by position, so a few MiB a thread are enough for any D.
-/// Returns each row's BLAKE3 of the source bytes in the order of the layout. On failure nothing is left.
-pub fn write_shard(
-    path: &Path,
-    layout: &Layout,
-    sources: &[PathBuf],
-    non_finite: NonFinite,
-    cancel: &Cancel,
-) -> Result<Vec<String>> {
-    if sources.is_empty() {
-        return Err(Error::Value("no sources; accepted: at least one".into()));
-    }
-    let row_bytes = layout.dim() * size_of::<f32>();
-    if sources.len().checked_mul(row_bytes).is_none() {
-        return Err(Error::Value("more rows than any file can hold".into()));
-    }
-    let durable = Durable::create(path)?;
-    let header = shard::header(sources.len(), layout.dim());
-    let write = durable.file().write_all_at(&header, 0);
-    write.map_err(Error::io(path))?;
+/// A shard that has been written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Written {
+    /// For each row, BLAKE3 of the source's bytes in the order of the layout.
+    pub rows: Vec<String>,
+    /// BLAKE3 of the file.
+    pub digest: String,
+}
 
-    let rows: Vec<(usize, &PathBuf)> = sources.iter().enumerate().collect();
-    let digests = try_map(&rows, cancel, |&(row, source)| {
-        let output = Output {
-            path,
-            file: durable.file(),
-            position: (header.len() + row * row_bytes) as u64,
-            pending: Vec::new(),
-        };
-        RowCopy::new(Source::open(source)?, output, non_finite, cancel).run(layout)
+/// Writes the layout's tensors of each checkpoint as one row of its shard, durably.
+///
+/// Rows of all shards are read in parallel and written by position, so a few MiB a thread are enough for any
+/// D. A shard waits for the disk in a thread of its own, while the rows of others are read. On failure the
+/// shards that are complete stay; of the others nothing is left.
+pub fn write_shards(
+    parts: &[Part<'_>],
+    layout: &Layout,
+    store: Store,
+    cancel: &Cancel,
+) -> Result<Vec<Written>> {
+    let new = |part| NewShard::create(part, layout, store);
+    let shards = parts.iter().map(new).collect::<Result<Vec<_>>>()?;
+    let row_of = |shard: &'_ NewShard<'_>| 0..shard.part.origins.len();
+    let items: Vec<(usize, usize)> = (0..)
+        .zip(&shards)
+        .flat_map(|(index, shard)| row_of(shard).map(move |row| (index, row)))
+        .collect();
+    let outcomes = thread::scope(|scope| {
+        let commits = Mutex::new(Vec::new());
+        let outcomes = try_map(&items, cancel, |&(index, row)| {
+            let shard = &shards[index];
+            let digest = shard.write_row(row, layout, cancel)?;
+            let Some(durable) = shard.row_done() else {
+                return Ok((digest, None));
+            };
+            let whole = digest_file(durable.path(), cancel)?;
+            let commit = scope.spawn(move || durable.commit());
+            commits
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(commit);
+            Ok((digest, Some(whole)))
+        });
+        let commits = commits.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for commit in commits {
+            let panicked = |_| Err(Error::Internal("a shard was not committed".into()));
+            commit.join().unwrap_or_else(panicked)?;
+        }
+        outcomes
     })?;
-    durable.commit()?;
-    Ok(digests)
+    let mut outcomes = outcomes.into_iter();
+    let written = |shard| {
+        let (rows, digests): (Vec<_>, Vec<_>) = outcomes.by_ref().take(row_of(shard).len()).unzip();
+        let digest = digests.into_iter().flatten().next();
+        Written {
+            rows,
+            digest: digest.expect("one row was the last"),
+        }
+    };
+    Ok(shards.iter().map(written).collect())
+}
+
+/// A shard that is being written by several threads.
+struct NewShard<'a> {
+    part: &'a Part<'a>,
+    store: Store,
+    file: File,
+    header: usize,
+    durable: Mutex<Option<Durable>>,
+    rows_left: AtomicUsize,
+}
+
+impl<'a> NewShard<'a> {
+    fn create(part: &'a Part<'a>, layout: &Layout, store: Store) -> Result<Self> {
+        let rows = part.origins.len();
+        if rows == 0 {
+            return Err(Error::Value(
+                "no checkpoints; accepted: at least one".into(),
+            ));
+        }
+        if rows.checked_mul(layout.dim() * store.size()).is_none() {
+            return Err(Error::Value("more rows than any file can hold".into()));
+        }
+        let header = shard::header(store, rows, layout.dim());
+        let durable = Durable::create(part.path)?;
+        let write = durable.file().write_all_at(&header, 0);
+        write.map_err(Error::io(part.path))?;
+        Ok(Self {
+            part,
+            store,
+            file: durable.file().try_clone().map_err(Error::io(part.path))?,
+            header: header.len(),
+            durable: Mutex::new(Some(durable)),
+            rows_left: AtomicUsize::new(rows),
+        })
+    }
+
+    /// Writes one row; returns the digest of the source's bytes.
+    fn write_row(&self, row: usize, layout: &Layout, cancel: &Cancel) -> Result<String> {
+        let checkpoint = self.part.origins[row].open(cancel)?;
+        let mut output = RowOfFile {
+            path: self.part.path,
+            file: &self.file,
+            position: (self.header + row * layout.dim() * self.store.size()) as u64,
+            store: self.store,
+            pending: Vec::with_capacity(BUFFER.min(layout.dim())),
+            narrow: Vec::new(),
+        };
+        let mut hasher = blake3::Hasher::new();
+        row::copy(&checkpoint, layout, &mut output, Some(&mut hasher), cancel)?;
+        output.flush().map_err(|error| match error {
+            Error::Refused(message) => checkpoint.refuse(message),
+            other => other,
+        })?;
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// The file, after its last row.
+    fn row_done(&self) -> Option<Durable> {
+        if self.rows_left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return None;
+        }
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        durable.take()
+    }
+}
+
+/// Reads the layout's tensors of each checkpoint into a row of `out` [origins, D].
+pub fn read_rows(
+    layout: &Layout,
+    origins: &[&Origin],
+    out: &mut [f32],
+    cancel: &Cancel,
+) -> Result<()> {
+    if out.len() != origins.len() * layout.dim() {
+        let (rows, dim) = (origins.len(), layout.dim());
+        return Err(Error::Value(format!(
+            "out has {} numbers; accepted: {rows} × {dim}",
+            out.len()
+        )));
+    }
+    let rows: Vec<_> = out.chunks_exact_mut(layout.dim()).zip(origins).collect();
+    try_each(rows, cancel, |(mut row, origin)| {
+        row::copy(&origin.open(cancel)?, layout, &mut row, None, cancel)
+    })
 }
 
 /// The place of one row in the shard, filled from the left.
-struct Output<'a> {
+struct RowOfFile<'a> {
     path: &'a Path,
     file: &'a File,
     position: u64,
+    store: Store,
     pending: Vec<f32>,
+    /// The pending numbers as they are stored, if not as f32.
+    narrow: Vec<u16>,
 }
 
-impl Output<'_> {
+impl RowOfFile<'_> {
     fn flush(&mut self) -> Result<()> {
-        let bytes: &[u8] = bytemuck::cast_slice(&self.pending);
+        let bytes: &[u8] = if self.store == Store::F32 {
+            bytemuck::cast_slice(&self.pending)
+        } else {
+            self.narrow.resize(self.pending.len(), 0);
+            let lost = self.store.narrow(&self.pending, &mut self.narrow);
+            if lost > 0 {
+                return Err(Error::Refused(format!(
+                    "{lost} values are too large for {}; accepted: another --store-dtype",
+                    self.store.name()
+                )));
+            }
+            bytemuck::cast_slice(&self.narrow)
+        };
         let write = self.file.write_all_at(bytes, self.position);
         write.map_err(Error::io(self.path))?;
         self.position += bytes.len() as u64;
@@ -79,86 +210,14 @@ impl Output<'_> {
     }
 }
 
-/// The copying of one source into one row.
-struct RowCopy<'a> {
-    source: Source,
-    output: Output<'a>,
-    non_finite: NonFinite,
-    cancel: &'a Cancel,
-    hasher: blake3::Hasher,
-    chunk: Vec<u8>,
-}
-
-impl<'a> RowCopy<'a> {
-    fn new(source: Source, output: Output<'a>, non_finite: NonFinite, cancel: &'a Cancel) -> Self {
-        Self {
-            source,
-            output,
-            non_finite,
-            cancel,
-            hasher: blake3::Hasher::new(),
-            chunk: Vec::new(),
+impl Output for RowOfFile<'_> {
+    fn window(&mut self, count: usize) -> Result<&mut [f32]> {
+        if self.pending.len() + count > BUFFER {
+            self.flush()?;
         }
-    }
-
-    /// Copies every tensor of the layout and returns the digest of their bytes.
-    fn run(mut self, layout: &Layout) -> Result<String> {
-        let header = Header::read(&self.source)?;
-        for segment in layout.segments() {
-            let tensor = self.find(&header, segment)?;
-            let bad = self.copy(segment, tensor)?;
-            if bad > 0 && self.non_finite == NonFinite::Refuse {
-                let Segment { name, columns, .. } = segment;
-                return Err(self.source.refuse(format!(
-                    "tensor {name:?} holds NaN or infinity ({bad} of {} values, as f32); \
-                     accepted: finite values",
-                    columns.len()
-                )));
-            }
-        }
-        self.output.flush()?;
-        self.source.check_unchanged()?;
-        Ok(self.hasher.finalize().to_hex().to_string())
-    }
-
-    /// The tensor of `segment`, which must have its dtype and shape.
-    fn find<'h>(&self, header: &'h Header, segment: &Segment) -> Result<&'h TensorInfo> {
-        let Segment {
-            name, dtype, shape, ..
-        } = segment;
-        let missing = || self.source.refuse(format!("holds no tensor {name:?}"));
-        let tensor = header.find(name).ok_or_else(missing)?;
-        if (tensor.dtype.name(), &tensor.shape) != (dtype.name(), shape) {
-            return Err(self.source.refuse(format!(
-                "tensor {name:?} is {} {:?}; accepted: {} {shape:?}, as in the layout",
-                tensor.dtype.name(),
-                tensor.shape,
-                dtype.name(),
-            )));
-        }
-        Ok(tensor)
-    }
-
-    /// Streams one tensor into the row and returns how many values are not finite there.
-    fn copy(&mut self, segment: &Segment, tensor: &TensorInfo) -> Result<usize> {
-        let mut bad = 0;
-        let mut offset = tensor.begin;
-        while offset < tensor.end {
-            self.cancel.check()?;
-            let size = (tensor.end - offset).min(CHUNK as u64) as usize;
-            self.chunk.resize(size, 0);
-            self.source.read_exact_at(&mut self.chunk, offset)?;
-            self.hasher.update(&self.chunk);
-            let pending = &mut self.output.pending;
-            let known = pending.len();
-            segment.dtype.extend_f32(&self.chunk, pending);
-            bad += pending[known..].iter().filter(|v| !v.is_finite()).count();
-            if size_of_val(&pending[..]) >= CHUNK {
-                self.output.flush()?;
-            }
-            offset += size as u64;
-        }
-        Ok(bad)
+        let begin = self.pending.len();
+        self.pending.resize(begin + count, 0.0);
+        Ok(&mut self.pending[begin..])
     }
 }
 

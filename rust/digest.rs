@@ -6,11 +6,39 @@ use crate::error::Result;
 use crate::parallel::Cancel;
 use crate::read::Source;
 
-const CHUNK: u64 = 1 << 20;
+/// Enough for several threads to share.
+const CHUNK: u64 = 1 << 22;
 
 /// BLAKE3 of `data`, 64 hex digits.
 pub fn digest(data: &[u8]) -> String {
     blake3::hash(data).to_hex().to_string()
+}
+
+/// BLAKE3 over fields, each with its length in front, so that no two lists of fields give the same bytes.
+#[derive(Debug, Default)]
+pub struct Fields(Vec<u8>);
+
+impl Fields {
+    /// Adds a name, a dtype and a shape.
+    pub fn tensor(&mut self, name: &str, dtype: &str, shape: &[usize]) {
+        for text in [name, dtype] {
+            self.number(text.len());
+            self.0.extend_from_slice(text.as_bytes());
+        }
+        self.number(size_of_val(shape));
+        for &size in shape {
+            self.number(size);
+        }
+    }
+
+    fn number(&mut self, number: usize) {
+        self.0.extend_from_slice(&(number as u64).to_le_bytes());
+    }
+
+    /// 64 hex digits.
+    pub fn finish(self) -> String {
+        digest(&self.0)
+    }
 }
 
 /// BLAKE3 of the file at `path`, 64 hex digits; constant memory. A file that changes is refused.
@@ -24,7 +52,7 @@ pub fn digest_file(path: &Path, cancel: &Cancel) -> Result<String> {
         let length = (source.size() - offset).min(CHUNK);
         let chunk = &mut chunk[..length as usize];
         source.read_exact_at(chunk, offset)?;
-        hasher.update(chunk);
+        hasher.update_rayon(chunk);
         offset += length;
     }
     source.check_unchanged()?;

@@ -50,6 +50,11 @@ impl DType {
         self.name
     }
 
+    /// Bytes of one element of a torch dtype, none of which ends inside a byte.
+    pub fn item_bytes(self) -> usize {
+        (self.bits / 8) as usize
+    }
+
     /// Bytes that a tensor of `shape` takes; `None` if that overflows or ends inside a byte.
     pub fn byte_len(self, shape: &[usize]) -> Option<u64> {
         let count = element_count(shape)?;
@@ -113,21 +118,27 @@ impl Float {
         }
     }
 
-    /// Appends little-endian `bytes` of this type to `out`; F64 is rounded, the others are exact.
-    pub fn extend_f32(self, bytes: &[u8], out: &mut Vec<f32>) {
+    /// Whether the numbers stand in a row as they are.
+    pub fn is_f32(self) -> bool {
+        self == Self::F32
+    }
+
+    /// Little-endian `bytes` of this type as `out`, one number each; F64 is rounded, the others are exact.
+    pub fn to_f32(self, bytes: &[u8], out: &mut [f32]) {
         match self {
-            Self::F64 => extend(bytes, out, |b| f64::from_le_bytes(b) as f32),
-            Self::F32 => extend(bytes, out, f32::from_le_bytes),
-            Self::F16 => extend(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
-            Self::BF16 => extend(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+            Self::F64 => decode(bytes, out, |b| f64::from_le_bytes(b) as f32),
+            Self::F32 => decode(bytes, out, f32::from_le_bytes),
+            Self::F16 => decode(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+            Self::BF16 => decode(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
         }
     }
 }
 
-fn extend<const N: usize>(bytes: &[u8], out: &mut Vec<f32>, decode: impl Fn([u8; N]) -> f32) {
-    let numbers = bytes.chunks_exact(N);
-    debug_assert!(numbers.remainder().is_empty(), "chunks end between numbers");
-    out.extend(numbers.map(|number| decode(number.try_into().expect("N bytes"))));
+fn decode<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) -> f32) {
+    debug_assert_eq!(bytes.len(), N * out.len(), "one number each");
+    for (out, bytes) in out.iter_mut().zip(bytes.chunks_exact(N)) {
+        *out = number(bytes.try_into().expect("N bytes"));
+    }
 }
 
 #[cfg(test)]
@@ -163,12 +174,18 @@ mod tests {
 
     #[test]
     fn conversions_are_exact_or_rounded() {
-        let mut out = Vec::new();
-        Float::F16.extend_f32(&f16::MAX.to_le_bytes(), &mut out);
-        Float::BF16.extend_f32(&bf16::MIN_POSITIVE.to_le_bytes(), &mut out);
-        Float::F32.extend_f32(&0.1_f32.to_le_bytes(), &mut out);
-        Float::F64.extend_f32(&0.1_f64.to_le_bytes(), &mut out);
-        Float::F64.extend_f32(&1e39_f64.to_le_bytes(), &mut out);
+        fn one<const N: usize>(float: Float, bytes: [u8; N]) -> f32 {
+            let mut out = [0.0];
+            float.to_f32(&bytes, &mut out);
+            out[0]
+        }
+        let out = [
+            one(Float::F16, f16::MAX.to_le_bytes()),
+            one(Float::BF16, bf16::MIN_POSITIVE.to_le_bytes()),
+            one(Float::F32, 0.1_f32.to_le_bytes()),
+            one(Float::F64, 0.1_f64.to_le_bytes()),
+            one(Float::F64, 1e39_f64.to_le_bytes()),
+        ];
         assert_eq!(out, [65504.0, 2f32.powi(-126), 0.1, 0.1, f32::INFINITY]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::digest::Fields;
 use crate::dtype::{Float, element_count};
 use crate::error::{Error, Result};
 use crate::natural;
@@ -88,19 +89,11 @@ impl Layout {
 
     /// BLAKE3 over names, dtypes and shapes, 64 hex digits.
     pub fn fingerprint(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        // Every field has its length in front, so that no two layouts give the same bytes.
-        let mut field = |bytes: &[u8]| {
-            hasher.update(&(bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
-        };
+        let mut fields = Fields::default();
         for segment in &self.segments {
-            let axes = segment.shape.iter().map(|&n| (n as u64).to_le_bytes());
-            field(segment.name.as_bytes());
-            field(segment.dtype.name().as_bytes());
-            field(&axes.collect::<Vec<_>>().concat());
+            fields.tensor(&segment.name, segment.dtype.name(), &segment.shape);
         }
-        hasher.finalize().to_hex().to_string()
+        fields.finish()
     }
 }
 

@@ -5,23 +5,35 @@
 //! [`kernel`] copies rows out of mapped shards, normalised, into the caller's batch.
 //! Nothing here knows Python except the `py` module, which is compiled for the extension only.
 
+mod affine;
 pub mod collect;
+pub mod combine;
 pub mod digest;
 pub mod dtype;
 pub mod error;
+pub mod gram;
 pub mod kernel;
 pub mod layout;
 mod map;
+mod matmul;
 pub mod moments;
 pub mod natural;
+pub mod nearest;
 pub mod normalizer;
+pub mod panel;
 pub mod panic;
 pub mod parallel;
+pub mod prefetch;
 #[cfg(feature = "python")]
 mod py;
 pub mod read;
+pub mod row;
+pub mod save;
 pub mod shard;
+pub mod stale;
 pub mod stats;
+pub mod store;
+mod stream;
 #[cfg(test)]
 mod testing;
 pub mod variance;

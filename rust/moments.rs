@@ -1,7 +1,9 @@
 //! Means and squared deviations that can be merged, in a fixed order of additions.
 
-/// Partial sums of [`sum`]: fills the widest vector registers, and fixes the order of additions.
-const LANES: usize = 8;
+use multiversion::multiversion;
+
+/// Partial sums of [`sum`]: two of the widest vector registers, and fixes the order of additions.
+const LANES: usize = 16;
 
 /// Count, mean and sum of squared deviations of some numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -17,12 +19,11 @@ impl Moments {
         if values.is_empty() {
             return Self::default();
         }
-        let count = values.len() as f64;
-        let mean = sum(values, |v| v) / count;
+        let (mean, deviation) = mean_and_deviation(values);
         Self {
-            count,
+            count: values.len() as f64,
             mean,
-            deviation: sum(values, |v| (v - mean) * (v - mean)),
+            deviation,
         }
     }
 
@@ -52,8 +53,15 @@ impl Moments {
     }
 }
 
-/// Σ f(v), as eight interleaved partial sums.
-pub fn sum(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2+fma"))]
+fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+    let mean = sum(values, |v| v) / values.len() as f64;
+    (mean, sum(values, |v| (v - mean) * (v - mean)))
+}
+
+/// Σ f(v), as interleaved partial sums.
+#[inline(always)]
+fn sum(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; LANES];
     let chunks = values.chunks_exact(LANES);
     let rest: f64 = chunks.remainder().iter().map(|&v| f(v)).sum();
@@ -86,13 +94,7 @@ impl Welford {
     /// Takes in one row.
     pub fn push(&mut self, row: &[f64]) {
         self.count += 1.0;
-        let weight = 1.0 / self.count;
-        let state = self.mean.iter_mut().zip(&mut self.deviation);
-        for ((mean, deviation), &value) in state.zip(row) {
-            let delta = value - *mean;
-            *mean += delta * weight;
-            *deviation += delta * (value - *mean);
-        }
+        push(&mut self.mean, &mut self.deviation, row, 1.0 / self.count);
     }
 
     /// The mean of each column.
@@ -104,6 +106,15 @@ impl Welford {
     pub fn stds(&self) -> impl Iterator<Item = f64> {
         let count = self.count.max(1.0);
         self.deviation.iter().map(move |d| (d / count).sqrt())
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2+fma"))]
+fn push(means: &mut [f64], deviations: &mut [f64], row: &[f64], weight: f64) {
+    for ((mean, deviation), &value) in means.iter_mut().zip(deviations).zip(row) {
+        let delta = value - *mean;
+        *mean += delta * weight;
+        *deviation += delta * (value - *mean);
     }
 }
 

@@ -12,9 +12,18 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use half::bf16;
+use half::slice::HalfFloatSliceExt;
+
+use crate::affine::{self, Number};
 use crate::error::{Error, Result};
-use crate::layout::{Layout, Segment};
+use crate::layout::Layout;
+use crate::store::Numbers;
+use crate::stream::{Cached, Sink};
 use crate::variance;
+
+/// Numbers that are held between two loops: they stay in the first-level cache.
+const STAGE: usize = 1 << 9;
 
 /// What a mean and a std belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,14 +65,9 @@ pub struct Normalizer {
     kind: Kind,
     mean: Vec<f64>,
     std: Vec<f64>,
+    /// 1 / std.
+    inverse: Vec<f64>,
     log_scale: Vec<f64>,
-}
-
-/// The mean and std of some columns.
-#[derive(Clone, Copy)]
-enum Affine<'a> {
-    Tensor(f64, f64),
-    Element(&'a [f64], &'a [f64]),
 }
 
 impl Normalizer {
@@ -74,6 +78,7 @@ impl Normalizer {
             kind: Kind::None,
             mean: Vec::new(),
             std: Vec::new(),
+            inverse: Vec::new(),
             log_scale: Vec::new(),
         }
     }
@@ -106,11 +111,13 @@ impl Normalizer {
             "finite and positive",
         )?;
         let nonzero = |&v: &f64| if v == 0.0 { 1.0 } else { v };
+        let std: Vec<f64> = std.iter().map(nonzero).collect();
         Ok(Self {
             layout,
             kind,
             mean: mean.to_vec(),
-            std: std.iter().map(nonzero).collect(),
+            inverse: std.iter().map(|v| 1.0 / v).collect(),
+            std,
             log_scale: log_scale.to_vec(),
         })
     }
@@ -125,68 +132,96 @@ impl Normalizer {
         self.kind
     }
 
+    /// Stored `numbers` of one row, its columns from `first` on, normalised, as `out`.
+    pub fn load<S: Sink>(&self, first: usize, numbers: Numbers<'_>, out: &mut [f32]) {
+        match numbers {
+            Numbers::F32(numbers) => self.load_as::<f32, S>(first, numbers, out),
+            Numbers::BF16(numbers) => self.load_as::<bf16, S>(first, numbers, out),
+            Numbers::F16(numbers) => {
+                let mut wide = [0.0; STAGE];
+                let parts = numbers.chunks(STAGE).zip(out.chunks_mut(STAGE));
+                for (i, (numbers, out)) in parts.enumerate() {
+                    let wide = &mut wide[..numbers.len()];
+                    numbers.convert_to_f32_slice(wide);
+                    self.load_as::<f32, S>(first + i * STAGE, wide, out);
+                }
+            }
+        }
+    }
+
+    fn load_as<N: Number, S: Sink>(&self, first: usize, numbers: &[N], out: &mut [f32]) {
+        if self.kind == Kind::None {
+            return affine::copy::<N, S>(numbers, out);
+        }
+        for (tensor, part) in self.layout.pieces(first..first + out.len()) {
+            let at = part.start - first..part.end - first;
+            let (numbers, out) = (&numbers[at.clone()], &mut out[at]);
+            if let Some(scale) = self.scale(tensor) {
+                affine::copy::<N, Cached>(numbers, out);
+                self.map(out, tensor, part, |x, mean, std| {
+                    (variance::forward(x, scale) - mean) / std
+                });
+            } else if self.kind == Kind::Element {
+                let (means, inverses) = (&self.mean[part.clone()], &self.inverse[part]);
+                affine::normalize_each::<N, S>(numbers, out, means, inverses);
+            } else {
+                let (mean, inverse) = (self.mean[tensor], self.inverse[tensor]);
+                affine::normalize::<N, S>(numbers, out, mean, inverse);
+            }
+        }
+    }
+
     /// Normalises one row's columns from `first` on, in place.
     pub fn apply(&self, first: usize, columns: &mut [f32]) {
-        self.for_each_piece(first, columns, |values, affine, scale| match scale {
-            None => affine.map(values, |x, mean, std| (x - mean) / std),
-            Some(scale) => affine.map(values, |x, mean, std| {
-                (variance::forward(x, scale) - mean) / std
-            }),
-        });
+        let mut raw = [0.0; STAGE];
+        for (i, values) in columns.chunks_mut(STAGE).enumerate() {
+            let raw = &mut raw[..values.len()];
+            raw.copy_from_slice(values);
+            self.load_as::<f32, Cached>(first + i * STAGE, raw, values);
+        }
     }
 
     /// De-normalises one row's columns from `first` on, in place.
     pub fn invert(&self, first: usize, columns: &mut [f32]) {
-        self.for_each_piece(first, columns, |values, affine, scale| match scale {
-            None => affine.map(values, |y, mean, std| y * std + mean),
-            Some(scale) => affine.map(values, |y, mean, std| {
-                variance::inverse(y * std + mean, scale)
-            }),
-        });
-    }
-
-    /// Hands out the part of `columns` in each segment, its statistics and, in log space, its scale.
-    fn for_each_piece(
-        &self,
-        first: usize,
-        columns: &mut [f32],
-        work: impl Fn(&mut [f32], Affine<'_>, Option<f64>),
-    ) {
         if self.kind == Kind::None {
             return;
         }
         for (tensor, part) in self.layout.pieces(first..first + columns.len()) {
-            let Segment { log_variance, .. } = self.layout.segments()[tensor];
-            let scale = log_variance.then(|| self.log_scale[tensor]);
-            let affine = self.affine(tensor, part.clone());
             let values = &mut columns[part.start - first..part.end - first];
-            work(values, affine, scale);
+            if let Some(scale) = self.scale(tensor) {
+                self.map(values, tensor, part, |y, mean, std| {
+                    variance::inverse(y * std + mean, scale)
+                });
+            } else if self.kind == Kind::Element {
+                let (means, stds) = (&self.mean[part.clone()], &self.std[part]);
+                affine::restore_each(values, means, stds);
+            } else {
+                affine::restore(values, self.mean[tensor], self.std[tensor]);
+            }
         }
     }
 
-    fn affine(&self, tensor: usize, part: Range<usize>) -> Affine<'_> {
-        match self.kind {
-            Kind::Element => Affine::Element(&self.mean[part.clone()], &self.std[part]),
-            _ => Affine::Tensor(self.mean[tensor], self.std[tensor]),
-        }
+    /// The scale of the tensor's log space, if it is modelled in one.
+    fn scale(&self, tensor: usize) -> Option<f64> {
+        let log = self.layout.segments()[tensor].log_variance;
+        log.then(|| self.log_scale[tensor])
     }
-}
 
-impl Affine<'_> {
-    /// Maps (value, mean, std) in f64 and rounds once. Written so that the loops vectorise.
-    #[inline(always)]
-    fn map(self, values: &mut [f32], f: impl Fn(f64, f64, f64) -> f64) {
-        match self {
-            Self::Tensor(mean, std) => {
-                for value in values {
-                    *value = f(f64::from(*value), mean, std) as f32;
-                }
-            }
-            Self::Element(mean, std) => {
-                for ((value, &mean), &std) in values.iter_mut().zip(mean).zip(std) {
-                    *value = f(f64::from(*value), mean, std) as f32;
-                }
-            }
+    /// Maps (value, mean, std) in f64 and rounds once.
+    fn map(
+        &self,
+        values: &mut [f32],
+        tensor: usize,
+        part: Range<usize>,
+        f: impl Fn(f64, f64, f64) -> f64,
+    ) {
+        for (value, column) in values.iter_mut().zip(part) {
+            let at = if self.kind == Kind::Element {
+                column
+            } else {
+                tensor
+            };
+            *value = f(f64::from(*value), self.mean[at], self.std[at]) as f32;
         }
     }
 }

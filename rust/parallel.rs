@@ -1,5 +1,6 @@
 //! Work on many items at once, with the error of the first item that fails and a way to stop.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -50,6 +51,20 @@ pub fn try_map<T: Sync, R: Send>(
         })
         .collect();
     results.into_iter().flatten().collect()
+}
+
+/// Gives each of `items` to `work`, in parallel; the error is that of the lowest index.
+pub fn try_each<T: Send>(
+    items: Vec<T>,
+    cancel: &Cancel,
+    work: impl Fn(T) -> Result<()> + Sync,
+) -> Result<()> {
+    let slots: Vec<Mutex<Option<T>>> = items.into_iter().map(|t| Mutex::new(Some(t))).collect();
+    let take = |slot: &Mutex<Option<T>>| slot.lock().ok().and_then(|mut item| item.take());
+    try_map(&slots, cancel, |slot| {
+        work(take(slot).expect("each item is taken once"))
+    })
+    .map(drop)
 }
 
 #[cfg(test)]

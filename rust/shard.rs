@@ -8,6 +8,7 @@ use memmap2::Mmap;
 use crate::error::{Error, Result};
 use crate::map::map_shard;
 use crate::read::{Header, Source};
+use crate::store::{Numbers, Store};
 
 /// The one tensor of a shard.
 const ROWS: &str = "rows";
@@ -15,10 +16,11 @@ const ROWS: &str = "rows";
 const ALIGNMENT: usize = 64;
 
 /// The bytes in front of the data of a shard of `rows` rows of `dim` numbers.
-pub fn header(rows: usize, dim: usize) -> Vec<u8> {
-    let bytes = rows as u64 * dim as u64 * size_of::<f32>() as u64;
+pub fn header(store: Store, rows: usize, dim: usize) -> Vec<u8> {
+    let (dtype, size) = (store.name(), store.size() as u64);
+    let bytes = rows as u64 * dim as u64 * size;
     let mut json = format!(
-        r#"{{"{ROWS}":{{"dtype":"F32","shape":[{rows},{dim}],"data_offsets":[0,{bytes}]}}}}"#
+        r#"{{"{ROWS}":{{"dtype":"{dtype}","shape":[{rows},{dim}],"data_offsets":[0,{bytes}]}}}}"#
     );
     // The format allows spaces after the header.
     let unpadded = size_of::<u64>() + json.len();
@@ -29,47 +31,57 @@ pub fn header(rows: usize, dim: usize) -> Vec<u8> {
     header
 }
 
-/// One mapped shard, [rows, dim] f32.
+/// One mapped shard, [rows, dim].
 #[derive(Debug)]
 pub struct Shard {
     map: Mmap,
     data: Range<usize>,
+    store: Store,
     rows: usize,
     dim: usize,
 }
 
 impl Shard {
-    /// Maps the shard at `path`, which must hold exactly one F32 tensor `rows` of two axes.
+    /// Maps the shard at `path`, which must hold exactly one tensor `rows` of two axes.
     pub fn open(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
         let header = Header::read(&source)?;
         let not_a_shard = || {
             source.refuse(format!(
-                "not a shard of a bank; accepted: exactly one F32 tensor {ROWS:?} of two axes"
+                "not a shard of a bank; accepted: exactly one tensor {ROWS:?} of two axes, \
+                 F32, F16 or BF16"
             ))
         };
         let [tensor] = &header.tensors[..] else {
             return Err(not_a_shard());
         };
-        let ("F32", ROWS, &[rows, dim]) =
-            (tensor.dtype.name(), tensor.name.as_str(), &tensor.shape[..])
-        else {
+        let (Some(store), ROWS, &[rows, dim]) = (
+            Store::parse(tensor.dtype.name()),
+            tensor.name.as_str(),
+            &tensor.shape[..],
+        ) else {
             return Err(not_a_shard());
         };
         let map = map_shard(source.file()).map_err(Error::io(path))?;
         let data = tensor.begin as usize..tensor.end as usize;
-        let numbers = map.get(data.clone()).and_then(as_numbers);
-        if numbers.is_none() {
+        let numbers = map.get(data.clone()).map(|b| Numbers::of(store, b));
+        if numbers.flatten().is_none() {
             return Err(
-                source.refuse("its rows are not aligned; accepted: at a multiple of 4 bytes")
+                source.refuse("its rows are not aligned; accepted: at a multiple of their size")
             );
         }
         Ok(Self {
             map,
             data,
+            store,
             rows,
             dim,
         })
+    }
+
+    /// How the numbers are stored.
+    pub fn store(&self) -> Store {
+        self.store
     }
 
     /// Rows in this shard.
@@ -83,20 +95,22 @@ impl Shard {
     }
 
     /// All rows, [rows · dim], in the map.
-    pub fn numbers(&self) -> &[f32] {
-        as_numbers(&self.map[self.data.clone()]).expect("checked when the shard was opened")
+    pub fn numbers(&self) -> Numbers<'_> {
+        let bytes = &self.map[self.data.clone()];
+        Numbers::of(self.store, bytes).expect("checked when the shard was opened")
     }
-}
 
-fn as_numbers(bytes: &[u8]) -> Option<&[f32]> {
-    bytemuck::try_cast_slice(bytes).ok()
+    /// The bytes of all rows, in the map.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map[self.data.clone()]
+    }
 }
 
 /// The rows of several shards, one after the other.
 #[derive(Debug)]
 pub struct Rows<'a> {
     /// For each shard, the index of its first row, and its numbers.
-    parts: Vec<(usize, &'a [f32])>,
+    parts: Vec<(usize, Numbers<'a>)>,
     len: usize,
     dim: usize,
 }
@@ -114,14 +128,17 @@ impl<'a> Rows<'a> {
     }
 
     /// Strings parts of whole rows together.
-    pub(crate) fn from_parts(numbers: impl Iterator<Item = &'a [f32]>, dim: usize) -> Self {
-        let mut parts = Vec::new();
-        let mut len = 0;
-        for numbers in numbers {
-            parts.push((len, numbers));
-            len += numbers.len() / dim;
+    pub(crate) fn from_parts(parts: impl Iterator<Item = Numbers<'a>>, dim: usize) -> Self {
+        let mut rows = Self {
+            parts: Vec::new(),
+            len: 0,
+            dim,
+        };
+        for numbers in parts {
+            rows.parts.push((rows.len, numbers));
+            rows.len += numbers.len() / dim;
         }
-        Self { parts, len, dim }
+        rows
     }
 
     /// Number of rows.
@@ -139,11 +156,12 @@ impl<'a> Rows<'a> {
         self.dim
     }
 
-    /// Row `index`, `[D]`, in its shard's map.
-    pub fn row(&self, index: usize) -> &'a [f32] {
+    /// Columns [begin, end) of row `index`, in its shard's map.
+    pub fn part(&self, index: usize, columns: Range<usize>) -> Numbers<'a> {
         let part = self.parts.partition_point(|&(first, _)| first <= index) - 1;
         let (first, numbers) = self.parts[part];
-        &numbers[(index - first) * self.dim..][..self.dim]
+        let begin = (index - first) * self.dim;
+        numbers.part(begin + columns.start, begin + columns.end)
     }
 
     /// Checks indices that come from outside.
@@ -167,7 +185,7 @@ mod tests {
     #[test]
     fn the_header_is_aligned_and_says_what_follows() {
         for (rows, dim) in [(1, 1), (300, 2048), (100_000, 11_181_642)] {
-            let header = header(rows, dim);
+            let header = header(Store::F32, rows, dim);
             assert_eq!(header.len() % ALIGNMENT, 0);
             let bytes = (rows * dim * 4) as u64;
             let parsed = Header::parse(&header[8..], bytes).unwrap();
@@ -185,15 +203,22 @@ mod tests {
         let three = Shard::open(&folder.write("three", &three)).unwrap();
         let none = Shard::open(&folder.write("none", &none)).unwrap();
         assert_eq!(
-            (three.rows(), three.dim(), three.numbers()),
-            (3, 2, &numbers[..])
+            (three.rows(), three.dim(), three.store()),
+            (3, 2, Store::F32)
         );
+        let found = |rows: &Rows<'_>, index| match rows.part(index, 0..2) {
+            Numbers::F32(row) => row.to_vec(),
+            other => panic!("{other:?}"),
+        };
 
         let rows = Rows::new(&[&none, &three, &none, &three], 2).unwrap();
         assert_eq!(rows.len(), 6);
-        assert_eq!(rows.row(0), [0.0, 1.0]);
-        assert_eq!(rows.row(5), [4.0, 5.0]);
-        assert_eq!(rows.row(3).as_ptr(), three.numbers().as_ptr());
+        assert_eq!(found(&rows, 0), [0.0, 1.0]);
+        assert_eq!(found(&rows, 5), [4.0, 5.0]);
+        let (Numbers::F32(row), Numbers::F32(all)) = (rows.part(3, 1..2), three.numbers()) else {
+            panic!("f32")
+        };
+        assert_eq!(row.as_ptr(), all[1..].as_ptr(), "no copy");
         assert_eq!(rows.check_indices(&[5, 0, 5]).unwrap(), [5, 0, 5]);
         for index in [-1, 6, i64::MIN] {
             let text = rows.check_indices(&[0, index]).unwrap_err().to_string();
@@ -228,7 +253,7 @@ mod tests {
         let text = Shard::open(&folder.write("b", b"PK"))
             .unwrap_err()
             .to_string();
-        assert!(text.contains("not a safetensors file"), "{text}");
+        assert!(text.contains("not a safetensors or torch file"), "{text}");
     }
 
     #[test]

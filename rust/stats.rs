@@ -8,11 +8,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::affine;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, Segment};
 use crate::moments::{Moments, Welford};
 use crate::parallel::{Cancel, try_map};
 use crate::shard::Rows;
+use crate::stream;
 use crate::variance;
 
 /// Columns of one task: their running statistics stay in the first-level cache.
@@ -96,28 +98,36 @@ impl Scan<'_> {
         self.cancel.check()?;
         let columns = self.columns(block);
         let pieces: Vec<_> = self.layout.pieces(columns.clone()).collect();
+        let mut numbers = vec![0.0; columns.len()];
         let mut values = vec![0.0; columns.len()];
         let scan_row = |row| {
             let mut parts = Vec::with_capacity(pieces.len());
+            self.rows.part(row, columns.clone()).widen(&mut numbers);
+            if row + 1 < batch.end {
+                // Far away in memory, where the machine would not look for it.
+                stream::prefetch(self.rows.part(row + 1, columns.clone()).bytes());
+            }
             for (tensor, part) in &pieces {
-                let values = &mut values[part.start - columns.start..part.end - columns.start];
-                self.transform(*tensor, &self.rows.row(row)[part.clone()], values);
+                let part = part.start - columns.start..part.end - columns.start;
+                let values = &mut values[part.clone()];
+                self.transform(*tensor, &numbers[part], values);
                 parts.push((*tensor, Moments::of(values)));
             }
             element.push(&values);
             parts
         };
-        Ok(batch.map(scan_row).collect())
+        Ok(batch.clone().map(scan_row).collect())
     }
 
     /// t(x) of some of a tensor's numbers.
     fn transform(&self, tensor: usize, source: &[f32], values: &mut [f64]) {
-        let pairs = values.iter_mut().zip(source);
         if self.layout.segments()[tensor].log_variance {
             let scale = self.log_scale[tensor];
-            pairs.for_each(|(v, &x)| *v = variance::forward(f64::from(x), scale));
+            for (value, &x) in values.iter_mut().zip(source) {
+                *value = variance::forward(f64::from(x), scale);
+            }
         } else {
-            pairs.for_each(|(v, &x)| *v = f64::from(x));
+            affine::widen(source, values);
         }
     }
 
@@ -142,9 +152,10 @@ fn log_scales(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<Vec<f
             return Ok(1.0);
         }
         let mut total = 0.0;
+        let mut values = vec![0.0; segment.columns.len()];
         for row in 0..rows.len() {
-            let values = &rows.row(row)[segment.columns.clone()];
-            check_variances(segment, row, values)?;
+            rows.part(row, segment.columns.clone()).widen(&mut values);
+            check_variances(segment, row, &values)?;
             total += values.iter().map(|&x| f64::from(x)).sum::<f64>();
         }
         Ok(variance::scale(

@@ -7,6 +7,8 @@ use std::time::UNIX_EPOCH;
 use tempfile::TempDir;
 
 use crate::layout::Layout;
+use crate::parallel::Cancel;
+use crate::read::{Checkpoint, Choice, Origin};
 
 /// A tensor of a test file: name, dtype, shape and little-endian bytes.
 pub type Tensor<'a> = (&'a str, &'a str, &'a [usize], Vec<u8>);
@@ -35,6 +37,12 @@ pub fn safetensors(tensors: &[Tensor<'_>]) -> Vec<u8> {
     file.extend_from_slice(json.as_bytes());
     tensors.iter().for_each(|t| file.extend_from_slice(&t.3));
     file
+}
+
+/// Where the checkpoint in a file of valid weights is.
+pub fn origin(path: PathBuf) -> Origin {
+    let checkpoint = Checkpoint::open(&[path], &Choice::default(), &Cancel::default());
+    checkpoint.unwrap().origin()
 }
 
 /// A temporary folder of files.

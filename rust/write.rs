@@ -1,11 +1,14 @@
 //! Durable files: whoever opens `path` sees the old content or the new, complete, also after a crash.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::error::{Error, Result};
 
@@ -22,6 +25,8 @@ pub struct Durable {
 
 impl Durable {
     /// Opens a new temporary sibling `.NAME.tmp-PID-N` of `target`, with the permissions of the umask.
+    ///
+    /// It is locked as long as it is written, so that [`crate::stale`] can tell it from a forgotten one.
     pub fn create(target: &Path) -> Result<Self> {
         let (temporary, file) = create_sibling(target).map_err(Error::io(target))?;
         Ok(Self {
@@ -30,6 +35,11 @@ impl Durable {
             file,
             committed: false,
         })
+    }
+
+    /// Where it is until it is committed.
+    pub fn path(&self) -> &Path {
+        &self.temporary
     }
 
     /// The open file; several threads may write to it by position.
@@ -76,12 +86,37 @@ fn create_sibling(target: &Path) -> io::Result<(PathBuf, File)> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         sibling.push(format!(".tmp-{}-{number}", process::id()));
         let path = parent(target).join(sibling);
-        match File::create_new(&path) {
+        let file = match File::create_new(&path) {
             // Left by a killed process that had our id.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
-            result => return result.map(|file| (path, file)),
+            result => result?,
+        };
+        match file.try_lock() {
+            Ok(()) if is_at(&file, &path)? => return Ok((path, file)),
+            // Before it was locked, it looked forgotten to somebody who cleans up.
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
+            // On a file system without locks, a temporary file is never taken for forgotten.
+            Err(TryLockError::Error(_)) => return Ok((path, file)),
         }
     }
+}
+
+/// Whether `file` is what `path` leads to.
+pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(theirs) => Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Exchanges two paths in one step: whoever looks sees the one or the other, never nothing.
+///
+/// Fails with `EINVAL` or `ENOSYS` where the file system cannot.
+pub fn exchange(one: &Path, other: &Path) -> Result<()> {
+    let result = renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+    result.map_err(|error| Error::io(other)(error.into()))
 }
 
 /// The directory of `target`; of a bare name, the current one.
@@ -122,6 +157,22 @@ mod tests {
         drop(durable);
         assert_eq!(folder.names(), ["a"]);
         assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn two_directories_are_exchanged() {
+        let folder = Folder::new();
+        let (a, b) = (folder.path("a"), folder.path("b"));
+        fs::create_dir(&a).unwrap();
+        fs::create_dir(&b).unwrap();
+        folder.write("a/x", b"from a");
+        exchange(&a, &b).unwrap();
+        assert_eq!(fs::read(b.join("x")).unwrap(), b"from a");
+        assert_eq!(fs::read_dir(&a).unwrap().count(), 0);
+        assert!(matches!(
+            exchange(&folder.path("none"), &a),
+            Err(Error::Io { .. })
+        ));
     }
 
     #[test]

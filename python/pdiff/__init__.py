@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pdiff.report import save_report
     from pdiff.tasks import load_task
     from pdiff.training import Run, train
+    from pdiff.verification import verify
     from pdiff.zoo import build_zoo
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "load_task",
     "save_report",
     "train",
+    "verify",
 ]
 
 _HOMES = {
@@ -56,6 +58,7 @@ _HOMES = {
     "load_task": "tasks",
     "save_report": "report",
     "train": "training",
+    "verify": "verification",
 }
 
 

@@ -1,30 +1,44 @@
 """The Rust half of `pdiff`: checkpoint bytes in, normalised rows out. Knows nothing of torch."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import final
 
 from typing_extensions import Buffer
 
 __all__ = [
+    "Checkpoint",
+    "CodeError",
     "InputError",
     "Layout",
     "Normalizer",
+    "Origin",
     "PdiffError",
+    "Prefetch",
     "Segment",
     "Shard",
+    "Summary",
     "TensorInfo",
     "__version__",
+    "combine",
     "digest",
     "digest_file",
+    "exchange",
     "gather",
+    "gram",
     "natural_sort",
-    "read_header",
+    "nearest",
+    "open_checkpoints",
+    "read_rows",
+    "remove_stale",
     "statistics",
     "varying_tensors",
+    "write_checkpoint",
     "write_file",
-    "write_shard",
+    "write_shards",
+    "write_tensors",
 ]
 
 __version__: str
@@ -35,44 +49,194 @@ class PdiffError(Exception):
 class InputError(PdiffError):
     """A file or its content is refused."""
 
+class CodeError(InputError):
+    """A file is refused because it holds code or objects: `pdiff convert` can help, and only here."""
+
 @final
 class TensorInfo:
-    """One tensor of a safetensors file, as its header declares it."""
+    """One tensor of a checkpoint, as the file declares it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name without wrappers (`module.`, `_orig_mod.`, …)."""
+    @property
+    def source_name(self) -> str:
+        """Its name as the file has it."""
     @property
     def dtype(self) -> str:
         """Safetensors name of the dtype, such as `F32`, `BF16` or `I64`."""
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property
-    def begin(self) -> int:
-        """First byte in the file."""
+    def file(self) -> int:
+        """Index of its file among those of the checkpoint."""
     @property
-    def end(self) -> int:
-        """One past the last byte in the file."""
+    def tied_to(self) -> str | None:
+        """The name of the first tensor that is the very same view of the same memory, if there is one."""
 
-def read_header(path: str | PathLike[str]) -> tuple[list[TensorInfo], dict[str, str]]:
-    """Tensors (in file order) and `__metadata__` of a safetensors file; reads the header only.
+@final
+class Origin:
+    """Where the weights of a checkpoint are, without what they are: small enough to keep a million."""
 
-    Raises `InputError` for a malformed file, `OSError` for one that cannot be read.
+    @property
+    def files(self) -> list[Path]: ...
+    @property
+    def keys(self) -> list[str]:
+        """The dictionary within the file, as `Checkpoint.keys`."""
+    @property
+    def key(self) -> str:
+        """The keys joined by `.`, for people: two dictionaries can have one such text."""
+    @property
+    def stamp(self) -> str:
+        """Size, times, inode and device of each file, as text: another stamp, another content."""
+    def open(self) -> Checkpoint:
+        """Open the checkpoint again; raises `InputError` if a file has changed since."""
+
+@final
+class Summary:
+    """What is kept of a checkpoint among many: no header, which can be large."""
+
+    @property
+    def origin(self) -> Origin: ...
+    @property
+    def kind(self) -> str:
+        """As `Checkpoint.kind`."""
+    @property
+    def key(self) -> str:
+        """As `Checkpoint.key`."""
+    @property
+    def averaged(self) -> bool:
+        """As `Checkpoint.averaged`."""
+    @property
+    def numbers(self) -> dict[str, float]:
+        """As `Checkpoint.numbers`."""
+
+@final
+class Checkpoint:
+    """The weights of one checkpoint, checked but not read: data only, nothing of a file is executed.
+
+    Reads safetensors, torch's zip format and torch's legacy format (told apart by their first bytes).
+    """
+
+    def __new__(
+        cls,
+        files: Sequence[str | PathLike[str]],
+        *,
+        key: str | None = None,
+        ema: bool | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> Checkpoint:
+        """Read the headers of `files`: one file, or several that hold one state dict together.
+
+        Where a torch file nests several dictionaries of tensors, `key` names the one wanted as people do, and
+        `keys` as `Checkpoint.keys` has it; else the first of `state_dict_ema`, `model_ema`, `ema`,
+        `state_dict`, `model`, `module` and the top level is taken, the EMA weights only with `ema` true or
+        None and nothing else with `ema` true; else the largest. Ctrl-C interrupts. Raises `CodeError` for a
+        file that holds code or objects, `InputError` for any other that is refused, `OSError` for one that
+        cannot be read.
+        """
+    @property
+    def origin(self) -> Origin: ...
+    @property
+    def format(self) -> str:
+        """`safetensors`, `torch` (zip) or `torch-legacy`."""
+    @property
+    def keys(self) -> list[str]:
+        """Keys that lead to the weights, none for the top level; each may have a `.` in it."""
+    @property
+    def key(self) -> str:
+        """The keys joined by `.`, for people; empty for the top level."""
+    @property
+    def averaged(self) -> bool:
+        """Whether the weights are averaged (EMA) ones, by their keys."""
+    @property
+    def candidates(self) -> list[tuple[str, int, int]]:
+        """Every dictionary of tensors in the file: key, tensors, numbers in them."""
+    @property
+    def tensors(self) -> list[TensorInfo]:
+        """Tensors in the order of the file."""
+    @property
+    def prefixes(self) -> list[tuple[str, int]]:
+        """Wrappers that were removed from names, each with the number of names."""
+    @property
+    def left_out(self) -> list[str]:
+        """Entries beside the tensors that are none (`_extra_state`, counters)."""
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Plain finite numbers beside the weights: accuracy, step, epoch.
+
+        Of a safetensors file, the entries of its metadata that are decimals, such as `-1.5e3`.
+        """
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The free text of a safetensors header."""
+    @property
+    def kind(self) -> str:
+        """BLAKE3 over names, dtypes and shapes in order of name: equal for checkpoints of one network."""
+    @property
+    def size(self) -> int:
+        """Bytes of the files together."""
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one tensor in C order, its storage's CRC verified where there is one."""
+    def read_many(self, names: Sequence[str]) -> list[bytes]:
+        """Return the bytes of some tensors, as `read` would; the files are opened once for all of them."""
+
+def open_checkpoints(
+    files: Sequence[Sequence[str | PathLike[str]]], *, key: str | None = None, ema: bool | None = None
+) -> list[Summary | InputError | OSError]:
+    """Open many checkpoints in parallel; those that fail are given as the error.
+
+    Of each only the summary is kept, so that memory does not grow with their headers.
     """
 
 def natural_sort(names: Sequence[str]) -> list[str]:
     """`names` ordered as people count: `checkpoint-9` before `checkpoint-10`."""
 
-def varying_tensors(paths: Sequence[str | PathLike[str]], names: Sequence[str]) -> list[bool]:
-    """For each name, whether its bytes differ between any two of the safetensors files.
+def varying_tensors(
+    origins: Sequence[Origin], names: Sequence[str], *, sample: bool = False, checksums: bool = True
+) -> list[bool]:
+    """For each name, whether its values differ, bit for bit, between any two of the checkpoints.
 
-    All files must hold every name with the same dtype and shape. Reads in parallel; a tensor once found
-    to vary is not read again.
+    All must hold every name with the same dtype and shape. Reads in parallel; a tensor once found to vary is
+    not read again. With `checksums`, two storages of torch archives whose recorded lengths and CRC-32 agree
+    count as the same without being read: fast, but damage of the bytes is not noticed, nor is a CRC that
+    somebody forged; without it every byte is read and the CRCs are verified. With `sample`, only the first,
+    middle and last 4 KiB of a tensor are compared; raises `ValueError` for that without `checksums`.
+    """
+
+def read_rows(layout: Layout, origins: Sequence[Origin], out: Buffer) -> None:
+    """Read the layout's tensors of each checkpoint into a row of f32 `out` [len(origins), D].
+
+    Only their byte ranges are read, in parallel. Raises `InputError` as `write_shards` does, `ValueError` for
+    a wrong buffer.
+    """
+
+def write_checkpoint(
+    path: str | PathLike[str], origin: Origin, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a whole checkpoint as one safetensors file, durably, under its plain names, in bounded memory.
+
+    Tied tensors are written under each of their names.
     """
 
 def write_file(path: str | PathLike[str], data: Buffer) -> None:
     """Write `data` durably: temporary sibling, fsync, rename over `path`, fsync of the directory.
 
-    Respects the umask. The temporary sibling (`.NAME.tmp-PID-N`) is removed on failure.
+    Respects the umask. The temporary sibling (`.NAME.tmp-PID-N`) is removed on failure and locked
+    (`flock`) while it is written, so that one that a killed process left can be told and removed.
+    """
+
+def exchange(one: str | PathLike[str], other: str | PathLike[str]) -> None:
+    """Exchange two paths of one file system in one step, so that neither is ever missing.
+
+    Raises `OSError` with `EINVAL` or `ENOSYS` where the file system cannot.
+    """
+
+def remove_stale(folder: str | PathLike[str]) -> list[str]:
+    """Remove the temporary siblings in `folder` that killed processes left; return their names.
+
+    One is left where it is as long as it is locked, and for a day after its last change if another process of
+    this machine has the id in its name.
     """
 
 def digest(data: Buffer) -> str:
@@ -117,34 +281,49 @@ class Layout:
     def fingerprint(self) -> str:
         """BLAKE3 over names, dtypes and shapes; equal if and only if the rows mean the same."""
 
-def write_shard(
+def write_tensors(
     path: str | PathLike[str],
-    layout: Layout,
-    sources: Sequence[str | PathLike[str]],
-    *,
-    allow_nonfinite: bool = False,
-) -> list[str]:
-    """Read the layout's tensors from each safetensors source and write them as rows of one shard.
+    tensors: Sequence[tuple[str, str, Sequence[int], Buffer]],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write tensors, each (name, dtype, shape, bytes in C order), as one safetensors file, durably.
 
-    The shard is a safetensors file with one F32 tensor `rows` of shape [len(sources), D], written
-    durably. Only the byte ranges of the layout are read, in parallel, in bounded memory. Returns each
-    row's digest (BLAKE3 of the layout's source bytes). Raises `InputError` that names the file, the
-    tensor and the count if a value is NaN or infinite, or if a file lacks a tensor of the layout or holds
-    it with another dtype or shape; nothing is left behind then.
+    The same content gives the same bytes, whatever the order. Raises `ValueError` for a dtype that
+    safetensors does not know and for bytes that are not those of dtype and shape.
+    """
+
+def write_shards(
+    parts: Sequence[tuple[str | PathLike[str], Sequence[Origin]]],
+    layout: Layout,
+    *,
+    dtype: str = "F32",
+) -> list[tuple[list[str], str]]:
+    """Read the layout's tensors from each checkpoint and write them as rows of shards.
+
+    A shard is a safetensors file with one tensor `rows` of shape [len(origins), D], stored as `dtype` (F32,
+    F16 or BF16), written durably. Only the byte ranges of the layout are read, rows of all shards in
+    parallel, in bounded memory. Returns for each shard the digest of each row (BLAKE3 of the layout's source
+    bytes) and of the file. Raises `InputError` that names the file, the tensor and the count if a value is
+    NaN or infinite, or if a file lacks a tensor of the layout or holds it with another dtype or shape; also
+    if a value is too large for `dtype`. Shards that were complete stay then, and of the others nothing.
     """
 
 @final
 class Shard:
-    """One immutable, memory-mapped shard. Lends its rows as a read-only buffer: f32, C order, [rows, D].
+    """One immutable, memory-mapped shard. Lends its rows as a read-only buffer, C order, [rows, D].
 
+    Its elements are f32, f16, or the bits of bf16 as u16, for which the buffer protocol has no name.
     `numpy.asarray(shard)` is a view that shares memory with the map and keeps it alive.
     """
 
     def __new__(cls, path: str | PathLike[str]) -> Shard:
         """Map the shard at `path`.
 
-        Raises `InputError` for a file that is not exactly one F32 tensor `rows` of two axes.
+        Raises `InputError` for a file that is not exactly one tensor `rows` of two axes, F32, F16 or BF16.
         """
+    @property
+    def dtype(self) -> str:
+        """How the numbers are stored: `F32`, `F16` or `BF16`."""
     @property
     def rows(self) -> int: ...
     @property
@@ -193,6 +372,37 @@ def statistics(shards: Sequence[Shard], layout: Layout) -> dict[str, bytearray]:
     negative running variance, `ValueError` for no rows or a shard that does not fit the layout.
     """
 
+def gram(shards: Sequence[Shard], normalizer: Normalizer, *, centred: bool = True) -> bytearray:
+    """Compute the Gram matrix [K, K] of the normalised rows: native f64 in C order.
+
+    Streamed in panels of columns, the products in f32 and their sum in f64; the same for any number of
+    threads. With `centred`, each column is centred over the rows first. Raises `ValueError` for no rows, and
+    for more than 32,768.
+    """
+
+def combine(
+    coefficients: Buffer,
+    shards: Sequence[Shard],
+    normalizer: Normalizer,
+    out: Buffer,
+    *,
+    centred: bool = False,
+) -> None:
+    """Write `coefficients` [n, K] times the normalised rows [K, D] to `out` [n, D]; all f32.
+
+    With `centred`, each column is centred over the rows first. Each row is read once, whatever n is. Raises
+    `ValueError` for shapes that do not fit.
+    """
+
+def nearest(
+    queries: Buffer, excluded: Buffer, shards: Sequence[Shard], normalizer: Normalizer
+) -> list[tuple[int, float]]:
+    """For each of the normalised f32 `queries` [n, D]: the index of the nearest row, and its L2 distance.
+
+    `excluded` i64 [n] has for each query a row that does not count, or −1. Streamed: each row is
+    read once, the nearest ones once more for an exact distance. Raises `ValueError` if no row is left.
+    """
+
 def gather(
     shards: Sequence[Shard],
     indices: Buffer,
@@ -203,6 +413,40 @@ def gather(
 ) -> None:
     """Copy rows `indices` (i64, over the shards in order), columns [begin, end), normalised, into `out`.
 
-    `out` is a writable, C-contiguous f32 buffer of shape [len(indices), end − begin]. One pass, several
-    threads, GIL released. Raises `IndexError` for an index out of range, `ValueError` for a wrong buffer.
+    `out` is a writable, C-contiguous buffer of shape [len(indices), end − begin]: f32, or u16 for the bits of
+    bf16, rounded to nearest even after the normalisation. One pass, several threads, GIL released. Raises
+    `IndexError` for an index out of range, `ValueError` for a wrong buffer.
     """
+
+@final
+class Prefetch:
+    """Batches gathered ahead by one thread, into buffers that the caller owns.
+
+    The thread stops when the object is dropped. In a fork of the process that made it, `submit` and `wait`
+    raise `PdiffError`.
+    """
+
+    def __new__(
+        cls,
+        shards: Sequence[Shard],
+        buffers: Sequence[Buffer],
+        normalizer: Normalizer,
+        begin: int = 0,
+        end: int | None = None,
+    ) -> Prefetch:
+        """Start the thread. A buffer's index is its slot; each is as `out` of `gather`, [B, end − begin].
+
+        Raises `ValueError` for a wrong buffer. The buffers must not share memory.
+        """
+    def submit(self, slot: int, indices: Buffer) -> None:
+        """Ask for the rows `indices` (i64, at most B) in the first rows of buffer `slot`; does not wait.
+
+        Until `wait` has returned the slot, nobody else may read or write its buffer. Raises `ValueError` for
+        a slot that is being filled or is not there, and for more indices than rows.
+        """
+    def wait(self) -> int:
+        """Wait, without the GIL, for the batch that was asked for first; return its slot.
+
+        Raises what `gather` would, once: the next call waits for the next batch. Raises `ValueError` if
+        nothing was asked for. Ctrl-C ends the waiting, not the work.
+        """

@@ -1,21 +1,57 @@
 """The files that `pdiff` leaves on disk: JSON and safetensors, written durably, the same bytes each time."""
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from pdiff import _core
 from pdiff.errors import InputError
+from pdiff.wording import shown
 
-__all__ = ["read_record", "read_tensors", "relative", "write_json", "write_tensors"]
+__all__ = [
+    "TORCH_DTYPES",
+    "read_checkpoint",
+    "read_record",
+    "read_tensors",
+    "relative",
+    "write_json",
+    "write_tensors",
+]
 
 Record = TypeVar("Record")
+
+_READ_BYTES = 64 * 2**20
+
+TORCH_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+    "C64": torch.complex64,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_CORE_DTYPES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -28,36 +64,63 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     """Read a JSON file as `kind`; raises `InputError` naming the place if it is damaged."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged ({error})") from None
 
 
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors (moved to the CPU, made contiguous) as one safetensors file, durably."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _core.write_file(path, _in_order(safetensors.torch.save(plain, dict(metadata) if metadata else None)))
+    """Write tensors (moved to the CPU, made contiguous) as one safetensors file, durably.
 
-
-def _in_order(data: bytes) -> bytes:
-    """Return a safetensors file with its metadata sorted: the library writes them in a random order.
-
-    The same tensors and metadata then give the same bytes, and the same digest.
+    Tensors that share memory are written under each of their names.
     """
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    if "__metadata__" in header:
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+    entries = []
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        data = own.reshape(-1).view(torch.uint8).numpy()
+        entries.append((name, _CORE_DTYPES[own.dtype], tuple(own.shape), data))
+    _core.write_tensors(path, entries, metadata)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a whole safetensors file that `pdiff` wrote."""
-    _core.read_header(path)
+    _core.Checkpoint([path])  # refuses a malformed header with a message that names the file
     return safetensors.torch.load_file(path)
+
+
+def read_checkpoint(files: Sequence[Path], keys: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint of any format, plain names → tensors; tied ones share memory.
+
+    `keys` lead to the dictionary within a torch file, none for the top level. Raises `InputError` for what
+    is refused.
+    """
+    checkpoint = _core.Checkpoint(files, keys=keys)
+    infos = checkpoint.tensors
+    for info in infos:
+        if info.dtype not in TORCH_DTYPES:
+            raise InputError(f"{files[0]}: {shown(info.name)} is {info.dtype}, which torch has no dtype for")
+    tensors: dict[str, Tensor] = {}
+    for part in _parts([info for info in infos if info.tied_to is None]):
+        for info, data in zip(part, checkpoint.read_many([info.name for info in part]), strict=True):
+            dtype = TORCH_DTYPES[info.dtype]
+            flat = torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
+            tensors[info.name] = flat.reshape(info.shape)
+    return {info.name: tensors[info.tied_to or info.name] for info in infos}
+
+
+def _parts(infos: Sequence[_core.TensorInfo]) -> Iterator[list[_core.TensorInfo]]:
+    """Yield tensors that are read together: many small ones or a large one, since they are copied once."""
+    part: list[_core.TensorInfo] = []
+    size = 0
+    for info in infos:
+        part.append(info)
+        size += math.prod(info.shape) * TORCH_DTYPES[info.dtype].itemsize
+        if size >= _READ_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def relative(target: Path, folder: Path) -> str:

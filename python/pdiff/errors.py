@@ -7,9 +7,9 @@ Every message is one line: what is wrong, where, and what would be accepted. `Pd
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from pdiff._core import InputError, PdiffError
+from pdiff._core import CodeError, InputError, PdiffError
 
-__all__ = ["InputError", "PdiffError", "PreemptedError", "UsageError", "exit_code", "unknown"]
+__all__ = ["CodeError", "InputError", "PdiffError", "PreemptedError", "UsageError", "exit_code", "unknown"]
 
 
 class UsageError(PdiffError):

@@ -1,20 +1,44 @@
 use std::fs;
+use std::path::PathBuf;
 
 use half::{bf16, f16};
 
 use super::*;
 use crate::shard::Shard;
-use crate::testing::{Folder, Tensor, f32s, layout, safetensors};
+use crate::testing::{Folder, Tensor, f32s, layout, origin, safetensors};
 
 fn write(folder: &Folder, layout: &Layout, sources: &[PathBuf]) -> Result<Vec<String>> {
-    let path = folder.path("shard");
-    write_shard(
-        &path,
+    let origins: Vec<Origin> = sources.iter().cloned().map(origin).collect();
+    write_one(
+        folder,
         layout,
-        sources,
-        NonFinite::Refuse,
+        &origins.iter().collect::<Vec<_>>(),
         &Cancel::default(),
     )
+}
+
+fn write_one(
+    folder: &Folder,
+    layout: &Layout,
+    origins: &[&Origin],
+    cancel: &Cancel,
+) -> Result<Vec<String>> {
+    let path = folder.path("shard");
+    let part = Part {
+        path: &path,
+        origins: origins.to_vec(),
+    };
+    let mut written = write_shards(&[part], layout, Store::F32, cancel)?;
+    let written = written.remove(0);
+    let bytes = fs::read(path).unwrap();
+    assert_eq!(written.digest, crate::digest::digest(&bytes));
+    Ok(written.rows)
+}
+
+fn floats(shard: &Shard) -> Vec<f32> {
+    let mut out = vec![0.0; shard.numbers().len()];
+    shard.numbers().widen(&mut out);
+    out
 }
 
 #[track_caller]
@@ -56,7 +80,7 @@ fn every_float_becomes_f32_in_the_order_of_the_layout() {
 
     let shard = Shard::open(&folder.path("shard")).unwrap();
     assert_eq!((shard.rows(), shard.dim()), (2, 6));
-    assert_eq!(shard.numbers(), [0.1, 4.0, 5.0, 3.0, 1.5, -2.0].repeat(2));
+    assert_eq!(floats(&shard), [0.1, 4.0, 5.0, 3.0, 1.5, -2.0].repeat(2));
     let bytes = ["t1", "t2", "t9", "t10"].map(|name| of_name(name).3.clone());
     let expected = blake3::hash(&bytes.concat()).to_hex().to_string();
     assert_eq!(digests, [expected.clone(), expected]);
@@ -66,14 +90,14 @@ fn every_float_becomes_f32_in_the_order_of_the_layout() {
 #[test]
 fn tensors_larger_than_a_chunk_are_streamed() {
     let folder = Folder::new();
-    let count = CHUNK / 4 + 1000;
+    let count = 2 * BUFFER + 1000;
     let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
     let shape = [count];
     let source = folder.write("a", &safetensors(&[f32s("a", &shape, &values)]));
     let layout = layout(&[("a", count)]);
     write(&folder, &layout, &[source.clone(), source]).unwrap();
     let shard = Shard::open(&folder.path("shard")).unwrap();
-    assert_eq!(shard.numbers(), values.repeat(2));
+    assert_eq!(floats(&shard), values.repeat(2));
 }
 
 #[test]
@@ -105,11 +129,6 @@ fn an_f64_beyond_f32_counts_as_infinite() {
     let layout = Layout::new(vec![("a".into(), "F64".into(), vec![])]).unwrap();
     let text = write(&folder, &layout, &source).unwrap_err().to_string();
     assert!(text.contains("1 of 1 values"), "{text}");
-
-    let path = folder.path("shard");
-    let cancel = Cancel::default();
-    write_shard(&path, &layout, &source, NonFinite::Allow, &cancel).unwrap();
-    assert_eq!(Shard::open(&path).unwrap().numbers(), [f32::INFINITY]);
 }
 
 #[test]
@@ -119,9 +138,13 @@ fn a_failed_shard_keeps_the_old_one() {
     let layout = layout(&[("a", 2)]);
     write(&folder, &layout, std::slice::from_ref(&good)).unwrap();
     let before = fs::read(folder.path("shard")).unwrap();
-    let missing = folder.path("missing");
-    let error = write(&folder, &layout, &[good, missing.clone()]).unwrap_err();
-    assert!(matches!(error, Error::Io { path, .. } if path == missing));
+    let gone = folder.write("gone", &fs::read(&good).unwrap());
+    let origins = [origin(good), origin(gone.clone())];
+    fs::remove_file(&gone).unwrap();
+    let origins: Vec<&Origin> = origins.iter().collect();
+    let cancel = Cancel::default();
+    let error = write_one(&folder, &layout, &origins, &cancel).unwrap_err();
+    assert!(matches!(error, Error::Io { path, .. } if path == gone));
     assert_eq!(fs::read(folder.path("shard")).unwrap(), before);
     assert_eq!(folder.names(), ["good", "shard"]);
 }
@@ -134,27 +157,113 @@ fn no_sources_and_a_requested_stop_leave_nothing() {
     let good = folder.write("good", &safetensors(&[f32s("a", &[2], &[1.0, 2.0])]));
     let cancel = Cancel::default();
     cancel.request();
-    let path = folder.path("shard");
-    let result = write_shard(&path, &layout, &[good], NonFinite::Refuse, &cancel);
+    let result = write_one(&folder, &layout, &[&origin(good)], &cancel);
     assert!(matches!(result, Err(Error::Interrupted)));
     assert_eq!(folder.names(), ["good"]);
 }
 
 #[test]
-fn a_source_that_changes_meanwhile_is_refused() {
+fn a_source_that_changed_since_it_was_opened_is_refused() {
     let folder = Folder::new();
     let path = folder.write("a", &safetensors(&[f32s("a", &[2], &[1.0, 2.0])]));
-    let source = Source::open(&path).unwrap();
+    let source = origin(path);
     folder.touch("a");
-    let file = File::create(folder.path("shard")).unwrap();
-    let output = Output {
-        path: &path,
-        file: &file,
-        position: 0,
-        pending: Vec::new(),
-    };
     let cancel = Cancel::default();
-    let copy = RowCopy::new(source, output, NonFinite::Refuse, &cancel);
-    let text = copy.run(&layout(&[("a", 2)])).unwrap_err().to_string();
+    let text = write_one(&folder, &layout(&[("a", 2)]), &[&source], &cancel)
+        .unwrap_err()
+        .to_string();
     assert!(text.contains("a: changed while it was read"), "{text}");
+    assert_eq!(folder.names(), ["a"]);
+}
+
+#[test]
+fn rows_in_memory_are_those_of_the_shard() {
+    let folder = Folder::new();
+    let numbers = |base: f32| (0..100_000).map(|i| base + i as f32).collect::<Vec<_>>();
+    let sources = [1.0, 2.0].map(|base| {
+        let half = f16::from_f32(base).to_le_bytes().to_vec();
+        let tensors = [
+            f32s("a", &[100_000], &numbers(base)),
+            ("b", "F16", &[1], half),
+        ];
+        origin(folder.write(&base.to_string(), &safetensors(&tensors)))
+    });
+    let layout = Layout::new(vec![
+        ("b".into(), "F16".into(), vec![1]),
+        ("a".into(), "F32".into(), vec![100_000]),
+    ]);
+    let (layout, cancel) = (layout.unwrap(), Cancel::default());
+    let origins: Vec<&Origin> = sources.iter().collect();
+    write_one(&folder, &layout, &origins, &cancel).unwrap();
+    let mut out = vec![0.0; 2 * layout.dim()];
+    read_rows(&layout, &origins, &mut out, &cancel).unwrap();
+    assert_eq!(floats(&Shard::open(&folder.path("shard")).unwrap()), out);
+    let text = read_rows(&layout, &origins, &mut out[1..], &cancel).unwrap_err();
+    assert_eq!(
+        text.to_string(),
+        "out has 200001 numbers; accepted: 2 × 100001"
+    );
+}
+
+#[test]
+fn several_shards_are_written_side_by_side() {
+    let folder = Folder::new();
+    let layout = layout(&[("a", 3)]);
+    let sources: Vec<Origin> = (0..5)
+        .map(|i| {
+            let tensors = [f32s("a", &[3], &[i as f32, 0.5, -2.0])];
+            origin(folder.write(&format!("s{i}"), &safetensors(&tensors)))
+        })
+        .collect();
+    let paths = ["x", "y", "z"].map(|name| folder.path(name));
+    let rows = [0..1, 1..4, 4..5];
+    let parts: Vec<Part<'_>> = paths
+        .iter()
+        .zip(&rows)
+        .map(|(path, rows)| Part {
+            path,
+            origins: sources[rows.clone()].iter().collect(),
+        })
+        .collect();
+    let written = write_shards(&parts, &layout, Store::F32, &Cancel::default()).unwrap();
+    for ((path, rows), written) in paths.iter().zip(rows).zip(written) {
+        let shard = Shard::open(path).unwrap();
+        let expected: Vec<f32> = rows.clone().flat_map(|i| [i as f32, 0.5, -2.0]).collect();
+        assert_eq!(floats(&shard), expected);
+        assert_eq!(written.rows.len(), rows.len());
+        assert_eq!(
+            written.digest,
+            crate::digest::digest(&fs::read(path).unwrap())
+        );
+    }
+}
+
+#[test]
+fn rows_are_stored_in_half_the_bytes() {
+    let folder = Folder::new();
+    let layout = layout(&[("a", 3)]);
+    let source = origin(folder.write("s", &safetensors(&[f32s("a", &[3], &[1.0, 1.001, 1e5])])));
+    let path = folder.path("shard");
+    let parts = [Part {
+        path: &path,
+        origins: vec![&source, &source],
+    }];
+    let cancel = Cancel::default();
+    write_shards(&parts, &layout, Store::BF16, &cancel).unwrap();
+    let shard = Shard::open(&path).unwrap();
+    assert_eq!(
+        (shard.store(), shard.rows(), shard.bytes().len()),
+        (Store::BF16, 2, 12)
+    );
+    let rounded = [1.0, 1.001, 1e5].map(|v| bf16::from_f32(v).to_f32());
+    assert_eq!(floats(&shard), rounded.repeat(2));
+    let text = write_shards(&parts, &layout, Store::F16, &cancel)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("s: 1 values are too large for F16"), "{text}");
+    assert_eq!(
+        Shard::open(&path).unwrap().store(),
+        Store::BF16,
+        "the old one stays"
+    );
 }

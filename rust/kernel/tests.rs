@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::layout::Layout;
 use crate::normalizer::Kind;
+use crate::store::Numbers;
 use crate::testing::layout;
 use crate::variance;
 
@@ -60,7 +61,7 @@ impl Case {
     }
 
     fn rows(&self) -> Rows<'_> {
-        Rows::from_parts([&self.rows[..]].into_iter(), self.layout.dim())
+        Rows::from_parts([Numbers::F32(&self.rows)].into_iter(), self.layout.dim())
     }
 
     /// (mean, std, scale in log space) of a column, the obvious way.
@@ -123,12 +124,12 @@ proptest! {
         let mut out = vec![f32::NAN; indices.len() * columns.len()];
         let cancel = Cancel::default();
         let normalizer = case.normalizer();
-        gather(&rows, &indices, columns.clone(), &normalizer, &mut out, &cancel).unwrap();
+        gather(&rows, &indices, columns.clone(), &normalizer, Batch::F32(&mut out), &cancel).unwrap();
 
         let expected: Vec<f32> = indices
             .iter()
             .flat_map(|&i| columns.clone().map(move |c| (c, i)))
-            .map(|(c, i)| case.normalised(c, rows.row(i)[c]))
+            .map(|(c, i)| case.normalised(c, case.rows[i * rows.dim() + c]))
             .collect();
         prop_assert_eq!(out, expected);
     }
@@ -168,7 +169,7 @@ proptest! {
 fn wide() -> (Arc<Layout>, Vec<f32>) {
     let layout = layout(&[
         ("a", BLOCK - 5),
-        ("b.running_var", TILE + 9),
+        ("b.running_var", STAGE + 9),
         ("c", 2 * BLOCK),
     ]);
     let rows = (0..2 * layout.dim()).map(|i| (i % 1013) as f32 / 7.0);
@@ -197,7 +198,7 @@ fn blocks_and_tiles_meet_without_a_seam() {
         &[1, 0],
         columns.clone(),
         &normalizer,
-        &mut out,
+        Batch::F32(&mut out),
         &cancel,
     )
     .unwrap();
@@ -205,7 +206,7 @@ fn blocks_and_tiles_meet_without_a_seam() {
     apply(&normalizer, &mut whole, &cancel).unwrap();
     for (i, found) in out.chunks(columns.len()).enumerate() {
         for (column, &found) in columns.clone().zip(found) {
-            let x = rows.row(1 - i)[column];
+            let x = case.rows[(1 - i) * dim + column];
             assert_eq!(found, case.normalised(column, x), "column {column}");
             assert_eq!(found, whole[(1 - i) * dim + column]);
         }
@@ -217,11 +218,19 @@ fn identity_keeps_every_bit() {
     let layout = Arc::new(layout(&[("a.running_var", 4)]));
     let bits = [0x7fc0_1234, 0xff80_0000, 1, 0x8000_0000];
     let source = bits.map(f32::from_bits);
-    let rows = Rows::from_parts([&source[..]].into_iter(), 4);
+    let rows = Rows::from_parts([Numbers::F32(&source)].into_iter(), 4);
     let normalizer = Normalizer::identity(layout);
     let mut out = [0.0; 4];
     let cancel = Cancel::default();
-    gather(&rows, &[0], 0..4, &normalizer, &mut out, &cancel).unwrap();
+    gather(
+        &rows,
+        &[0],
+        0..4,
+        &normalizer,
+        Batch::F32(&mut out),
+        &cancel,
+    )
+    .unwrap();
     apply(&normalizer, &mut out, &cancel).unwrap();
     invert(&normalizer, &mut out, &cancel).unwrap();
     assert_eq!(out.map(f32::to_bits), bits);

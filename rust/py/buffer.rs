@@ -1,12 +1,15 @@
 //! Buffers that Python lends us, and the one that we lend to Python. All of their unsafe code is here.
 //!
 //! As everywhere in the buffer protocol, the caller must not write to a buffer from another thread while
-//! a call that takes it has not returned.
+//! a call that takes it has not returned; or, of a `Prefetch`, while it is being filled. An `Array` holds the
+//! exporter's memory wherever it moves, also to a thread that knows nothing of Python, which may use it but
+//! must not drop it: that would wait for the GIL.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::path::PathBuf;
 use std::ptr;
+use std::sync::Arc;
 
 use pyo3::buffer::{Element, PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyValueError};
@@ -14,7 +17,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::enter::guard;
+use crate::error::{Error, Result};
 use crate::shard;
+use crate::store::Store;
 
 /// The bytes of any C-contiguous buffer.
 pub struct Bytes(PyUntypedBuffer);
@@ -63,6 +68,11 @@ impl<T: Element> Array<T> {
         Ok(Self { buffer, name })
     }
 
+    /// What the argument is called.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub fn shape(&self) -> &[usize] {
         self.buffer.shape()
     }
@@ -86,10 +96,10 @@ impl<T: Element> Array<T> {
         }
     }
 
-    pub fn as_mut_slice(&mut self) -> PyResult<&mut [T]> {
+    pub fn as_mut_slice(&mut self) -> Result<&mut [T]> {
         if self.buffer.readonly() {
             let name = self.name;
-            return Err(PyValueError::new_err(format!(
+            return Err(Error::Value(format!(
                 "{name} is read-only; accepted: a writable buffer"
             )));
         }
@@ -104,10 +114,19 @@ impl<T: Element> Array<T> {
     }
 }
 
-/// One immutable, memory-mapped shard. Supports the buffer protocol: f32, C order, shape [rows, D].
+/// What the buffer protocol calls the elements; it has no name for bf16, whose bits are lent as u16.
+fn format(store: Store) -> &'static CStr {
+    match store {
+        Store::F32 => c"f",
+        Store::F16 => c"e",
+        Store::BF16 => c"H",
+    }
+}
+
+/// One immutable, memory-mapped shard. Supports the buffer protocol: C order, shape [rows, D].
 #[pyclass(frozen, module = "pdiff._core")]
 pub struct Shard {
-    pub inner: shard::Shard,
+    pub inner: Arc<shard::Shard>,
     shape: [ffi::Py_ssize_t; 2],
     strides: [ffi::Py_ssize_t; 2],
 }
@@ -121,12 +140,18 @@ impl Shard {
             inner.rows() as ffi::Py_ssize_t,
             inner.dim() as ffi::Py_ssize_t,
         );
-        let item = size_of::<f32>() as ffi::Py_ssize_t;
+        let item = inner.store().size() as ffi::Py_ssize_t;
         Ok(Self {
-            inner,
+            inner: Arc::new(inner),
             shape: [rows, dim],
             strides: [dim * item, item],
         })
+    }
+
+    /// How the numbers are stored: `F32`, `F16` or `BF16`.
+    #[getter]
+    fn dtype(&self) -> &'static str {
+        self.inner.store().name()
     }
 
     /// Rows in this shard.
@@ -155,7 +180,7 @@ impl Shard {
         if asks(ffi::PyBUF_F_CONTIGUOUS) && shard.shape.iter().all(|&n| n > 1) {
             return Err(PyBufferError::new_err("a shard is in C order"));
         }
-        let numbers = shard.inner.numbers();
+        let numbers = shard.inner.bytes();
         // What was not asked for must be null. Nothing here is ever written to through the pointers.
         let when = |wanted: bool, pointer: *const ffi::Py_ssize_t| {
             if wanted {
@@ -165,7 +190,7 @@ impl Shard {
             }
         };
         let format = if asks(ffi::PyBUF_FORMAT) {
-            c"f".as_ptr().cast_mut()
+            format(shard.inner.store()).as_ptr().cast_mut()
         } else {
             ptr::null_mut()
         };
@@ -177,7 +202,7 @@ impl Shard {
             (*view).buf = numbers.as_ptr().cast_mut().cast::<c_void>();
             (*view).len = size_of_val(numbers) as ffi::Py_ssize_t;
             (*view).readonly = 1;
-            (*view).itemsize = size_of::<f32>() as ffi::Py_ssize_t;
+            (*view).itemsize = shard.inner.store().size() as ffi::Py_ssize_t;
             (*view).format = format;
             (*view).ndim = 2;
             (*view).shape = shape;

@@ -16,7 +16,7 @@ use crate::panic::catch;
 use crate::parallel::Cancel;
 
 /// How often the calling thread looks for Ctrl-C.
-const TICK: Duration = Duration::from_millis(50);
+pub const TICK: Duration = Duration::from_millis(50);
 
 /// The worker threads, and the process that they belong to.
 static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
@@ -73,13 +73,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The worker threads of this process. Called with the GIL, so that no fork can meet a locked pool.
-fn pool() -> Result<Arc<ThreadPool>> {
+pub fn pool() -> Result<Arc<ThreadPool>> {
     let mut pool = lock(&POOL);
     let here = process::id();
-    if let Some((owner, pool)) = &*pool {
-        if *owner == here {
-            return Ok(Arc::clone(pool));
-        }
+    if let Some((owner, pool)) = &*pool
+        && *owner == here
+    {
+        return Ok(Arc::clone(pool));
     }
     let threads = ThreadPoolBuilder::new()
         .thread_name(|i| format!("pdiff-{i}"))

@@ -22,16 +22,24 @@ create_exception!(
     "A file or its content is refused."
 );
 
+create_exception!(
+    pdiff._core,
+    CodeError,
+    InputError,
+    "A file is refused because it holds code or objects: `pdiff convert` can help, and only here."
+);
+
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
             Error::Io { path, source } => os_error(&path, &source, message),
+            Error::Code { .. } => CodeError::new_err(message),
             Error::Input { .. } | Error::Refused(_) => InputError::new_err(message),
             Error::Value(_) => PyValueError::new_err(message),
             Error::Index { .. } => PyIndexError::new_err(message),
             Error::Interrupted => PyKeyboardInterrupt::new_err(()),
-            Error::Internal(_) => PdiffError::new_err(message),
+            Error::Forked | Error::Internal(_) => PdiffError::new_err(message),
         }
     }
 }

@@ -1,64 +1,13 @@
 //! Wrappers of reading headers, writing files and digests.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
 
 use super::buffer::Bytes;
 use super::enter::{enter, guard};
-use crate::read::{self, Header, Source};
-use crate::{digest as core, natural, write};
-
-/// One tensor of a safetensors file, as its header declares it.
-#[pyclass(frozen, module = "pdiff._core")]
-pub struct TensorInfo(read::TensorInfo);
-
-#[pymethods]
-impl TensorInfo {
-    #[getter]
-    fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// Safetensors name of the dtype: `F32`, `BF16`, `I64`, …
-    #[getter]
-    fn dtype(&self) -> &'static str {
-        self.0.dtype.name()
-    }
-
-    #[getter]
-    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, &self.0.shape)
-    }
-
-    /// First byte in the file.
-    #[getter]
-    fn begin(&self) -> u64 {
-        self.0.begin
-    }
-
-    /// One past the last byte in the file.
-    #[getter]
-    fn end(&self) -> u64 {
-        self.0.end
-    }
-}
-
-/// Tensors (in file order) and `__metadata__` of a safetensors file; reads the header only.
-#[pyfunction]
-pub fn read_header(
-    py: Python<'_>,
-    path: PathBuf,
-) -> PyResult<(Vec<TensorInfo>, Bound<'_, PyDict>)> {
-    let header = py.detach(|| guard(|| Header::read(&Source::open(&path)?)))?;
-    let metadata = PyDict::new(py);
-    for (key, value) in header.metadata {
-        metadata.set_item(key, value)?;
-    }
-    let tensors = header.tensors.into_iter().map(TensorInfo).collect();
-    Ok((tensors, metadata))
-}
+use crate::{digest as core, natural, stale, write};
 
 /// `names` ordered as people count: `checkpoint-9` before `checkpoint-10`.
 #[pyfunction]
@@ -73,6 +22,18 @@ pub fn write_file(py: Python<'_>, path: PathBuf, data: &Bound<'_, PyAny>) -> PyR
     let data = Bytes::get(data)?;
     let bytes = data.as_slice();
     py.detach(|| guard(|| write::write_file(&path, bytes)))
+}
+
+/// Exchange two paths in one step.
+#[pyfunction]
+pub fn exchange(py: Python<'_>, one: PathBuf, other: PathBuf) -> PyResult<()> {
+    py.detach(|| guard(|| write::exchange(&one, &other)))
+}
+
+/// Remove the temporary siblings in `folder` that nobody writes any more; return their names.
+#[pyfunction]
+pub fn remove_stale(py: Python<'_>, folder: PathBuf) -> PyResult<Vec<OsString>> {
+    py.detach(|| guard(|| stale::remove_stale(&folder)))
 }
 
 /// BLAKE3 of `data`, 64 hex digits.

@@ -12,7 +12,7 @@ use crate::{kernel, normalizer};
 
 /// How raw rows become training data, and back: y = (t(x) − mean) / std.
 #[pyclass(frozen, module = "pdiff._core")]
-pub struct Normalizer(pub normalizer::Normalizer);
+pub struct Normalizer(pub Arc<normalizer::Normalizer>);
 
 #[pymethods]
 impl Normalizer {
@@ -32,14 +32,16 @@ impl Normalizer {
         let layout = Arc::clone(&layout.0);
         guard(|| {
             let kind = normalizer::Kind::parse(kind)?;
-            normalizer::Normalizer::new(layout, kind, mean, std, log_scale).map(Self)
+            let built = normalizer::Normalizer::new(layout, kind, mean, std, log_scale)?;
+            Ok(Self(Arc::new(built)))
         })
     }
 
     /// The normaliser that changes nothing, bit for bit.
     #[staticmethod]
     fn identity(layout: &Layout) -> Self {
-        Self(normalizer::Normalizer::identity(Arc::clone(&layout.0)))
+        let built = normalizer::Normalizer::identity(Arc::clone(&layout.0));
+        Self(Arc::new(built))
     }
 
     #[getter]

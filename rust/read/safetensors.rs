@@ -3,7 +3,7 @@
 //! A file is 8 bytes of header length (little-endian), the header (JSON, may be padded with spaces),
 //! and the data. The tensors must cover the data exactly: no overlap, no hole, no trailing byte.
 
-use super::json::{Field, UniqueMap};
+use super::json::{RawHeader, RawTensor};
 use super::source::Source;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -11,7 +11,6 @@ use crate::error::Result;
 /// The largest header that the format allows, in bytes.
 pub const MAX_HEADER: u64 = 100_000_000;
 const LENGTH_BYTES: u64 = 8;
-const METADATA: &str = "__metadata__";
 
 /// One tensor as the header declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,16 +43,17 @@ impl Header {
         let mut prefix = [0; LENGTH_BYTES as usize];
         if source.size() < LENGTH_BYTES {
             let size = source.size();
-            return Err(source.refuse(format!("not a safetensors file: it has {size} bytes")));
+            return Err(source.refuse(format!(
+                "not a safetensors or torch file: it has {size} bytes"
+            )));
         }
         source.read_exact_at(&mut prefix, 0)?;
         let length = u64::from_le_bytes(prefix);
         let rest = source.size() - LENGTH_BYTES;
         if length > rest || length > MAX_HEADER {
             let limit = rest.min(MAX_HEADER);
-            let guess = foreign_format(&prefix).unwrap_or("not a safetensors file");
             return Err(source.refuse(format!(
-                "{guess}: header of {length} bytes announced; accepted: at most {limit}"
+                "not a safetensors or torch file: header of {length} bytes announced; accepted: at most {limit}"
             )));
         }
         let mut json = vec![0; length as usize];
@@ -69,24 +69,28 @@ impl Header {
             return Err("not a safetensors file: its header does not begin with `{`".into());
         }
         let data_begin = LENGTH_BYTES + json.len() as u64;
-        let root: UniqueMap<UniqueMap<Field>> = serde_json::from_slice(json)
+        let raw: RawHeader = serde_json::from_slice(json)
             .map_err(|e| format!("malformed safetensors header: {e}"))?;
-        let mut tensors = Vec::with_capacity(root.0.len());
-        let mut metadata = Vec::new();
-        for (name, fields) in root.0 {
-            if name == METADATA {
-                metadata = texts(fields)?;
-            } else {
-                tensors.push(tensor(name, fields, data_begin)?);
-            }
-        }
+        let tensor = |(name, fields)| tensor(name, fields, data_begin);
+        let mut tensors: Vec<TensorInfo> = raw
+            .tensors
+            .into_iter()
+            .map(tensor)
+            .collect::<Result<_, _>>()?;
         tensors.sort_by_key(|t| (t.begin, t.end));
-        check_coverage(&tensors, data_begin, data_len)?;
         let mut by_name: Vec<usize> = (0..tensors.len()).collect();
         by_name.sort_unstable_by_key(|&i| tensors[i].name.as_str());
+        let same = |pair: &&[usize]| tensors[pair[0]].name == tensors[pair[1]].name;
+        if let Some(twice) = by_name.windows(2).find(same) {
+            let name = &tensors[twice[0]].name;
+            return Err(format!(
+                "malformed safetensors header: duplicate key {name:?}"
+            ));
+        }
+        check_coverage(&tensors, data_begin, data_len)?;
         Ok(Self {
             tensors,
-            metadata,
+            metadata: raw.metadata,
             by_name,
         })
     }
@@ -100,56 +104,29 @@ impl Header {
     }
 }
 
-/// What a file that is not safetensors looks like from its first bytes.
-fn foreign_format(prefix: &[u8]) -> Option<&'static str> {
-    let is_html = |p: &[u8]| p.starts_with(b"<") && p.is_ascii();
-    match prefix {
-        p if p.starts_with(b"version ") => {
-            Some("a git-LFS pointer, not the file itself (run `git lfs pull`)")
-        }
-        p if p.starts_with(b"PK\x03\x04") => Some("a torch file, not safetensors"),
-        p if is_html(p) => Some("an HTML page, not safetensors"),
-        _ => None,
-    }
-}
-
-/// The values of `__metadata__`, all of which must be text.
-fn texts(fields: UniqueMap<Field>) -> Result<Vec<(String, String)>, String> {
-    let text = |(key, field)| match field {
-        Field::Text(value) => Ok((key, value)),
-        Field::Numbers(_) => Err(format!(
-            "{METADATA} has a list under {key:?}; accepted: a string"
-        )),
-    };
-    fields.0.into_iter().map(text).collect()
-}
-
 /// One tensor from its three fields, with its offsets checked against its dtype and shape.
-fn tensor(name: String, fields: UniqueMap<Field>, data_begin: u64) -> Result<TensorInfo, String> {
+fn tensor(name: String, fields: RawTensor, data_begin: u64) -> Result<TensorInfo, String> {
     if name.is_empty() || name.contains('\0') {
         return Err(format!(
             "tensor name {name:?} is refused; accepted: any text without NUL"
         ));
     }
-    let (mut dtype, mut shape, mut offsets) = (None, None, None);
-    for (key, field) in fields.0 {
-        match (key.as_str(), field) {
-            ("dtype", Field::Text(text)) => dtype = Some(text),
-            ("shape", Field::Numbers(sizes)) => shape = Some(sizes),
-            ("data_offsets", Field::Numbers(pair)) => offsets = Some(pair),
-            _ => {
-                return Err(format!(
-                    "tensor {name:?} has an unexpected {key:?}; \
-                     accepted: dtype (a string), shape and data_offsets (lists of integers)"
-                ));
-            }
-        }
+    if let Some(key) = fields.unexpected {
+        return Err(format!(
+            "tensor {name:?} has an unexpected {key:?}; \
+             accepted: dtype (a string), shape and data_offsets (lists of integers)"
+        ));
     }
-    let dtype = dtype.ok_or_else(|| format!("tensor {name:?} has no dtype"))?;
+    let dtype = fields
+        .dtype
+        .ok_or_else(|| format!("tensor {name:?} has no dtype"))?;
     let dtype = DType::parse(&dtype)
         .ok_or_else(|| format!("tensor {name:?} has the unknown dtype {dtype:?}"))?;
-    let shape = shape.ok_or_else(|| format!("tensor {name:?} has no shape"))?;
-    let [begin, end] = offsets
+    let shape = fields
+        .shape
+        .ok_or_else(|| format!("tensor {name:?} has no shape"))?;
+    let [begin, end] = fields
+        .offsets
         .and_then(|pair| <[u64; 2]>::try_from(pair).ok())
         .ok_or_else(|| format!("tensor {name:?} needs data_offsets [begin, end]"))?;
     let (shape, bytes) = sized(&shape, dtype)

@@ -1,5 +1,6 @@
 //! One source file: opened once, read by position, and checked to have stayed the same.
 
+use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -15,11 +16,30 @@ pub struct Source {
     stamp: Stamp,
 }
 
-/// What changes when a file is written to: size in bytes, time in seconds and nanoseconds.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
+/// What changes when a file is written to or replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
     size: u64,
+    /// Seconds and nanoseconds.
     modified: (i64, i64),
+    /// Seconds and nanoseconds of the last change of anything, which no program can set back.
+    changed: (i64, i64),
+    inode: u64,
+    device: u64,
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |(seconds, nanoseconds)| format!("{seconds}.{nanoseconds:09}");
+        let (modified, changed) = (time(self.modified), time(self.changed));
+        let Self {
+            size,
+            inode,
+            device,
+            ..
+        } = self;
+        write!(f, "{size}:{modified}:{changed}:{inode}:{device}")
+    }
 }
 
 impl Stamp {
@@ -27,6 +47,9 @@ impl Stamp {
         Self {
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+            device: metadata.dev(),
         }
     }
 }
@@ -71,6 +94,19 @@ impl Source {
         self.stamp.size
     }
 
+    /// What it was when it was opened.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp.clone()
+    }
+
+    /// Refuses the file if it is not what `stamp` says it was.
+    pub fn check_stamp(&self, stamp: &Stamp) -> Result<()> {
+        if self.stamp == *stamp {
+            return Ok(());
+        }
+        Err(self.changed())
+    }
+
     /// Fills `bytes` from `offset` on.
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
         let result = self.file.read_exact_at(bytes, offset);
@@ -80,7 +116,7 @@ impl Source {
         })
     }
 
-    /// Refuses the file if its size or modification time changed since it was opened.
+    /// Refuses the file if its size, times or place changed since it was opened.
     pub fn check_unchanged(&self) -> Result<()> {
         let now = self.file.metadata().map_err(Error::io(&self.path))?;
         if Stamp::of(&now) != self.stamp {

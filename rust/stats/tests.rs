@@ -2,10 +2,11 @@ use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 
 use super::*;
+use crate::store::Numbers;
 use crate::testing::layout;
 
 fn of(layout: &Layout, rows: &[f32]) -> Result<Statistics> {
-    let rows = super::Rows::from_parts([rows].into_iter(), layout.dim());
+    let rows = super::Rows::from_parts([Numbers::F32(rows)].into_iter(), layout.dim());
     statistics(&rows, layout, &Cancel::default())
 }
 
@@ -136,7 +137,7 @@ fn the_number_of_threads_changes_no_bit() {
 fn shards_change_no_bit() {
     let (layout, rows) = large();
     let (first, rest) = rows.split_at(10 * layout.dim());
-    let parts = super::Rows::from_parts([first, rest].into_iter(), layout.dim());
+    let parts = super::Rows::from_parts([first, rest].map(Numbers::F32).into_iter(), layout.dim());
     let found = statistics(&parts, &layout, &Cancel::default()).unwrap();
     assert_eq!(found, of(&layout, &rows).unwrap());
 }

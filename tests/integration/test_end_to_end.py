@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import pdiff
 
@@ -29,13 +28,20 @@ def run(folder: Path, *arguments: str) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize(("arch", "fmt"), [("convnet", "safetensors"), ("mlp", "pth")])
-def test_from_a_folder_of_checkpoints_to_a_report(tmp_path: Path, arch: str, fmt: str) -> None:
+@pytest.mark.parametrize(
+    ("arch", "fmt", "generated"),
+    [("convnet", "safetensors", "safetensors"), ("mlp", "pth", "source"), ("mlp", "safetensors", "pth")],
+)
+def test_from_a_folder_of_checkpoints_to_a_report(
+    tmp_path: Path, arch: str, fmt: str, generated: str
+) -> None:
     run(tmp_path, "zoo", "digits", "--arch", arch, "--k", "30", "--epochs", "3", "--format", fmt)
     collected = json.loads(run(tmp_path, "collect", "./ckpts", "--json"))
     assert collected["members"] == 30
     run(tmp_path, "train", *TRAIN)
-    run(tmp_path, "generate", "--n", "5")
+    run(tmp_path, "generate", "--n", "5", "--format", generated)
+    verified = run(tmp_path, "verify", "bank", "run", "generated").splitlines()
+    assert [line.endswith(", all as written") for line in verified] == [True] * 3
     shown = run(tmp_path, "evaluate")
     assert "Report: evaluation/report.html" in shown
 
@@ -47,8 +53,7 @@ def test_from_a_folder_of_checkpoints_to_a_report(tmp_path: Path, arch: str, fmt
     assert results["verdict"]["sentence"] in (tmp_path / "evaluation" / "report.html").read_text()
 
     network = pdiff.load_task("digits").build(arch)
-    for file in (tmp_path / "generated").glob("*.safetensors"):
-        state = load_file(file)
+    for state in pdiff.Generated.open(tmp_path / "generated"):
         network.load_state_dict(state, strict=True)
         assert all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
 

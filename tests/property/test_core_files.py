@@ -53,13 +53,15 @@ def test_rows_are_what_torch_and_safetensors_read(checkpoints: list[dict[str, to
         sources = [Path(folder, f"{i}.safetensors") for i in range(len(checkpoints))]
         for checkpoint, source in zip(checkpoints, sources, strict=True):
             save_file(checkpoint, source)
-        infos, _ = _core.read_header(sources[0])
+        infos = _core.Checkpoint([sources[0]]).tensors
+        origins = [_core.Checkpoint([source]).origin for source in sources]
         layout = _core.Layout([(t.name, t.dtype, t.shape) for t in infos if t.name != "steps"])
-        digests = _core.write_shard(Path(folder, "shard"), layout, sources)
+        [(digests, digest)] = _core.write_shards([(Path(folder, "shard"), origins)], layout)
+        assert digest == _core.digest_file(Path(folder, "shard"))
         loaded = load_file(Path(folder, "shard"))["rows"]
         shard = np.asarray(_core.Shard(Path(folder, "shard")))
         names = ["steps", *NAMES]
-        varying = dict(zip(names, _core.varying_tensors(sources, names), strict=True))
+        varying = dict(zip(names, _core.varying_tensors(origins, names), strict=True))
 
     parts = [[c[s.name] for s in layout.segments] for c in checkpoints]
     expected = torch.stack([torch.cat([p.float().ravel() for p in part]) for part in parts])
@@ -112,14 +114,14 @@ def test_what_we_accept_safetensors_accepts_too(
         file.write(data)
         file.flush()
         try:
-            infos, _ = _core.read_header(file.name)
+            checkpoint = _core.Checkpoint([file.name])
+            ours = {t.source_name: (list(t.shape), checkpoint.read(t.name)) for t in checkpoint.tensors}
         except _core.InputError as error:
             assert "\n" not in str(error)
             assert edits or fix_length
             return
     theirs = deserialized(data)
     assert theirs is not None
-    ours = {t.name: (list(t.shape), data[t.begin : t.end]) for t in infos}
     assert ours == {name: (t["shape"], bytes(t["data"])) for name, t in theirs}
 
 
@@ -138,9 +140,9 @@ def test_any_name_is_read_back(shapes: dict[str, tuple[int, int]]) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(struct.pack("<Q", len(text)) + text + bytes(offset))
         file.flush()
-        infos, metadata = _core.read_header(file.name)
-    assert {t.name: t.shape for t in infos} == shapes
-    assert metadata == {}
+        checkpoint = _core.Checkpoint([file.name])
+    assert {t.source_name: t.shape for t in checkpoint.tensors} == shapes
+    assert checkpoint.metadata == {}
 
 
 @quick

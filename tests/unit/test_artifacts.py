@@ -1,13 +1,14 @@
 """Files: checked when read, the same bytes when written again."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
-from pdiff.artifacts import read_record, write_json, write_tensors
+from pdiff.artifacts import read_checkpoint, read_record, write_json, write_tensors
 from pdiff.errors import InputError
 
 
@@ -33,3 +34,25 @@ def test_the_same_tensors_and_metadata_give_the_same_bytes(tmp_path: Path) -> No
     with safe_open(tmp_path / "0", "pt") as file:
         assert file.metadata() == metadata
         assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in tensors.items())
+
+
+def test_a_checkpoint_of_thousands_of_tensors_is_read_in_time_linear_in_them(tmp_path: Path) -> None:
+    state = {f"layer{i}.weight": torch.full((3,), float(i)) for i in range(4000)}
+    state["tied"] = state["layer7.weight"]
+    torch.save({"a.b": state}, tmp_path / "x.pt")
+    begin = time.process_time()
+    found = read_checkpoint([tmp_path / "x.pt"], ["a.b"])
+    assert time.process_time() - begin < 3
+    assert list(found) == list(state)
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+    assert found["tied"] is found["layer7.weight"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e8m0fnu, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz])
+def test_every_float8_of_torch_is_read(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensor = torch.tensor([1.0, 2.0, 4.0]).to(dtype)
+    torch.save({"w": tensor, "empty": torch.empty(0, 2)}, tmp_path / "x.pt")
+    found = read_checkpoint([tmp_path / "x.pt"])
+    assert found["w"].dtype == dtype
+    assert torch.equal(found["w"].float(), tensor.float())
+    assert found["empty"].shape == (0, 2)

@@ -1,5 +1,6 @@
 """Output directories are whole or absent, and nobody else's is replaced."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pdiff import _core
 from pdiff.artifacts import write_json
-from pdiff.directories import prepare_directory, staged_directory
+from pdiff.directories import locked, prepare_directory, staged_directory
 from pdiff.errors import UsageError
 
 MARKER = "marker.json"
@@ -69,12 +71,15 @@ def test_what_a_killed_process_staged_is_cleaned_up(tmp_path: Path) -> None:
             assert alive.exists()
 
 
-def test_a_process_killed_while_replacing_loses_nothing(tmp_path: Path) -> None:
+def test_a_process_killed_while_replacing_in_two_steps_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / MARKER).write_text("old")
     code = (
         "import os, pathlib, signal, sys; from pdiff.directories import staged_directory\n"
+        "import errno; from pdiff import _core\n"
+        "def refused(*paths): raise OSError(errno.EINVAL, 'no exchange here')\n"
+        "_core.exchange = refused\n"
         "rename = pathlib.Path.rename\n"
         "def killed(self, target):\n"
         "    if '.staged-' in self.name: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -103,8 +108,9 @@ def test_a_directory_behind_a_link_is_replaced_where_it_is(tmp_path: Path) -> No
     assert (tmp_path / "real" / MARKER).read_text() == "new"
 
 
+@pytest.mark.parametrize("two_steps", [False, True])
 def test_a_replacement_that_fails_leaves_the_old_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_steps: bool
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -116,7 +122,11 @@ def test_a_replacement_that_fails_leaves_the_old_directory(
             raise KeyboardInterrupt
         return rename(self, target)
 
+    def interrupted(*_: Path) -> None:
+        raise OSError(errno.EINVAL, "no exchange here") if two_steps else KeyboardInterrupt
+
     monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr(_core, "exchange", interrupted)
     with pytest.raises(KeyboardInterrupt), staged_directory(out, MARKER, overwrite=True):
         pass
     assert (out / MARKER).read_text() == "old"
@@ -139,3 +149,103 @@ def test_files_and_directories_respect_the_umask(tmp_path: Path) -> None:
         os.umask(before)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
     assert (tmp_path / "out" / MARKER).stat().st_mode & 0o777 == 0o640
+
+
+def test_a_directory_that_appears_while_the_block_runs_is_not_touched(tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    with pytest.raises(UsageError, match="not empty"), staged_directory(out, MARKER) as staged:
+        (staged / MARKER).write_text("new")
+        out.mkdir()
+        (out / "thesis.tex").write_text("precious")
+    assert (out / "thesis.tex").read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_overwrite_removes_only_what_holds_the_marker_in_the_end(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / MARKER).write_text("old")
+    with pytest.raises(UsageError, match="holds no marker"), staged_directory(out, MARKER, True) as staged:
+        (staged / MARKER).write_text("new")
+        out.rename(tmp_path / "away")
+        out.mkdir()
+        (out / "thesis.tex").write_text("precious")
+    assert (out / "thesis.tex").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["away", "out"]
+
+
+@pytest.mark.parametrize("two_steps", [False, True])
+def test_what_an_exchange_brings_out_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_steps: bool
+) -> None:
+    """Another directory takes the place between the last look and the exchange."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / MARKER).write_text("old")
+    exchange, calls = _core.exchange, []
+
+    def late(one: Path, other: Path) -> None:
+        if not calls:
+            out.rename(tmp_path / "away")
+            out.mkdir()
+            (out / MARKER).write_text("another's")
+        calls.append(one)
+        if two_steps:
+            raise OSError(errno.EINVAL, "no exchange here")
+        exchange(one, other)
+
+    monkeypatch.setattr(_core, "exchange", late)
+    with (
+        pytest.raises(UsageError, match="put there meanwhile"),
+        staged_directory(out, MARKER, True) as staged,
+    ):
+        (staged / MARKER).write_text("new")
+    assert (out / MARKER).read_text() == "another's"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["away", "out"]
+
+
+def test_a_file_that_appears_at_the_last_moment_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, rename = tmp_path / "out", Path.rename
+
+    def late(self: Path, target: Path) -> Path:
+        target.mkdir()
+        (target / "thesis.tex").write_text("precious")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    with pytest.raises(UsageError, match="something was put there"), staged_directory(out, MARKER):
+        pass
+    assert (out / "thesis.tex").read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_disk_that_fails_in_the_end_is_told_of_and_leaves_the_new_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / MARKER).write_text("old")
+
+    def failing(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output"), staged_directory(out, MARKER, True) as staged:
+        (staged / MARKER).write_text("new")
+    assert (out / MARKER).read_text() == "new"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_without_locks_on_the_file_system_nobody_is_kept_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr("pdiff.directories.fcntl.flock", refuse)
+    with locked(tmp_path, "extending"), staged_directory(tmp_path / "out", MARKER) as staged:
+        (staged / MARKER).write_text("new")
+    assert (tmp_path / "out" / MARKER).read_text() == "new"

@@ -1,6 +1,5 @@
 """Reading a bank: row views, normalised batches, and the way back from a row to a checkpoint."""
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,26 +13,23 @@ from torch import Tensor
 from pdiff import _core
 from pdiff._core import Layout, Normalizer
 from pdiff.artifacts import read_tensors
-from pdiff.bank.manifest import BASE, STATISTICS, Manifest, Member, TaskRef
+from pdiff.bank.lending import accepted, lend
+from pdiff.bank.manifest import SOURCE, FileEntry, Manifest, Member, TaskRef
+from pdiff.bank.rows import flatten, restore
+from pdiff.bank.view import Indices, Selectable, checked, integers
 from pdiff.errors import InputError
 
-__all__ = ["Bank", "Normalization", "Normalizer", "flatten", "restore"]
+__all__ = ["Bank", "Normalization", "Normalizer"]
 
 Normalization = Literal["tensor", "element", "none"]
 
-_TORCH_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-}
 
-
-class Bank:
+class Bank(Selectable):
     """K checkpoints of one network as rows of D numbers, memory-mapped from a directory.
 
-    `len(bank)` is K, `bank.dim` is D. Rows hold the raw values in float32; a `Normalizer` turns them into
-    training data while they are gathered.
+    `len(bank)` is K, `bank.dim` is D. Rows hold the raw values, in float32 if the bank was not collected in
+    half precision; a `Normalizer` turns them into training data while they are gathered. `bank.view`,
+    `bank.where`, `bank.every` and `bank.split` choose members without a copy.
     """
 
     def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
@@ -46,10 +42,11 @@ class Bank:
             raise InputError(f"{path}: the layout in the manifest does not match its fingerprint")
         self._shards = [_core.Shard(path / shard.file) for shard in manifest.shards]
         for entry, shard in zip(manifest.shards, self._shards, strict=True):
-            if (shard.rows, shard.dim) != (entry.rows, self.dim):
+            found, said = (shard.rows, shard.dim, shard.dtype), (entry.rows, self.dim, manifest.dtype)
+            if found != said:
                 raise InputError(
-                    f"{path / entry.file}: {shard.rows}×{shard.dim}, "
-                    f"the manifest says {entry.rows}×{self.dim}"
+                    f"{path / entry.file}: {'×'.join(map(str, found))}, "
+                    f"the manifest says {'×'.join(map(str, said))}"
                 )
         if sum(shard.rows for shard in self._shards) != len(manifest.members):
             raise InputError(
@@ -59,7 +56,11 @@ class Bank:
 
     @staticmethod
     def open(path: str | Path) -> "Bank":
-        """Open the bank in directory `path`; `UsageError` if there is none, `InputError` if damaged."""
+        """Open the bank in directory `path`; `UsageError` if there is none, `InputError` if damaged.
+
+        The manifest is checked whole, shards by their sizes, base and statistics when they are first read;
+        `pdiff.verification.verify` reads every byte.
+        """
         path = Path(path)
         return Bank(path, *Manifest.read(path))
 
@@ -81,32 +82,78 @@ class Bank:
         """The task that the checkpoints solve, if the folder said so."""
         return self.manifest.task
 
-    def row(self, index: int) -> npt.NDArray[np.float32]:
-        """Return row `index` [D] as a read-only view of the memory map: no copy."""
+    def locate(self, indices: Indices) -> "tuple[Bank, npt.NDArray[np.int64]]":
+        """Return the bank itself and the indices, checked."""
+        return self, checked(indices, len(self))
+
+    def row(self, index: int) -> npt.NDArray[np.generic]:
+        """Return row `index` [D] as a read-only view of the memory map, as it is stored: no copy.
+
+        float32, or float16, or the bits of bfloat16, which NumPy does not know, as uint16:
+        `torch.from_numpy(row.copy()).view(torch.bfloat16)`. Raises `IndexError`.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a bank of {len(self)}")
         shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        row: npt.NDArray[np.float32] = np.asarray(self._shards[shard])[index - int(self._starts[shard])]
+        row: npt.NDArray[np.generic] = np.asarray(self._shards[shard])[index - int(self._starts[shard])]
         return row
 
     def batch(
         self,
-        indices: Sequence[int] | npt.NDArray[np.int64],
+        indices: Indices,
         normalizer: Normalizer | None = None,
         *,
         columns: tuple[int, int] | None = None,
         out: Tensor | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Gather rows, normalised, in one pass: → float32 [B, D], or [B, end − begin] with `columns`.
+        """Gather rows, normalised, in one pass: → [B, D], or [B, end − begin] with `columns`.
 
-        `out`, a contiguous CPU tensor of that shape, is filled and returned when given.
+        `out`, a contiguous CPU tensor of that shape, pinned or not, is filled and returned when given; else
+        a tensor of `dtype` is made. Either is float32, the default, or bfloat16. Raises `ValueError` for
+        another tensor or range of columns, `IndexError` for a row that is not there.
         """
         begin, end = columns or (0, self.dim)
-        index = np.ascontiguousarray(indices, dtype=np.int64)
+        index = integers(indices)
         if out is None:
-            out = torch.empty(len(index), end - begin)
-        _core.gather(self._shards, index, out.numpy(), normalizer or self.normalizer("none"), begin, end)
+            out = torch.empty(len(index), max(end - begin, 0), dtype=accepted(dtype or torch.float32))
+        lent = lend(out, dtype)
+        _core.gather(self._shards, index, lent, normalizer or self.normalizer("none"), begin, end)
         return out
+
+    def prefetch(
+        self, buffers: Sequence[Tensor], normalizer: Normalizer | None, columns: tuple[int, int] | None
+    ) -> _core.Prefetch:
+        """Start the thread that fills `buffers`, each as `out` of `batch`; `Stream` makes batches of them."""
+        lent = [lend(buffer) for buffer in buffers]
+        begin, end = columns or (0, self.dim)
+        return _core.Prefetch(self._shards, lent, normalizer or self.normalizer("none"), begin, end)
+
+    def gram(self, normalizer: Normalizer, *, centred: bool = True) -> Tensor:
+        """Return the Gram matrix of the normalised rows, by default centred over them: float64 [K, K].
+
+        Streamed: memory does not grow with D. The same for any number of threads.
+        """
+        matrix = _core.gram(self._shards, normalizer, centred=centred)
+        return torch.frombuffer(matrix, dtype=torch.float64).reshape(len(self), len(self))
+
+    def combine(self, coefficients: Tensor, normalizer: Normalizer, *, centred: bool = False) -> Tensor:
+        """Return linear combinations of the normalised rows: [n, K] → float32 [n, D], each row read once."""
+        out = torch.empty(len(coefficients), self.dim)
+        weights = coefficients.float().contiguous().numpy()
+        _core.combine(weights, self._shards, normalizer, out.numpy(), centred=centred)
+        return out
+
+    def nearest(
+        self, rows: Tensor, normalizer: Normalizer, itself: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the nearest member of each normalised row, and its L2 distance: [n, D] → int64, float64 [n].
+
+        `itself` int64 [n], for rows that are members, is the member that does not count.
+        """
+        excluded = torch.full((len(rows),), -1) if itself is None else itself
+        found = _core.nearest(rows.numpy(), excluded.numpy(), self._shards, normalizer)
+        return torch.tensor([i for i, _ in found]), torch.tensor([d for _, d in found], dtype=torch.float64)
 
     def normalizer(self, kind: Normalization) -> Normalizer:
         """Return the bank's normaliser: one mean and std a tensor (the paper), one an element, or none."""
@@ -118,58 +165,52 @@ class Bank:
     @cached_property
     def statistics(self) -> dict[str, Tensor]:
         """Float64 statistics over all rows: `tensor_mean`, `tensor_std`, `log_scale` [T], `element_*` [D]."""
-        return self._verified(STATISTICS, self.manifest.statistics_digest)
+        return read_tensors(self._verified(self.manifest.statistics))
 
     @cached_property
     def base(self) -> dict[str, Tensor]:
         """One complete checkpoint: everything that is not generated is taken from it."""
-        return self._verified(BASE, self.manifest.base_digest)
+        return read_tensors(self._verified(self.manifest.base))
 
-    def _verified(self, file: str, digest: str) -> dict[str, Tensor]:
-        """Read one of the bank's files; raises `InputError` if it is not what `collect` wrote."""
-        if _core.digest_file(self.path / file) != digest:
-            raise InputError(f"{self.path / file}: damaged (its digest differs from the manifest's)")
-        return read_tensors(self.path / file)
+    def companions(self) -> dict[str, bytes]:
+        """Return the files that stood beside the weights of a checkpoint (configuration, index), by name."""
+        found = {}
+        for name, digest in self.manifest.source.companions.items():
+            path = self._verified(FileEntry(f"{SOURCE}/{name}", digest))
+            found[name] = path.read_bytes()
+        return found
+
+    def _verified(self, entry: FileEntry) -> Path:
+        """Return the path of one of the bank's files; `InputError` if it is not what `collect` wrote."""
+        path = self.path / entry.file
+        try:
+            found = _core.digest_file(path)
+        except FileNotFoundError:
+            raise InputError(f"{path}: gone; the bank was changed or replaced since it was opened") from None
+        if found != entry.digest:
+            raise InputError(f"{path}: damaged (its digest differs from the manifest's)")
+        return path
 
     @cached_property
     def subset_names(self) -> frozenset[str]:
-        """The names of the tensors that vary, and are generated."""
-        return frozenset(segment.name for segment in self.layout.segments)
+        """The names of the tensors that vary, and are generated; those tied to one of them too."""
+        names = {segment.name for segment in self.layout.segments}
+        return frozenset(names | {alias for alias, name in self.manifest.tied.items() if name in names})
 
     def flatten(self, state_dict: Mapping[str, Tensor]) -> Tensor:
         """Concatenate the subset of a state dict in layout order: → float32 [D]."""
         return flatten(self.layout, state_dict)
 
     def state_dict(self, row: Tensor) -> dict[str, Tensor]:
-        """Return a complete checkpoint: the base with the subset taken from `row` [D], dtypes restored."""
-        return self.base | restore(self.layout, row)
+        """Return a complete checkpoint: the base with the subset taken from `row` [D], dtypes restored.
 
+        Names of tied tensors share one tensor. Raises `InputError` if a value does not fit its dtype.
+        """
+        return self._tie(self.base | restore(self.layout, row))
 
-def flatten(layout: Layout, state_dict: Mapping[str, Tensor]) -> Tensor:
-    """Concatenate the layout's tensors of a state dict: → float32 [D]; raises `InputError` if one differs."""
-    parts = []
-    for segment in layout.segments:
-        tensor = state_dict.get(segment.name)
-        if tensor is None or tuple(tensor.shape) != segment.shape:
-            found = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
-            raise InputError(f"tensor {segment.name} {found}; the bank holds {segment.shape}")
-        parts.append(tensor.detach().reshape(-1).float())
-    return torch.cat(parts)
+    def subset(self, row: Tensor) -> dict[str, Tensor]:
+        """Return only the tensors of `row` [D], under each of their names, as in `state_dict`."""
+        return self._tie(restore(self.layout, row))
 
-
-def restore(layout: Layout, row: Tensor) -> dict[str, Tensor]:
-    """Cut a raw row [D] into named tensors with the source's shapes and dtypes; inverse of `flatten`.
-
-    Raises `InputError` if a value does not fit the dtype (float16 overflows at 65,504).
-    """
-    if row.shape != (layout.dim,):
-        raise ValueError(f"a row of {layout.dim} numbers is wanted, not {tuple(row.shape)}")
-    tensors = {}
-    for segment in layout.segments:
-        values = row[segment.begin : segment.end]
-        tensor = values.to(_TORCH_DTYPES[segment.dtype]).reshape(segment.shape).clone()
-        if segment.dtype in {"F16", "BF16"} and not bool(tensor.isfinite().all()):
-            largest = float(values.abs().max()) if values.numel() else math.nan
-            raise InputError(f"tensor {segment.name}: {largest:g} does not fit {segment.dtype}")
-        tensors[segment.name] = tensor
-    return tensors
+    def _tie(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return state | {alias: state[name] for alias, name in self.manifest.tied.items() if name in state}

@@ -1,20 +1,27 @@
 """From a folder of checkpoints to a bank: find, plan, validate, then write, manifest last."""
 
-from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from pdiff import _core
+from pdiff._core import Layout, Origin
 from pdiff.artifacts import read_record
 from pdiff.bank.bank import Bank
-from pdiff.bank.manifest import MANIFEST, TASK_FILE, TaskRef
-from pdiff.bank.pickles import restate
+from pdiff.bank.extend import extend_bank, open_base, remove_orphans
+from pdiff.bank.journal import JOURNAL, Journal, Purpose
+from pdiff.bank.manifest import MANIFEST, SHARDS, TASK_FILE, StoreDtype, TaskRef
+from pdiff.bank.notes import describe_subset
+from pdiff.bank.reading import Group, Request, read_group
 from pdiff.bank.selection import Selection, select
-from pdiff.bank.sources import SAFETENSORS, Checkpoint, find_checkpoints, read_checkpoint
-from pdiff.bank.writer import MINIMUM_MEMBERS, write_bank
+from pdiff.bank.shards import Rows, ShardWriter
+from pdiff.bank.writer import MINIMUM_MEMBERS, bank_bytes, finish_bank
+from pdiff.checkpoints.records import Choice
 from pdiff.directories import staged_directory
-from pdiff.errors import InputError
+from pdiff.disk import require_space
+from pdiff.errors import InputError, UsageError
 from pdiff.progress import SILENT, Progress
 
 __all__ = ["collect"]
@@ -27,8 +34,13 @@ def collect(
     exclude_globs: Sequence[str] = (),
     last_norms: int = 0,
     base: str | Path | None = None,
+    key: str | None = None,
+    ema: bool | None = None,
+    store_dtype: StoreDtype = "F32",
     majority: bool = False,
     strict: bool = False,
+    extend: bool = False,
+    resume: bool = False,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Bank:
@@ -36,117 +48,121 @@ def collect(
 
     The subset is the floating tensors that differ between the checkpoints, unless `select_globs`,
     `exclude_globs` or `last_norms` say otherwise; `base` names the checkpoint that everything else is
-    taken from (by default any, since the rest must be the same in all). Files that cannot be read are
-    reported and left out, or refused with `strict`; checkpoints of several kinds are refused, or the
-    largest group taken with `majority`. Identical checkpoints count once.
+    taken from (by default any, since the rest must be the same in all). Of a training checkpoint that nests
+    several sets of weights, `key` names the one wanted; `ema` says that it must be, or must not be, averaged
+    weights. Files that cannot be read are reported and left out, or refused with `strict`; checkpoints of
+    several kinds are refused, or the largest group taken with `majority`. Identical checkpoints count once.
+
+    Rows are stored as `store_dtype`: half the bytes, rounded, with F16 or BF16.
+
+    `extend` adds the checkpoints to the bank that is at `out`, whose subset stays as it is. If collecting is
+    interrupted, or killed, `resume` goes on after the last finished shard; the bank is the same, byte for
+    byte. Memory does not grow with the number of checkpoints, but for a few kilobytes each.
 
     Raises `InputError` for what the files hold, `UsageError` for what was asked.
     """
-    roots = [Path(path) for path in paths]
+    request = Request(tuple(map(Path, paths)), Choice(key, ema), majority, strict)
     selection = Selection(tuple(select_globs), tuple(exclude_globs), last_norms)
-    with (
-        staged_directory(Path(out), MANIFEST, overwrite) as staged,
-        TemporaryDirectory(prefix=".restated-", dir=staged) as scratch,
-    ):
-        checkpoints = _one_kind(_read(roots, Path(scratch), strict, progress), majority, progress)
-        layout = select(checkpoints, selection, check_rest=base is None, progress=progress)
-        rest = checkpoints[-1].path if base is None else _base(Path(base), Path(scratch), checkpoints[-1])
-        write_bank(staged, layout, checkpoints, base=rest, task=_task(roots), progress=progress)
+    out, rest = Path(out), None if base is None else Path(base)
+    for root in request.roots:
+        if (root / MANIFEST).is_file():
+            raise UsageError(f"{root}: is a bank; give the folder of checkpoints that it was collected from")
+    if resume and not (overwrite or extend) and (out / MANIFEST).is_file():
+        hint = "replace it with --overwrite, or add to it with --extend"
+        raise UsageError(f"{out}: is finished, there is nothing to go on with; {hint}")
+    if not extend:
+        with staged_directory(out, MANIFEST, overwrite, journal=JOURNAL, resume=resume) as staged:
+            plan = _plan(request, selection, rest, store_dtype, progress)
+            _write(staged, plan, out, progress)
+    elif selection != Selection() or store_dtype != "F32" or resume or overwrite:
+        raise UsageError(
+            "--extend keeps the bank's selection and type, and goes without --select, --exclude, "
+            "--last-norms, --store-dtype, --resume and --overwrite"
+        )
+    else:
+        extend_bank(out, request, rest, progress)
     return Bank.open(out)
 
 
-def _read(roots: list[Path], scratch: Path, strict: bool, progress: Progress) -> list[Checkpoint]:
-    """Read every header; torch files are restated as safetensors in `scratch` first."""
-    found = find_checkpoints(roots)
-    if not found.files:
-        others = f"; other files: {', '.join(found.skipped[:3])}" if found.skipped else ""
-        where = ", ".join(map(str, roots))
-        raise InputError(f"{where}: no checkpoints (.safetensors, .pt, .pth, .bin, .ckpt){others}")
-    for name in found.skipped:
-        if Path(name).suffix != ".json":
-            why = "pdiff's own" if name.endswith("/") else "not weights by its name"
-            progress.message(f"skipped {name}: {why}")
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be written."""
 
-    def read(numbered: tuple[int, tuple[str, Path]]) -> Checkpoint | InputError:
-        number, (name, path) = numbered
-        try:
-            return _open(name, path, scratch / f"{number:08d}{SAFETENSORS}")
-        except InputError as error:
-            return error
-
-    checkpoints: list[Checkpoint] = []
-    refused: list[InputError] = []
-    with ThreadPoolExecutor() as pool, progress.track("Reading headers", len(found.files), "file") as tracker:
-        for outcome in pool.map(read, enumerate(found.files)):
-            if isinstance(outcome, InputError):
-                refused.append(outcome)
-            else:
-                checkpoints.append(outcome)
-            tracker.advance()
-    if refused and (strict or not checkpoints):
-        raise refused[0]
-    for error in refused:
-        progress.message(f"left out {error}")
-    return checkpoints
+    group: Group
+    layout: Layout
+    purpose: Purpose
+    base: Origin
+    base_given: bool
+    dtype: StoreDtype
+    task: TaskRef | None
 
 
-def _open(name: str, path: Path, restated: Path) -> Checkpoint:
-    """Read the header of `path`; a torch file is restated as the safetensors file `restated` first.
-
-    Raises `InputError` if the file cannot be read; an `OSError` is a failure to write.
-    """
-    if path.suffix.lower() != SAFETENSORS:
-        restate(name, path, restated)
-        path = restated
-    try:
-        return read_checkpoint(name, path)
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from None
-
-
-def _base(base: Path, scratch: Path, example: Checkpoint) -> Path:
-    """Return the safetensors file that holds the checkpoint `base`, which must be of the bank's kind."""
-    if not base.is_file():
-        raise InputError(f"{base}: no such file (--base)")
-    checkpoint = _open(str(base), base, scratch / f"base{SAFETENSORS}")
-    if checkpoint.kind != example.kind:
-        raise InputError(f"{base} {_difference(example, checkpoint)}; --base must be of the same network")
-    return checkpoint.path
+def _plan(
+    request: Request, selection: Selection, base: Path | None, dtype: StoreDtype, progress: Progress
+) -> _Plan:
+    """Read what there is and decide what the rows are; raises for what cannot become a bank."""
+    group = read_group(request, progress)
+    if len(group.checkpoints) < MINIMUM_MEMBERS:
+        raise InputError(f"{len(group.checkpoints)} checkpoints found, at least {MINIMUM_MEMBERS} are needed")
+    rest = group.checkpoints[-1].origin if base is None else open_base(base, request.choice, group.example)
+    tensors = group.example.header.tensors
+    layout = select(group.checkpoints, tensors, selection, check_rest=base is None, progress=progress)
+    for note in describe_subset(tensors, layout):
+        progress.message(note)
+    purpose = Purpose(layout.fingerprint, selection.include, selection.exclude, selection.last_norms, dtype)
+    return _Plan(group, layout, purpose, rest, base is not None, dtype, _task(request.roots))
 
 
-def _one_kind(checkpoints: list[Checkpoint], majority: bool, progress: Progress) -> list[Checkpoint]:
-    """Return the checkpoints if they are of one network, or the largest group with `majority`."""
-    groups = Counter(c.kind for c in checkpoints).most_common()
-    if len(groups) > 1:
-        kind = groups[0][0]
-        odd = next(c for c in checkpoints if c.kind != kind)
-        example = next(c for c in checkpoints if c.kind == kind)
-        what = (
-            f"{len(groups)} kinds of checkpoint: {groups[0][1]} like {example.source}, "
-            f"but {odd.source} {_difference(example, odd)}"
+def _write(staged: Path, plan: _Plan, out: Path, progress: Progress) -> None:
+    """Write the bank that is to be `out`, or go on with writing it, in `staged`."""
+    checkpoints, example = plan.group.checkpoints, plan.group.example
+    journal = Journal(staged, plan.purpose)
+    _keep_shards(staged)
+    there = sum(path.stat().st_size for path in (staged / SHARDS).iterdir())
+    require_space(out, bank_bytes(len(checkpoints), plan.layout, plan.dtype, example.header.tensors) - there)
+    rows = Rows()
+    with _explained(journal, len(checkpoints)):
+        ShardWriter(staged, plan.layout, journal, dtype=plan.dtype).write(checkpoints, rows, 0, progress)
+        if len(rows.members) < len(checkpoints):
+            progress.message(f"{len(checkpoints) - len(rows.members)} identical checkpoints count once")
+        remove_orphans(staged / SHARDS, {Path(shard.file).name for shard in rows.shards})
+        finish_bank(
+            staged,
+            plan.layout,
+            rows,
+            example=example,
+            kind=plan.group.checkpoints[0].kind,
+            base=plan.base,
+            base_given=plan.base_given,
+            dtype=plan.dtype,
+            task=plan.task,
         )
-        if not majority:
-            raise InputError(f"{what}; collect them apart, or take the largest group with --majority")
-        progress.message(f"{what}; the largest group is taken")
-        checkpoints = [c for c in checkpoints if c.kind == kind]
-    if len(checkpoints) < MINIMUM_MEMBERS:
-        raise InputError(f"{len(checkpoints)} checkpoints found, at least {MINIMUM_MEMBERS} are needed")
-    return checkpoints
 
 
-def _difference(example: Checkpoint, odd: Checkpoint) -> str:
-    """Say in a few words how `odd` differs from `example`."""
-    ours = {name: (dtype, shape) for name, dtype, shape in example.kind}
-    theirs = {name: (dtype, shape) for name, dtype, shape in odd.kind}
-    for name, (dtype, shape) in ours.items():
-        if name not in theirs:
-            return f"lacks {name}"
-        if theirs[name] != (dtype, shape):
-            return f"holds {name} as {theirs[name][0]} {list(theirs[name][1])}, not {dtype} {list(shape)}"
-    return f"has {next(iter(theirs.keys() - ours.keys()))} besides"
+def _keep_shards(staged: Path) -> None:
+    """Remove what an interrupted process left in `staged`, but for shards and what tells of them."""
+    (staged / SHARDS).mkdir(exist_ok=True)
+    _core.remove_stale(staged / SHARDS)
+    for path in staged.iterdir():
+        if path.is_dir() and path.name != SHARDS:
+            shutil.rmtree(path)
+        elif path.is_file() and path.name != JOURNAL:
+            path.unlink()
 
 
-def _task(roots: list[Path]) -> TaskRef | None:
+@contextmanager
+def _explained(journal: Journal, total: int) -> Iterator[None]:
+    """Let an interruption say how far it got, and that it can go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if not journal.checkpoints:
+            raise
+        what = f"{journal.checkpoints:,} of {total:,} rows are written; go on with --resume"
+        raise type(error)(f"interrupted: {what}") from None
+
+
+def _task(roots: Sequence[Path]) -> TaskRef | None:
     """Return the task that a `task.json` names: in a folder given or around a file given, or just above."""
     for root in map(Path.resolve, roots):
         folder = root.parent if root.is_file() else root

@@ -1,22 +1,30 @@
 """`bank.json`: what a bank holds, written last, so that a bank without it is not a bank."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from pdiff import _core
+from pdiff.bank.source import Source
+from pdiff.directories import require_inside
 from pdiff.errors import InputError, UsageError
+from pdiff.sealing import unsealed, write_sealed
 
 __all__ = [
     "BASE",
     "FORMAT",
     "MANIFEST",
+    "SHARDS",
+    "SOURCE",
     "STATISTICS",
     "TASK_FILE",
+    "FileEntry",
     "Manifest",
     "Member",
     "ShardEntry",
+    "StoreDtype",
     "TaskRef",
     "TensorEntry",
 ]
@@ -24,9 +32,16 @@ __all__ = [
 MANIFEST = "bank.json"
 BASE = "base.safetensors"
 STATISTICS = "stats.safetensors"
+SHARDS = "shards"
+SOURCE = "source"
+"""Folder of the files that stood beside the source's weights."""
 TASK_FILE = "task.json"
 """Beside checkpoints, it says what task they solve."""
-FORMAT = 1
+FORMAT = 3
+
+
+StoreDtype = Literal["F32", "F16", "BF16"]
+"""What a bank stores its numbers as. In half the bytes they are rounded: to 11 or 8 significant bits."""
 
 
 class TensorEntry(msgspec.Struct, frozen=True):
@@ -35,6 +50,13 @@ class TensorEntry(msgspec.Struct, frozen=True):
     name: str
     dtype: str
     shape: tuple[int, ...]
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """A file of the bank: path within it, BLAKE3 of its bytes."""
+
+    file: str
+    digest: str
 
 
 class ShardEntry(msgspec.Struct, frozen=True):
@@ -68,16 +90,25 @@ class TaskRef(msgspec.Struct, frozen=True, rename={"name": "task"}):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The content of `bank.json`."""
+    """The content of `bank.json`, which ends with a checksum of itself."""
 
     format: int
     layout: tuple[TensorEntry, ...]
     fingerprint: str
     dim: int
+    dtype: StoreDtype
+    """How the shards store the numbers."""
     shards: tuple[ShardEntry, ...]
-    base_digest: str
-    statistics_digest: str
+    base: FileEntry
+    statistics: FileEntry
     members: tuple[Member, ...]
+    kind: str
+    """Names, dtypes and shapes of a whole checkpoint, hashed."""
+    source: Source = Source()
+    tied: dict[str, str] = {}
+    """Names of tensors that are the very same as another: alias → the name that has the values."""
+    base_given: bool = False
+    """Whether the user said whose values everything outside the rows takes: members may differ in it."""
     task: TaskRef | None = None
 
     @staticmethod
@@ -91,14 +122,37 @@ class Manifest(msgspec.Struct, frozen=True):
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{bank}: no bank here (no {MANIFEST}); make one with `pdiff collect`") from None
-        try:
-            manifest = msgspec.json.decode(data, type=Manifest)
-        except msgspec.DecodeError as error:
-            raise InputError(f"{path}: damaged manifest ({error})") from None
-        if manifest.format != FORMAT:
-            raise InputError(f"{path}: format {manifest.format}, this version reads {FORMAT}")
+        _check_format(path, data)
+        manifest = unsealed(path, data, Manifest)
+        require_inside(path, (entry.file for entry in manifest.files()))
+        require_inside(path, manifest.source.files.values())
         return manifest, _core.digest(data)
 
     def write(self, bank: Path) -> None:
         """Write `bank.json`, durably."""
-        _core.write_file(bank / MANIFEST, msgspec.json.format(msgspec.json.encode(self), indent=1))
+        write_sealed(bank / MANIFEST, self)
+
+    def files(self) -> Iterator[FileEntry]:
+        """Yield every other file of the bank."""
+        yield self.base
+        yield self.statistics
+        for shard in self.shards:
+            yield FileEntry(shard.file, shard.digest)
+        for name, digest in self.source.companions.items():
+            yield FileEntry(f"{SOURCE}/{name}", digest)
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    format: int
+
+
+def _check_format(path: Path, data: bytes) -> None:
+    """Say that a bank is of another version before saying that it is damaged."""
+    try:
+        found = msgspec.json.decode(data, type=_Versioned).format
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: damaged manifest ({error})") from None
+    if found != FORMAT:
+        raise InputError(
+            f"{path}: format {found}, this version reads {FORMAT}; collect the checkpoints again"
+        )

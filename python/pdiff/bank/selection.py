@@ -1,20 +1,21 @@
 """Choosing the subset: which tensors of a checkpoint become a row."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pdiff import _core
-from pdiff._core import Layout, TensorInfo
-from pdiff.bank.sources import FLOATING, Checkpoint
+from pdiff._core import Layout, Origin, TensorInfo
+from pdiff.checkpoints.records import Checkpoint
+from pdiff.checkpoints.tensors import FLOATING, differing
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import Progress
+from pdiff.wording import some
 
-__all__ = ["Selection", "norm_modules", "select"]
+__all__ = ["Selection", "compared", "floating", "norm_modules", "select"]
 
-_COMPARED = 16
-"""Checkpoints compared with the first at a time: often enough to show progress."""
 _NORM_NAME = re.compile(r"norm|^(ln|gn|bn)(_?\d+|_f)?$|_(ln|gn|bn)$", re.IGNORECASE)
 
 
@@ -34,10 +35,19 @@ class Selection:
         """Whether the names alone decide, without comparing the checkpoints."""
         return bool(self.include) or self.last_norms > 0
 
-    def accepts(self, name: str) -> bool:
-        """Return whether the globs let `name` through."""
-        included = not self.include or any(fnmatchcase(name, glob) for glob in self.include)
-        return included and not any(fnmatchcase(name, glob) for glob in self.exclude)
+    def accepts(self, names: Sequence[str]) -> bool:
+        """Return whether the globs let a tensor with these names (several if it is tied) through."""
+        included = not self.include or _match(names, self.include)
+        return included and not _match(names, self.exclude)
+
+
+def _match(names: Sequence[str], globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for name in names for glob in globs)
+
+
+def floating(tensors: Sequence[TensorInfo]) -> list[TensorInfo]:
+    """Return the tensors that could be modelled: floating, not empty, of tied ones the first."""
+    return [t for t in tensors if t.dtype in FLOATING and math.prod(t.shape) > 0 and t.tied_to is None]
 
 
 def norm_modules(tensors: Sequence[TensorInfo]) -> list[str]:
@@ -58,25 +68,32 @@ def norm_modules(tensors: Sequence[TensorInfo]) -> list[str]:
 
 
 def select(
-    checkpoints: Sequence[Checkpoint], selection: Selection, *, check_rest: bool, progress: Progress
+    checkpoints: Sequence[Checkpoint],
+    tensors: Sequence[TensorInfo],
+    selection: Selection,
+    *,
+    check_rest: bool,
+    progress: Progress,
 ) -> Layout:
-    """Return the layout of the subset for checkpoints of one kind.
+    """Return the layout of the subset for checkpoints of one kind, whose tensors are `tensors`.
 
     With `check_rest`, floating tensors outside the subset must be the same in every checkpoint. Integers are
-    carried over, never modelled; so are 0-d tensors, unless a glob names them. Raises `UsageError` if a
-    selection matches nothing, `InputError` if nothing varies or the rest differs.
+    carried over, never modelled; so are 0-d tensors, unless a glob names them. Of tied tensors the first
+    stands for all. Raises `UsageError` if a selection matches nothing, `InputError` if nothing varies or the
+    rest differs.
     """
-    floating = [t for t in checkpoints[0].tensors if t.dtype in FLOATING and t.begin < t.end]
-    norms = norm_modules(floating)[-selection.last_norms :] if selection.last_norms else None
-    wanted = {t.name for t in floating if _wanted(t, norms, selection)}
+    candidates = floating(tensors)
+    norms = norm_modules(candidates)[-selection.last_norms :] if selection.last_norms else None
+    aliases = _aliases(tensors)
+    wanted = {t.name for t in candidates if _wanted(t, aliases.get(t.name, []), norms, selection)}
     if not wanted:
-        examples = ", ".join(t.name for t in floating[:4])
-        raise UsageError(f"the selection matches none of {len(floating)} floating tensors ({examples}, …)")
+        examples = some([t.name for t in candidates])
+        raise UsageError(f"the selection matches none of {len(candidates)} floating tensors ({examples})")
     if selection.explicit:
-        names = [t.name for t in floating if t.name not in wanted] if check_rest else []
+        names = [t.name for t in candidates if t.name not in wanted] if check_rest else []
     else:
-        names = [t.name for t in floating]
-    differs = _differing(checkpoints, names, progress)
+        names = [t.name for t in candidates]
+    differs = compared([c.origin for c in checkpoints], names, progress)
     chosen = wanted if selection.explicit else wanted & differs
     if not chosen:
         raise InputError(
@@ -84,34 +101,35 @@ def select(
         )
     rest = sorted(differs - chosen)
     if check_rest and rest:
-        more = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
         raise InputError(
-            f"{rest[0]}{more} outside the selection differ between checkpoints; select them too, "
+            f"{some(rest, 1)} outside the selection differ between checkpoints; select them too, "
             "or say with --base FILE whose values to use"
         )
-    return Layout([(t.name, t.dtype, t.shape) for t in floating if t.name in chosen])
+    return Layout([(t.name, t.dtype, t.shape) for t in candidates if t.name in chosen])
 
 
-def _wanted(tensor: TensorInfo, norms: Sequence[str] | None, selection: Selection) -> bool:
+def compared(origins: Sequence[Origin], names: Sequence[str], progress: Progress) -> set[str]:
+    """Return which of the tensors are not the same in all checkpoints."""
+    if not names:
+        return set()
+    with progress.track("Comparing tensors", len(origins) - 1, "checkpoint") as tracker:
+        return differing(origins, names, tracker)
+
+
+def _aliases(tensors: Sequence[TensorInfo]) -> dict[str, list[str]]:
+    """Return, for each tensor that others are tied to, their names."""
+    aliases: dict[str, list[str]] = {}
+    for tensor in tensors:
+        if tensor.tied_to is not None:
+            aliases.setdefault(tensor.tied_to, []).append(tensor.name)
+    return aliases
+
+
+def _wanted(
+    tensor: TensorInfo, aliases: Sequence[str], norms: Sequence[str] | None, selection: Selection
+) -> bool:
     """Return whether a tensor may be generated; `norms` are the only modules wanted, if given."""
-    if not selection.accepts(tensor.name) or not (tensor.shape or selection.include):
+    if not selection.accepts([tensor.name, *aliases]) or not (tensor.shape or selection.include):
         return False
     module, _, leaf = tensor.name.rpartition(".")
     return norms is None or (leaf in {"weight", "bias"} and module in norms)
-
-
-def _differing(checkpoints: Sequence[Checkpoint], names: Sequence[str], progress: Progress) -> set[str]:
-    """Return which of the tensors are not the same in all checkpoints; each is compared with the first."""
-    if not names:
-        return set()
-    first, *rest = checkpoints
-    differing: set[str] = set()
-    with progress.track("Comparing tensors", len(rest), "checkpoint") as tracker:
-        for begin in range(0, len(rest), _COMPARED):
-            part = rest[begin : begin + _COMPARED]
-            same = [name for name in names if name not in differing]
-            if same:
-                flags = _core.varying_tensors([c.path for c in (first, *part)], same)
-                differing.update(name for name, flag in zip(same, flags, strict=True) if flag)
-            tracker.advance(len(part))
-    return differing

@@ -1,97 +1,96 @@
-"""Writing a bank's files: shards, base, statistics and, last, the manifest."""
+"""Writing what stands beside a bank's rows: base, statistics, companions and, last, the manifest."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import torch
 
 from pdiff import _core
-from pdiff._core import Layout
+from pdiff._core import Layout, Origin, TensorInfo
 from pdiff.artifacts import write_tensors
 from pdiff.bank.manifest import (
     BASE,
     FORMAT,
+    SOURCE,
     STATISTICS,
+    FileEntry,
     Manifest,
-    Member,
     ShardEntry,
+    StoreDtype,
     TaskRef,
     TensorEntry,
 )
-from pdiff.bank.sources import Checkpoint
+from pdiff.bank.shards import Rows
+from pdiff.bank.source import describe_source, write_companions
+from pdiff.checkpoints.records import Example
+from pdiff.checkpoints.tensors import stored_bytes
 from pdiff.errors import InputError
-from pdiff.progress import Progress
 
-__all__ = ["MINIMUM_MEMBERS", "write_bank"]
+__all__ = ["MINIMUM_MEMBERS", "bank_bytes", "finish_bank", "rows_bytes", "write_statistics"]
 
 MINIMUM_MEMBERS = 3
-_SHARDS = "shards"
-_SHARD_BYTES = 256 * 2**20
+_SLACK = 2**20
+"""Headers, manifest and journal of a small bank; large ones take a share of the rows besides."""
 
 
-def write_bank(
+def finish_bank(
     bank: Path,
     layout: Layout,
-    checkpoints: Sequence[Checkpoint],
+    rows: Rows,
     *,
-    base: Path,
+    example: Example,
+    kind: str,
+    base: Origin,
+    base_given: bool,
+    dtype: StoreDtype,
     task: TaskRef | None,
-    progress: Progress,
 ) -> None:
-    """Write the rows of `checkpoints`, identical ones once, into the empty directory `bank`.
+    """Write everything but the rows, which are in `bank` already, the manifest last.
 
-    `base` is the safetensors file that holds everything that is not generated.
+    `base` holds everything that is not generated. Raises `InputError` for too few members.
     """
-    entries, digests = _write_shards(bank, layout, checkpoints, progress)
-    distinct: dict[str, Checkpoint] = {}
-    for digest, checkpoint in zip(digests, checkpoints, strict=True):
-        distinct.setdefault(digest, checkpoint)
-    if len(distinct) < len(checkpoints):
-        progress.message(f"{len(checkpoints) - len(distinct)} identical checkpoints count once")
-        shutil.rmtree(bank / _SHARDS)
-        checkpoints = list(distinct.values())
-        entries, digests = _write_shards(bank, layout, checkpoints, progress)
-    if len(checkpoints) < MINIMUM_MEMBERS:
-        raise InputError(f"{len(checkpoints)} different checkpoints, at least {MINIMUM_MEMBERS} are needed")
-    statistics = _core.statistics([_core.Shard(bank / entry.file) for entry in entries], layout)
-    write_tensors(
-        bank / STATISTICS,
-        {name: torch.frombuffer(values, dtype=torch.float64) for name, values in statistics.items()},
-    )
-    _core.write_file(bank / BASE, base.read_bytes())
+    if len(rows.members) < MINIMUM_MEMBERS:
+        raise InputError(f"{len(rows.members)} different checkpoints, at least {MINIMUM_MEMBERS} are needed")
+    statistics = write_statistics(bank, STATISTICS, rows.shards, layout)
+    _core.write_checkpoint(bank / BASE, base, {"format": "pt"})
+    source = describe_source(example)
+    companions = write_companions(example.candidate, bank / SOURCE)
     Manifest(
         format=FORMAT,
         layout=tuple(TensorEntry(s.name, s.dtype, s.shape) for s in layout.segments),
         fingerprint=layout.fingerprint,
         dim=layout.dim,
-        shards=tuple(entries),
-        base_digest=_core.digest_file(bank / BASE),
-        statistics_digest=_core.digest_file(bank / STATISTICS),
-        members=tuple(_member(c, digest) for c, digest in zip(checkpoints, digests, strict=True)),
+        dtype=dtype,
+        shards=tuple(rows.shards),
+        base=FileEntry(BASE, _core.digest_file(bank / BASE)),
+        statistics=statistics,
+        members=tuple(rows.members),
+        kind=kind,
+        source=msgspec.structs.replace(source, companions=companions),
+        tied={t.name: t.tied_to for t in example.header.tensors if t.tied_to is not None},
+        base_given=base_given,
         task=task,
     ).write(bank)
 
 
-def _write_shards(
-    bank: Path, layout: Layout, checkpoints: Sequence[Checkpoint], progress: Progress
-) -> tuple[list[ShardEntry], list[str]]:
-    """Write the rows in shards of bounded size; return the shards and each row's digest."""
-    (bank / _SHARDS).mkdir()
-    rows = max(1, _SHARD_BYTES // (4 * layout.dim))
-    entries: list[ShardEntry] = []
-    digests: list[str] = []
-    with progress.track(f"Writing rows of {layout.dim:,}", len(checkpoints), "checkpoint") as tracker:
-        for start in range(0, len(checkpoints), rows):
-            part = [c.path for c in checkpoints[start : start + rows]]
-            file = f"{_SHARDS}/{len(entries):05d}.safetensors"
-            digests += _core.write_shard(bank / file, layout, part)
-            entries.append(ShardEntry(file, len(part), _core.digest_file(bank / file)))
-            tracker.advance(len(part))
-    return entries, digests
+def write_statistics(bank: Path, file: str, shards: Sequence[ShardEntry], layout: Layout) -> FileEntry:
+    """Write statistics over the rows of all shards to `file`."""
+    statistics = _core.statistics([_core.Shard(bank / shard.file) for shard in shards], layout)
+    write_tensors(
+        bank / file,
+        {name: torch.frombuffer(values, dtype=torch.float64) for name, values in statistics.items()},
+    )
+    return FileEntry(file, _core.digest_file(bank / file))
 
 
-def _member(checkpoint: Checkpoint, digest: str) -> Member:
-    metrics = dict(checkpoint.metrics)
-    run = int(metrics.pop("run", 0))
-    return Member(checkpoint.source, digest, metrics, run)
+def rows_bytes(members: int, layout: Layout, dtype: StoreDtype) -> int:
+    """Return the bytes that `members` rows and the statistics take on disk, generously."""
+    statistics = 16 * layout.dim + 24 * len(layout.segments)
+    size = 4 if dtype == "F32" else 2
+    return members * (size * layout.dim + 512) + statistics + _SLACK
+
+
+def bank_bytes(members: int, layout: Layout, dtype: StoreDtype, tensors: Sequence[TensorInfo]) -> int:
+    """Return the bytes of a whole bank of checkpoints that hold `tensors`."""
+    return rows_bytes(members, layout, dtype) + stored_bytes(tensors)

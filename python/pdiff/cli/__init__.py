@@ -2,9 +2,11 @@
 
 import io
 import sys
+from typing import Any
 
 import click
 
+from pdiff.cli.stopping import Terminated, stop_on_sigterm
 from pdiff.errors import PdiffError, exit_code
 
 __all__ = ["cli", "main"]
@@ -12,12 +14,28 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "demo": "Run everything below on built-in data, offline, in a few minutes.",
     "zoo": "Train a network and save checkpoints of it, one a step.",
+    "inspect": "Say what files, folders and banks hold.",
     "collect": "Turn a folder of checkpoints into a bank.",
     "train": "Learn a codec and a generator from a bank.",
     "generate": "Draw new checkpoints from a run.",
     "evaluate": "Judge generated checkpoints: how good, and how new.",
+    "verify": "Check every digest of a bank, a run or generated checkpoints.",
+    "convert": "Rewrite one checkpoint as safetensors.",
+    "doctor": "Check the installation and the machine.",
     "config": "Show presets and the values that they stand for.",
 }
+
+
+class _Interrupted(click.ClickException):
+    """Ctrl-C ended a command, which has cleaned up."""
+
+    exit_code = 130
+
+
+class _Terminated(_Interrupted):
+    """SIGTERM did."""
+
+    exit_code = 143
 
 
 class _LazyGroup(click.Group):
@@ -49,6 +67,14 @@ class _LazyGroup(click.Group):
                 raise click.UsageError(f"no command {args[0]!r}; did you mean {close[0]!r}?", ctx) from None
             raise
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; click itself would print an empty line when it is interrupted."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            kind = _Terminated if isinstance(error, Terminated) else _Interrupted
+            raise kind(str(error) or "interrupted") from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table above, without importing them."""
         with formatter.section("Commands"):
@@ -69,7 +95,7 @@ def cli() -> None:
     pdiff evaluate             → evaluation/report.html
 
     Exit codes: 0 done, 1 failure, 2 usage, 3 input refused, 75 stopped by a signal with its state saved,
-    130 interrupted.
+    130 interrupted (143 by SIGTERM).
     """  # noqa: D301 (click reads the escape: the lines below it are kept as they are)
 
 
@@ -78,10 +104,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows only ASCII is no reason to fail
+    stop_on_sigterm()
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        sys.exit(cli(standalone_mode=False))  # None, or the code of a `click.exceptions.Exit`
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         help_hint = f"; see `{context.command_path} --help`" if context else ""

@@ -1,10 +1,14 @@
 """`pdiff collect`: a folder of checkpoints → a bank."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pdiff.cli import options
+
+if TYPE_CHECKING:
+    from pdiff.bank.manifest import StoreDtype
 
 __all__ = ["command"]
 
@@ -25,7 +29,18 @@ __all__ = ["command"]
     "--base", metavar="FILE", type=click.Path(path_type=Path), help="Checkpoint to take everything else from."
 )
 @click.option("--majority", is_flag=True, help="Of several kinds of checkpoint, take the largest group.")
+@options.weights_key
+@options.ema
+@click.option(
+    "--store-dtype",
+    type=click.Choice(["F32", "F16", "BF16"], case_sensitive=False),
+    default="F32",
+    show_default=True,
+    help="Type of the bank's numbers; the short ones take half the space and round.",
+)
 @click.option("--strict", is_flag=True, help="Refuse the folder if any file cannot be read.")
+@click.option("--extend", is_flag=True, help="Add to the bank in --out; its selection stays.")
+@click.option("--resume", is_flag=True, help="Go on with what an interrupted command had written.")
 @options.overwrite
 @options.json_output
 def command(
@@ -36,7 +51,12 @@ def command(
     last_norms: int | None,
     base: Path | None,
     majority: bool,
+    key: str | None,
+    ema: bool | None,
+    store_dtype: "StoreDtype",
     strict: bool,
+    extend: bool,
+    resume: bool,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -55,8 +75,13 @@ def command(
         exclude_globs=excluded,
         last_norms=last_norms or 0,
         base=base,
+        key=key,
+        ema=ema,
+        store_dtype=store_dtype,
         majority=majority,
         strict=strict,
+        extend=extend,
+        resume=resume,
         overwrite=overwrite,
         progress=console,
     )

@@ -6,7 +6,17 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["data_root", "device", "json_output", "out", "overwrite", "resume", "seed"]
+__all__ = [
+    "data_root",
+    "device",
+    "ema",
+    "json_output",
+    "out",
+    "overwrite",
+    "resume",
+    "seed",
+    "weights_key",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -18,6 +28,12 @@ seed = click.option(
 )
 device = click.option(
     "--device", metavar="NAME", help="cpu, cuda, cuda:1, …  [default: the GPU if there is one]"
+)
+weights_key = click.option(
+    "--key", metavar="KEY", help="Dictionary of a torch file that holds the weights: state_dict, model.ema, …"
+)
+ema = click.option(
+    "--ema/--no-ema", default=None, help="Averaged weights only, or not at all  [default: if there are any]"
 )
 
 

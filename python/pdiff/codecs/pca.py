@@ -1,13 +1,13 @@
 """A codec without training: the bank's principal components, exact at any D through its Gram matrix.
 
 K checkpoints of D numbers span at most K − 1 directions, so the K×K Gram matrix of the centred rows gives
-the exact basis; the bank is read twice, in blocks of columns.
+the exact basis; the bank is streamed twice.
 """
-
-from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
+
+from pdiff.bank import Bank, Normalizer
 
 __all__ = ["PcaCodec", "fit_pca"]
 
@@ -38,24 +38,17 @@ class PcaCodec:
         return {"mean": self.mean, "basis": self.basis}
 
 
-def fit_pca(blocks: Callable[[], Iterable[Tensor]], latent_dim: int) -> PcaCodec:
-    """Fit the codec to a bank that `blocks` yields, twice, as blocks of columns [K, d] that make up [K, D].
+def fit_pca(bank: Bank, normalizer: Normalizer, latent_dim: int) -> PcaCodec:
+    """Fit the codec to the normalised rows of a bank [K, D].
 
-    Z is `latent_dim`, or the number of directions with any variance if that is smaller. Memory is that of
-    the basis [Z, D] and one block.
+    Z is `latent_dim`, or the number of directions with any variance if that is smaller. The bank is streamed,
+    so memory is that of the basis [Z, D].
     """
-    means = []
-    gram: Tensor | float = 0.0
-    for block in blocks():
-        means.append(block.mean(dim=0))
-        centred = (block - means[-1]).double()
-        gram = gram + centred @ centred.T  # [K, K]
-    if not isinstance(gram, Tensor):
-        raise ValueError("no columns")
-    values, vectors = torch.linalg.eigh(gram)  # ascending
+    members = len(bank)
+    values, vectors = torch.linalg.eigh(bank.gram(normalizer))  # ascending
     count = min(latent_dim, int((values > _TOLERANCE * values[-1]).sum()))
     # Row j of Vᵀ X is the j-th direction times the norm √λ_j of the scores along it; over K rows that norm
     # is √K standard deviations.
-    weights = (vectors[:, -count:].flip(1) / len(vectors) ** 0.5).T  # [Z, K]
-    parts = [(weights @ (block - mean).double()).float() for block, mean in zip(blocks(), means, strict=True)]
-    return PcaCodec(torch.cat(means), torch.cat(parts, dim=1))
+    weights = (vectors[:, -count:].flip(1) / members**0.5).T  # [Z, K]
+    mean = bank.combine(torch.full((1, members), 1 / members), normalizer)[0]
+    return PcaCodec(mean, bank.combine(weights, normalizer, centred=True))

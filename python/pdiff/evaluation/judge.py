@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.evaluation.distance import Spread, nearest_distances
+from pdiff.evaluation.distance import Spread
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.predict import Predictor
 from pdiff.progress import Tracker
@@ -56,8 +56,7 @@ def judge(
         spread.add(rows)
         if distances:
             itself = torch.tensor(indices) if population.family == "original" else None
-            members = ((block.start, bank.batch(block, normalizer)) for block in _blocks(len(bank), bank.dim))
-            nearest.append(nearest_distances(rows, members, centre, itself))
+            nearest.append(bank.nearest(rows, normalizer, itself)[1])
     return Judged(population, torch.stack(wrong), spread.rms(), torch.cat(nearest) if distances else None)
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
-from pdiff.bank.bank import restore
 from pdiff.errors import InputError, UsageError
 from pdiff.evaluation.forward import RepeatedForward
 from pdiff.evaluation.trunk import halve
@@ -38,7 +37,7 @@ class Predictor:
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch size {batch_size}: at least 1 is wanted")
-        self._layout = bank.layout
+        self._bank = bank
         self._task = task
         inputs, targets = task.data(split)
         self._targets = torch.split(targets, batch_size)
@@ -65,7 +64,7 @@ class Predictor:
     def correct(self, row: Tensor) -> Tensor:
         """Return which samples one model gets right: raw row [D] f32 → bool [N]."""
         with torch.inference_mode():
-            for name, tensor in restore(self._layout, row).items():
+            for name, tensor in self._bank.subset(row).items():
                 self._state[name].copy_(tensor)
             return torch.cat([self._judge(index) for index in range(len(self._targets))])
 

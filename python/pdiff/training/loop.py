@@ -18,7 +18,10 @@ from pdiff.errors import InputError, PdiffError
 from pdiff.progress import Progress
 from pdiff.training.interrupt import Interruption
 
-__all__ = ["Trainer"]
+__all__ = ["METRICS", "Trainer"]
+
+METRICS = ".metrics.jsonl"
+"""How the name of a stage's metrics ends."""
 
 _SAVE_SECONDS = 30.0
 
@@ -28,18 +31,27 @@ class Trainer:
 
     `loss` is the loss of training step n: all its randomness is a function of n, so that a resumed run is
     the same run, bit for bit, on the same device with the same number of threads. `name` names the stage
-    in the metrics and its state file in `folder`.
+    in the metrics and its state file in `folder`. `waited`, if it loads data, says how many seconds the
+    latest loss has waited for it; the metrics then have that too.
     """
 
     def __init__(
-        self, name: str, module: nn.Module, loss: Callable[[int], Tensor], config: Optimisation, folder: Path
+        self,
+        name: str,
+        module: nn.Module,
+        loss: Callable[[int], Tensor],
+        config: Optimisation,
+        folder: Path,
+        *,
+        waited: Callable[[], float] | None = None,
     ) -> None:
         self.name = name
         self.module = module
         self.loss = loss
         self.config = config
+        self.waited = waited
         self.state_path = folder / f"{name}.state.pt"
-        self.metrics_path = folder / f"{name}.metrics.jsonl"
+        self.metrics_path = folder / f"{name}{METRICS}"
         self.optimizer = torch.optim.AdamW(
             module.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
@@ -92,7 +104,8 @@ class Trainer:
         self.scheduler.step()
         if self.config.ema:
             self._update_average()
-        self.metrics.append({"step": self.step, "loss": value, "lr": lr})
+        waited = {"waited": self.waited()} if self.waited else {}
+        self.metrics.append({"step": self.step, "loss": value, "lr": lr, **waited})
         self.step += 1
         return value
 

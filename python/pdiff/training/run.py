@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdiff import _core
-from pdiff.artifacts import read_record, relative, write_json
+from pdiff.artifacts import relative
 from pdiff.bank import Bank
 from pdiff.codecs import Codec
 from pdiff.config import Config
@@ -17,7 +17,9 @@ from pdiff.directories import prepare_directory
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import SILENT, Progress
 from pdiff.provenance import provenance
+from pdiff.sealing import read_sealed, write_sealed
 from pdiff.training.interrupt import Interruption, catch_signals
+from pdiff.training.loop import METRICS
 from pdiff.training.stages import (
     WEIGHTS,
     codec_stage,
@@ -72,8 +74,10 @@ class Result(msgspec.Struct, frozen=True):
     denoiser_s: float
     """Seconds that each stage trained."""
     digests: dict[str, str]
-    """BLAKE3 of each file of weights."""
+    """BLAKE3 of each file that the run consists of, but for this one, which ends with its own checksum."""
     provenance: dict[str, Any]
+    records: dict[str, str] = {}
+    """BLAKE3 of the metrics of each stage that was trained, which nothing depends on."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Run:
         description = _description(path)
         if not (path / RESULT).is_file():
             raise UsageError(f"{path}: training has not finished; go on with `pdiff train --resume`")
-        result = read_record(path / RESULT, Result)
+        result = read_sealed(path / RESULT, Result)
         for file, digest in result.digests.items():
             if _core.digest_file(path / file) != digest:
                 raise InputError(f"{path / file}: not what training wrote (its digest differs)")
@@ -133,7 +137,7 @@ def train(
     if not (out / RESULT).exists():
         with catch_signals() as interruption:
             result = _stages(bank, config, out, device=target, progress=progress, interruption=interruption)
-        write_json(out / RESULT, result)
+        write_sealed(out / RESULT, result)
     return Run.open(out)
 
 
@@ -161,8 +165,9 @@ def _stages(
         variance_explained=explained,
         codec_s=codec_s,
         denoiser_s=denoiser_s,
-        digests={file: _core.digest_file(out / file) for file in WEIGHTS},
+        digests={file: _core.digest_file(out / file) for file in (RUN, *WEIGHTS)},
         provenance=provenance(device),
+        records={path.name: _core.digest_file(path) for path in sorted(out.glob(f"*{METRICS}"))},
     )
 
 
@@ -196,7 +201,7 @@ def _describe(out: Path, bank: Bank, config: Config) -> None:
     """Write `run.json`, or check that the one that is there says the same."""
     if not (out / RUN).exists():
         description = Description(_FORMAT, BankReference.of(bank, out), config.values())
-        write_json(out / RUN, description)
+        write_sealed(out / RUN, description)
         return
     found = _description(out)
     if found.bank.digest != bank.digest:
@@ -210,4 +215,4 @@ def _describe(out: Path, bank: Bank, config: Config) -> None:
 def _description(path: Path) -> Description:
     if not (path / RUN).is_file():
         raise UsageError(f"{path}: no run here (no {RUN}); make one with `pdiff train`")
-    return read_record(path / RUN, Description)
+    return read_sealed(path / RUN, Description)

@@ -1,7 +1,7 @@
 """The two stages of a run: fit a codec to the bank's rows, then a denoiser to their latents."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pdiff.diffusion import build_denoiser, build_process
 from pdiff.errors import InputError
 from pdiff.progress import Progress
 from pdiff.rng import normal, numpy_generator, seeded
+from pdiff.training.draws import Draws, draw
 from pdiff.training.interrupt import Interruption
 from pdiff.training.loop import Trainer
 
@@ -38,7 +39,6 @@ _LATENTS = "latents.safetensors"
 WEIGHTS = (_CODEC, _LATENTS, _DENOISER)
 """The files that a finished run consists of."""
 _ENCODE_BATCH = 64
-_COLUMNS = 65_536
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,13 @@ def codec_stage(
     if not (folder / _CODEC).exists():
         begin = time.perf_counter()
         if config.codec.kind == "pca":
-            codec = _fit_pca(bank, config, progress)
+            codec = fit_pca(bank, bank.normalizer(config.normalize), config.codec.latent_dim)
             _write(folder / _CODEC, codec.state_dict(), time.perf_counter() - begin)
         else:
             network = _new_conv(bank, config).to(device)
-            trainer = Trainer("codec", network, _conv_loss(bank, config, network), config.codec_train, folder)
+            draws = _conv_draws(bank, config, device)
+            loss = _conv_loss(draws, config, network)
+            trainer = Trainer("codec", network, loss, config.codec_train, folder, waited=lambda: draws.waited)
             trainer.run(progress, interruption)
             _write(folder / _CODEC, network.state_dict(), trainer.seconds)
             trainer.finish()
@@ -138,7 +140,7 @@ def load_denoiser(latent_dim: int, config: Config, folder: Path, device: torch.d
 
 def stage_seconds(folder: Path) -> tuple[float, float]:
     """Return how long the codec and the denoiser of a finished run trained, interruptions left out."""
-    codec, denoiser = (float(_core.read_header(folder / f)[1]["seconds"]) for f in (_CODEC, _DENOISER))
+    codec, denoiser = (float(_core.Checkpoint([folder / f]).metadata["seconds"]) for f in (_CODEC, _DENOISER))
     return codec, denoiser
 
 
@@ -155,31 +157,19 @@ def _load(module: nn.Module, path: Path) -> None:
         raise InputError(f"{path}: not the weights of this run's configuration; train it again") from None
 
 
-def _fit_pca(bank: Bank, config: Config, progress: Progress) -> PcaCodec:
-    normalizer = bank.normalizer(config.normalize)
-    starts = range(0, bank.dim, _COLUMNS)
-    with progress.track("Fitting principal components", 2 * len(starts), "block") as tracker:
-
-        def blocks() -> Iterator[Tensor]:
-            for begin in starts:
-                columns = (begin, min(begin + _COLUMNS, bank.dim))
-                yield bank.batch(range(len(bank)), normalizer, columns=columns)
-                tracker.advance()
-
-        return fit_pca(blocks, config.codec.latent_dim)
+def _conv_draws(bank: Bank, config: Config, device: torch.device) -> Draws:
+    normalizer, size = bank.normalizer(config.normalize), config.codec_train.batch_size
+    return Draws(bank, normalizer, size, seed=config.seed, purpose="codec-batch", device=device)
 
 
-def _conv_loss(bank: Bank, config: Config, network: ConvCodec) -> Callable[[int], Tensor]:
+def _conv_loss(draws: Draws, config: Config, network: ConvCodec) -> Callable[[int], Tensor]:
     """Return the loss of training step n: reconstruction of a batch under both noises."""
-    normalizer = bank.normalizer(config.normalize)
-    device = next(network.parameters()).device
 
     def loss(step: int) -> Tensor:
-        indices = _draw(len(bank), config.codec_train.batch_size, config.seed, "codec-batch", step)
-        rows = bank.batch(indices, normalizer).to(device)
+        rows = draws(step)
         generator = numpy_generator(config.seed, "codec-noise", step)
-        input_noise = normal(generator, rows.shape, device)
-        latent_noise = normal(generator, (len(rows), network.latent_dim), device)
+        input_noise = normal(generator, rows.shape, rows.device)
+        latent_noise = normal(generator, (len(rows), network.latent_dim), rows.device)
         return network.loss(
             rows, config.codec.input_noise * input_noise, config.codec.latent_noise * latent_noise
         )
@@ -192,20 +182,14 @@ def _latent_loss(latents: Tensor, config: Config, network: nn.Module) -> Callabl
     process = build_process(config.generator)
 
     def loss(step: int) -> Tensor:
-        indices = _draw(len(latents), config.train.batch_size, config.seed, "denoiser-batch", step)
+        indices = draw(len(latents), config.train.batch_size, config.seed, "denoiser-batch", step)
         generator = numpy_generator(config.seed, "denoiser-noise", step)
-        clean = latents[indices]
+        clean = latents[torch.from_numpy(indices)]
         if config.generator.jitter:
             clean = clean + config.generator.jitter * normal(generator, clean.shape, clean.device)
         return process.loss(network, clean, generator)
 
     return loss
-
-
-def _draw(members: int, size: int, seed: int, purpose: str, step: int) -> list[int]:
-    """Draw the members of the batch of training step `step`; distinct, if there are enough."""
-    chosen = numpy_generator(seed, purpose, step).choice(members, size, replace=size > members)
-    return [int(index) for index in chosen]
 
 
 def _new_conv(bank: Bank, config: Config) -> ConvCodec:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pdiff.bank import Bank, collect
-from pdiff.bank.bank import flatten, restore
+from pdiff.bank.manifest import FileEntry, StoreDtype
+from pdiff.bank.rows import flatten, restore
+from pdiff.bank.source import Source
 from pdiff.errors import InputError, UsageError
 from tests.support import MEMBERS, checkpoint
 
@@ -53,6 +56,57 @@ def test_columns_and_out(bank: Bank) -> None:
     out = torch.empty(2, 5)
     assert bank.batch([3, 1], columns=(4, 9), out=out) is out
     assert torch.equal(out, bank.batch([3, 1])[:, 4:9])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_batch_goes_to_the_callers_memory(bank: Bank, dtype: torch.dtype) -> None:
+    normalizer = bank.normalizer("tensor")
+    whole = torch.zeros(5, bank.dim, dtype=dtype)
+    address = whole.data_ptr()
+    assert bank.batch([4, 2], normalizer, out=whole[1:3]).data_ptr() == address + bank.dim * dtype.itemsize
+    expected = bank.batch([4, 2], normalizer).to(dtype)
+    assert torch.equal(whole[1:3], expected)
+    assert not whole[[0, 3, 4]].any()
+    assert torch.equal(bank.batch([4, 2], normalizer, dtype=dtype), expected)
+
+
+def test_what_a_batch_cannot_go_to_is_refused(bank: Bank) -> None:
+    half = torch.empty(2, bank.dim, dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="dtype torch.float16; accepted: torch.float32, torch.bfloat16"):
+        bank.batch([0, 1], dtype=torch.float16)
+    with pytest.raises(ValueError, match="dtype torch.float64; accepted: torch.float32, torch.bfloat16"):
+        bank.batch([0, 1], out=half.double())
+    with pytest.raises(ValueError, match="out is torch.bfloat16; accepted: torch.float32, as asked for"):
+        bank.batch([0, 1], out=half, dtype=torch.float32)
+    with pytest.raises(ValueError, match="out is on meta; accepted: cpu"):
+        bank.batch([0, 1], out=half.to("meta"))
+    with pytest.raises(ValueError, match="out requires grad"):
+        bank.batch([0, 1], out=half.float().requires_grad_())
+    with pytest.raises(ValueError, match=rf"out has shape \[2, {bank.dim}\]; accepted: \[3, {bank.dim}\]"):
+        bank.batch([0, 1, 2], out=half)
+    with pytest.raises(ValueError, match="out is not contiguous; accepted: C order"):
+        bank.batch([0, 1], out=torch.empty(bank.dim, 2).T)
+    with pytest.raises(ValueError, match=r"columns \[5, 3\); accepted: 0 <= begin <= end"):
+        bank.batch([0, 1], columns=(5, 3))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "store_dtype"), [(torch.float32, "F32"), (torch.float16, "F16"), (torch.bfloat16, "BF16")]
+)
+def test_rows_in_half_precision_are_views_and_batches_exact(
+    bank: Bank, ckpts: Path, tmp_path: Path, dtype: torch.dtype, store_dtype: StoreDtype
+) -> None:
+    rows = bank.batch(range(MEMBERS)).to(dtype)
+    bank = collect(ckpts, out=tmp_path / "stored", store_dtype=store_dtype)
+    row = bank.row(3)
+    assert row.ctypes.data - bank.row(2).ctypes.data == dtype.itemsize * bank.dim
+    assert not row.flags.writeable
+    assert torch.equal(torch.from_numpy(row.copy()).view(dtype), rows[3])
+    assert torch.equal(bank.batch(range(MEMBERS)), rows.float())
+    assert torch.equal(bank.batch([3], dtype=torch.bfloat16)[0], rows[3].float().bfloat16())
+    assert torch.equal(
+        bank.subset(bank.batch([3])[0])["layer.bias"], bank.state_dict(rows[3].float())["layer.bias"]
+    )
 
 
 def test_a_state_dict_is_the_base_with_the_subset_replaced(bank: Bank) -> None:
@@ -101,7 +155,9 @@ def test_a_shard_of_another_size_is_noticed(bank: Bank, ckpts: Path, tmp_path: P
     other = collect(ckpts, out=tmp_path / "other")
     shard = "shards/00000.safetensors"
     (bank.path / shard).write_bytes((other.path / shard).read_bytes())
-    with pytest.raises(InputError, match=f"{MEMBERS - 1}×{bank.dim}, the manifest says {MEMBERS}×{bank.dim}"):
+    with pytest.raises(
+        InputError, match=f"{MEMBERS - 1}×{bank.dim}×F32, the manifest says {MEMBERS}×{bank.dim}×F32"
+    ):
         Bank.open(bank.path)
 
 
@@ -110,3 +166,28 @@ def test_rows_out_of_range_are_refused(bank: Bank) -> None:
         bank.row(MEMBERS)
     with pytest.raises(IndexError):
         bank.batch(np.array([0, MEMBERS]))
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../x", "shards/../../x"])
+def test_a_manifest_that_leaves_its_folder_is_refused(bank: Bank, name: str) -> None:
+    manifest = bank.manifest
+    for change in (
+        {"base": FileEntry(name, "00")},
+        {"source": Source(shape="sharded", files={"layer.bias": name})},
+    ):
+        msgspec.structs.replace(manifest, **change).write(bank.path)
+        with pytest.raises(InputError, match="which is not in its folder"):
+            Bank.open(bank.path)
+
+
+def test_a_bank_of_another_version_says_so(bank: Bank) -> None:
+    msgspec.structs.replace(bank.manifest, format=1).write(bank.path)
+    with pytest.raises(InputError, match="format 1, this version reads 3; collect the checkpoints again"):
+        Bank.open(bank.path)
+
+
+def test_a_manifest_that_was_edited_is_noticed(bank: Bank) -> None:
+    path = bank.path / "bank.json"
+    path.write_text(path.read_text().replace("0.93", "0.99"))
+    with pytest.raises(InputError, match="bank.json: damaged .its checksum differs"):
+        Bank.open(bank.path)

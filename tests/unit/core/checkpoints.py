@@ -1,6 +1,11 @@
 """The small checkpoints that these tests read."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
+
+from pdiff import _core
 
 F32 = np.float32
 
@@ -13,6 +18,10 @@ def tensors(seed: int) -> dict[str, np.ndarray]:
         "fc9.weight": rng.standard_normal(5).astype(np.float16),
         "steps": np.array(seed),
     }
+
+
+def origins(paths: Sequence[Path]) -> list[_core.Origin]:
+    return [_core.Checkpoint([path]).origin for path in paths]
 
 
 def row(seed: int) -> np.ndarray:

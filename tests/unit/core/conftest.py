@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from pdiff import _core
-from tests.unit.core.checkpoints import tensors
+from tests.unit.core.checkpoints import origins, tensors
 
 
 @pytest.fixture
@@ -19,11 +19,11 @@ def sources(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def layout(sources: list[Path]) -> _core.Layout:
-    infos, _ = _core.read_header(sources[0])
+    infos = _core.Checkpoint([sources[0]]).tensors
     return _core.Layout([(t.name, t.dtype, t.shape) for t in infos if t.name != "steps"])
 
 
 @pytest.fixture
 def shard(tmp_path: Path, layout: _core.Layout, sources: list[Path]) -> _core.Shard:
-    _core.write_shard(tmp_path / "shard.safetensors", layout, sources)
+    _core.write_shards([(tmp_path / "shard.safetensors", origins(sources))], layout)
     return _core.Shard(tmp_path / "shard.safetensors")

@@ -31,7 +31,7 @@ def test_gather_checks_its_arguments(shard: _core.Shard, layout: _core.Layout) -
         gather(begin=1)
     with pytest.raises(ValueError, match=r"out has shape \[32\]; accepted: \[2, 16\]"):
         gather(out=out.ravel())
-    with pytest.raises(ValueError, match='out has elements of format "d"; accepted: aligned f32'):
+    with pytest.raises(ValueError, match='out has elements of format "d"; accepted: f32, or bf16 as u16'):
         gather(out=out.astype(np.float64))
     with pytest.raises(ValueError, match="out is not contiguous"):
         gather(out=np.empty((16, 2), F32).T)

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from pdiff import _core
-from tests.unit.core.checkpoints import F32, row, tensors
+from tests.unit.core.checkpoints import F32, origins, row, tensors
 
 
 def test_a_layout_orders_its_segments(layout: _core.Layout) -> None:
@@ -82,7 +82,7 @@ def test_digests_of_rows_depend_on_the_modelled_bytes_only(
 ) -> None:
     changed = tensors(0) | {"steps": np.array(99)}
     save_file(changed, sources[1])
-    digests = _core.write_shard(tmp_path / "s", layout, sources)
+    [(digests, _)] = _core.write_shards([(tmp_path / "s", origins(sources))], layout)
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
     content = b"".join(changed[s.name].tobytes() for s in layout.segments)
@@ -99,25 +99,33 @@ def test_a_refused_source_leaves_nothing_behind(
     with pytest.raises(
         _core.InputError, match=r'step-2\.safetensors: tensor "fc10.weight" holds NaN .* \(3 of 8 values'
     ):
-        _core.write_shard(tmp_path / "s", layout, sources)
+        _core.write_shards([(tmp_path / "s", origins(sources))], layout)
     assert sorted(tmp_path.iterdir()) == before
-    _core.write_shard(tmp_path / "s", layout, sources, allow_nonfinite=True)
-    assert np.isnan(np.asarray(_core.Shard(tmp_path / "s"))[2, 8])
 
 
 def test_the_first_refused_source_is_named(tmp_path: Path, layout: _core.Layout, sources: list[Path]) -> None:
     save_file({"fc9.weight": np.zeros(5, np.float16)}, sources[1])
-    sources[3].write_bytes(b"")
+    save_file({"fc10.weight": np.zeros(5, np.float16)}, sources[3])
     with pytest.raises(_core.InputError, match=r'step-1\.safetensors: holds no tensor "bn.running_var"'):
-        _core.write_shard(tmp_path / "s", layout, sources)
+        _core.write_shards([(tmp_path / "s", origins(sources))], layout)
 
 
 def test_varying_tensors_finds_the_difference(sources: list[Path]) -> None:
-    assert _core.varying_tensors(sources[:1], ["steps", "fc9.weight"]) == [False, False]
     save_file(tensors(0) | {"steps": np.array(5)}, sources[1])
-    assert _core.varying_tensors(sources[:2], ["steps", "fc9.weight"]) == [True, False]
-    assert _core.varying_tensors(sources, ["fc9.weight", "fc10.weight"]) == [True, True]
+    files = origins(sources)
+    assert _core.varying_tensors(files[:1], ["steps", "fc9.weight"]) == [False, False]
+    assert _core.varying_tensors(files[:2], ["steps", "fc9.weight"]) == [True, False]
+    assert _core.varying_tensors(files[:2], ["steps", "fc9.weight"], sample=True) == [True, False]
+    assert _core.varying_tensors(files, ["fc9.weight", "fc10.weight"]) == [True, True]
     with pytest.raises(_core.InputError, match=r'step-0\.safetensors: holds no tensor "x"'):
-        _core.varying_tensors(sources, ["x"])
-    with pytest.raises(ValueError, match="no files"):
+        _core.varying_tensors(files, ["x"])
+    with pytest.raises(ValueError, match="no checkpoints"):
         _core.varying_tensors([], ["x"])
+
+
+def test_rows_are_read_into_memory(layout: _core.Layout, sources: list[Path]) -> None:
+    out = np.empty((4, 16), F32)
+    _core.read_rows(layout, origins(sources), out)
+    np.testing.assert_array_equal(out, [row(i) for i in range(4)])
+    with pytest.raises(ValueError, match=r"out has shape \[3, 16\]; accepted: \[4, 16\]"):
+        _core.read_rows(layout, origins(sources), out[:3])

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pdiff.artifacts import write_json
 from pdiff.bank import Bank
 from pdiff.generation import GENERATED, Generated
+from pdiff.sealing import write_sealed
 from tests.unit.evaluation.waves import NORMS, Residual, Waves, save_bank
 
 
@@ -62,7 +62,7 @@ def save_generated(tmp_path: Path) -> Callable[[Bank, Tensor], Generated]:
             "bank": {"path": str(bank.path), "digest": bank.digest},
             "cost": {"once_s": 12.5, "per_model_s": 0.25},
         }
-        write_json(folder / GENERATED, info)
+        write_sealed(folder / GENERATED, info)
         return Generated.open(folder)
 
     return save

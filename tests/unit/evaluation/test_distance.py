@@ -1,10 +1,10 @@
-"""Distances between rows: against the obvious computation, and where rounding would hurt."""
+"""The spread of rows: against the obvious computation, and where rounding would hurt."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from pdiff.evaluation.distance import Spread, nearest_distances
+from pdiff.evaluation.distance import Spread
 
 
 def rows(seed: int, n: int, offset: float = 0.0) -> Tensor:
@@ -33,25 +33,3 @@ def test_spread_of_a_standard_normal_does_not_depend_on_the_number_of_rows() -> 
 def test_spread_of_equal_rows_is_zero_and_of_one_row_undefined() -> None:
     assert spread(rows(0, 1).expand(5, -1), 5) == 0
     assert spread(rows(0, 1), 1) is None
-
-
-def test_nearest_equals_the_definition_in_any_blocks() -> None:
-    ours, bank = rows(1, 4), rows(2, 10)
-    expected = torch.cdist(ours.double(), bank.double()).amin(dim=1)
-    for step in (1, 3, 10):
-        blocks = [(start, bank[start : start + step]) for start in range(0, 10, step)]
-        torch.testing.assert_close(nearest_distances(ours, blocks, bank[0].double()), expected)
-
-
-def test_members_are_not_their_own_neighbours() -> None:
-    bank = rows(3, 6)
-    distances = torch.cdist(bank.double(), bank.double()).fill_diagonal_(torch.inf)
-    blocks = [(0, bank[:4]), (4, bank[4:])]
-    nearest = nearest_distances(bank[2:5], blocks, bank[0].double(), itself=torch.tensor([2, 3, 4]))
-    torch.testing.assert_close(nearest, distances.amin(dim=1)[2:5])
-
-
-def test_a_copy_is_at_distance_zero_however_far_from_the_origin() -> None:
-    bank = rows(4, 5, offset=1e4)
-    nearest = nearest_distances(bank[3:4], [(0, bank)], bank[0].double())
-    assert nearest.item() < 1e-6

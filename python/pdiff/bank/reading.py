@@ -1,0 +1,134 @@
+"""From paths to checkpoints of one network: found, opened, those that cannot be read reported."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pdiff import _core
+from pdiff.bank.notes import describe
+from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
+from pdiff.checkpoints.records import Checkpoint, Choice, Example, Opened
+from pdiff.errors import InputError
+from pdiff.progress import Progress
+from pdiff.wording import shown
+
+__all__ = ["Group", "Request", "check_averaged", "check_ties", "open_all", "read_group"]
+
+_LISTED = 10
+"""Files of one sort that are reported by name; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which checkpoints are wanted."""
+
+    roots: tuple[Path, ...]
+    choice: Choice
+    majority: bool = False
+    """Take the largest group of several."""
+    strict: bool = False
+    """Refuse all if any cannot be read."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Checkpoints of one network, in natural order."""
+
+    checkpoints: list[Checkpoint]
+    example: Example
+
+
+def read_group(request: Request, progress: Progress) -> Group:
+    """Read every header and return the checkpoints, which are of one network; raises `InputError`."""
+    opened = open_all(request, progress)
+    kinds = opened.kinds()
+    kind = kinds[0][0]
+    example = opened.examples[kind]
+    if len(kinds) > 1:
+        odd = opened.examples[kinds[1][0]]
+        what = (
+            f"{len(kinds)} kinds of checkpoint: {kinds[0][1]} like {example.candidate.source}, "
+            f"but {odd.candidate.source} {difference(example, odd)}"
+        )
+        if not request.majority:
+            raise InputError(f"{what}; collect them apart, or take the largest group with --majority")
+        progress.message(f"{what}; the largest group is taken")
+    group = Group([c for c in opened.checkpoints if c.kind == kind], example)
+    check_averaged(group.checkpoints, request.choice)
+    for note in describe(group.checkpoints, example):
+        progress.message(note)
+    check_ties(group.checkpoints, _ties(example))
+    return group
+
+
+def open_all(request: Request, progress: Progress) -> Opened:
+    """Open every checkpoint, and report what is skipped or left out; raises `InputError` if there is none."""
+    found = find_checkpoints(request.roots)
+    for note in _listed("skipped", [each for each in found.skipped if not each[0].endswith(".json")]):
+        progress.message(note)
+    opened = open_checkpoints(found, request.choice, progress) if found.candidates else Opened([], {}, [])
+    refused = [*found.refused, *opened.refused]
+    if refused and (request.strict or not opened.checkpoints):
+        more = f"; and {len(refused) - 1} more are refused" if len(refused) > 1 else ""
+        raise InputError(f"{refused[0][0]}: {refused[0][1]}{more}")
+    if not opened.checkpoints:
+        names = [name for name, _ in found.skipped[:3]]
+        others = f"; other files: {', '.join(names)}" if names else ""
+        where = ", ".join(map(str, request.roots))
+        raise InputError(f"{where}: no checkpoints (.safetensors, .pt, .pth, .bin, .ckpt){others}")
+    for note in _listed("left out", refused):
+        progress.message(note)
+    return opened
+
+
+def _listed(what: str, files: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for source, why in files[:_LISTED]:
+        yield f"{what} {source}: {why}"
+    if len(files) > _LISTED:
+        yield f"{what} {len(files) - _LISTED:,} more files"
+
+
+def _ties(example: Example) -> dict[str, str]:
+    return {t.name: t.tied_to for t in example.header.tensors if t.tied_to is not None}
+
+
+def check_ties(checkpoints: Sequence[Checkpoint], ties: dict[str, str]) -> None:
+    """Raise `InputError` unless the tensors that are one in the bank (alias → name) are one in each.
+
+    Only then does writing the first of them, for all, lose nothing. Headers are read again, one at a time.
+    """
+    for checkpoint in checkpoints if ties else ():
+        _check_tied(checkpoint.source, checkpoint.origin.open(), ties)
+
+
+def check_averaged(checkpoints: Sequence[Checkpoint], choice: Choice, averaged: bool | None = None) -> None:
+    """Raise `InputError` if some weights are averaged (EMA) ones, some are not, and nobody asked for that.
+
+    `averaged` says which the checkpoints have to be like, if there are others already.
+    """
+    if choice.key is not None or choice.ema is not None:
+        return
+    examples = {checkpoint.averaged: checkpoint.source for checkpoint in reversed(checkpoints)}
+    if len({*examples, averaged} - {None}) < 2:
+        return
+    count = sum(checkpoint.averaged for checkpoint in checkpoints)
+    parts = [
+        f"{number} {what} (like {examples[which]})"
+        for which, number, what in (
+            (True, count, "hold averaged (EMA) weights"),
+            (False, len(checkpoints) - count, "do not"),
+        )
+        if which in examples
+    ]
+    others = "" if averaged is None else f", those of the bank {'do' if averaged else 'do not'}"
+    raise InputError(f"{', '.join(parts)}{others}; say which with --ema, --no-ema or --key")
+
+
+def _check_tied(source: str, header: _core.Checkpoint, ties: dict[str, str]) -> None:
+    tied = {t.name: t.tied_to for t in header.tensors}
+    for alias, name in ties.items():
+        if tied.get(alias) != name:
+            raise InputError(
+                f"{source}: {shown(alias)} and {shown(name)} are two tensors here and one in others; "
+                "collect such checkpoints apart"
+            )

@@ -1,0 +1,108 @@
+"""Batches in a given order, gathered ahead of the one who asks by a thread of the core."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pdiff._core import Prefetch
+from pdiff.bank.bank import Bank, Normalizer
+from pdiff.bank.lending import accepted
+from pdiff.bank.upload import Upload
+
+__all__ = ["Stream"]
+
+
+class Stream(Iterator[Tensor]):
+    """The batches of a schedule: for each array of row indices [b], b ≤ `size`, a batch [b, D'].
+
+    A ring of `ahead` + 1 buffers [size, D'], pinned if `device` is a GPU, is filled while the caller works
+    with the batch it has; the schedule is asked only for that much. On the CPU a batch is a view of its
+    buffer, valid until the next one is asked for; on another device it is a copy, and stays.
+
+    One thread at a time may use a stream, in the process that made it: in a fork, `next` raises `PdiffError`.
+    Any error, such as the `IndexError` for a row that is not there, and Ctrl-C end the stream. The thread
+    that gathers stops when the stream ends, is closed or is dropped.
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        schedule: Iterable[npt.NDArray[np.int64]],
+        size: int,
+        *,
+        normalizer: Normalizer | None = None,
+        columns: tuple[int, int] | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+        ahead: int = 2,
+    ) -> None:
+        if size < 1 or ahead < 1:
+            raise ValueError(f"size {size}, ahead {ahead}; accepted: 1 or more")
+        begin, end = columns or (0, bank.dim)
+        self.waited = 0.0
+        """Seconds that the caller has waited for batches."""
+        self._device = torch.device(device)
+        on_gpu = self._device.type == "cuda"
+        width = max(end - begin, 0)
+        self._buffers = [
+            torch.empty(size, width, dtype=accepted(dtype), pin_memory=on_gpu) for _ in range(ahead + 1)
+        ]
+        self._upload = Upload(self._device, len(self._buffers)) if on_gpu else None
+        self._prefetch: Prefetch | None = bank.prefetch(self._buffers, normalizer, columns)
+        self._schedule = iter(schedule)
+        self._free = deque(range(len(self._buffers)))
+        self._sizes: deque[int] = deque()
+        """Rows of each batch that is under way."""
+        self._held: int | None = None
+        """The buffer of the batch that the caller has."""
+        self._ask(self._prefetch)
+
+    def __next__(self) -> Tensor:
+        if self._prefetch is None:
+            raise StopIteration
+        try:
+            self._release()
+            self._ask(self._prefetch)
+            if not self._sizes:
+                raise StopIteration
+            return self._deliver(self._wait(self._prefetch))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop the thread; there are no more batches then."""
+        self._prefetch = None
+
+    def _ask(self, prefetch: Prefetch) -> None:
+        """Ask for a batch in every free buffer."""
+        for indices in islice(self._schedule, len(self._free)):
+            prefetch.submit(self._free.popleft(), indices)
+            self._sizes.append(len(indices))
+
+    def _wait(self, prefetch: Prefetch) -> int:
+        """Wait for the next batch and return its buffer."""
+        begin = time.perf_counter()
+        try:
+            return prefetch.wait()
+        finally:
+            self.waited += time.perf_counter() - begin
+
+    def _deliver(self, slot: int) -> Tensor:
+        self._held = slot
+        batch = self._buffers[slot][: self._sizes.popleft()]
+        return self._upload(slot, batch) if self._upload else batch.to(self._device)
+
+    def _release(self) -> None:
+        """Take back the buffer of the batch before."""
+        if self._held is not None:
+            if self._upload:
+                self._upload.wait(self._held)
+            self._free.append(self._held)
+            self._held = None

@@ -1,0 +1,122 @@
+"""Rewriting one checkpoint as safetensors: read safely if possible, else run by a process apart."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from pdiff import _core
+from pdiff.checkpoints.opening import open_one
+from pdiff.checkpoints.records import Choice, Example
+from pdiff.checkpoints.tensors import stored_bytes
+from pdiff.directories import scratch
+from pdiff.disk import require_space
+from pdiff.errors import CodeError, InputError, UsageError
+from pdiff.wording import printable, shown
+
+__all__ = ["Conversion", "convert"]
+
+_SUFFIX = ".safetensors"
+_TRUST = "--i-trust-this-file"
+
+
+class Conversion(msgspec.Struct, frozen=True):
+    """What was written, and how it was read."""
+
+    out: str
+    read: Literal["safely", "by running it"]
+    key: str
+    tensors: int
+    bytes: int
+
+
+def convert(
+    file: str | Path,
+    out: str | Path,
+    choice: Choice | None = None,
+    *,
+    trusted: bool = False,
+    overwrite: bool = False,
+) -> Conversion:
+    """Write the weights of the checkpoint `file` to the safetensors file `out`, whole or not at all.
+
+    A file that is plain data is read as everywhere, and runs no code. One that holds code (a whole pickled
+    module, TorchScript) is refused with a `UsageError`, unless it is `trusted`: then a process of its own
+    loads it, which runs whatever code the file holds. Raises `InputError` for a file that cannot be read
+    either way, `UsageError` if the disk has no room.
+    """
+    file, out, choice = Path(file), Path(out), choice or Choice()
+    _check(file, out, overwrite)
+    _core.remove_stale(out.parent)
+    try:
+        example = open_one(file, choice)
+    except CodeError as error:
+        if not trusted:
+            why = "; ".join(part for part in str(error).split("; ") if _TRUST not in part)
+            raise UsageError(
+                f"{why}; {_TRUST} loads it all the same, which runs code from the file"
+            ) from None
+        return _run(file, out, choice)
+    return _write(out, example, _metadata(example), "safely", example.header.key)
+
+
+def _check(file: Path, out: Path, overwrite: bool) -> None:
+    """Refuse an output that must not be written, before anything is read."""
+    if out.suffix != _SUFFIX:
+        raise UsageError(f"{printable(str(out))}: the output is safetensors; name it *{_SUFFIX}")
+    if not out.parent.is_dir():
+        raise UsageError(f"{printable(str(out))}: no such folder {printable(str(out.parent))}")
+    if not out.exists():
+        return
+    if not out.is_file() or (file.exists() and out.samefile(file)):
+        raise UsageError(f"{printable(str(out))}: cannot be replaced; name another file with --out")
+    if not overwrite:
+        raise UsageError(f"{printable(str(out))}: exists; replace it with --overwrite")
+
+
+def _run(file: Path, out: Path, choice: Choice) -> Conversion:
+    """Let another process load the file, then take over what it wrote as from any other file."""
+    with scratch(out) as folder:
+        weights = folder / f"weights{_SUFFIX}"
+        ema = {None: "", True: "yes", False: "no"}[choice.ema]
+        command = [sys.executable, "-m", "pdiff.checkpoints.unpickle", str(file), str(weights)]
+        done = subprocess.run(  # noqa: S603 (this is what the user asked for)
+            [*command, choice.key or "", ema],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if done.returncode != 0 or not weights.is_file():
+            raise InputError(f"{printable(str(file))}: loading it failed ({_cause(done)})")
+        example = open_one(weights, Choice())
+        metadata = _metadata(example)
+        key: str = json.loads(metadata.pop("pdiff.key"))
+        return _write(out, example, metadata, "by running it", key)
+
+
+def _cause(done: subprocess.CompletedProcess[bytes]) -> str:
+    """Return why the process failed: its signal, or the last line that it said."""
+    if done.returncode < 0:
+        return f"ended by signal {-done.returncode}, {signal.strsignal(-done.returncode) or 'unknown'}"
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return shown(lines[-1], 300) if lines else f"exit code {done.returncode}"
+
+
+def _metadata(example: Example) -> dict[str, str]:
+    """Return the numbers and the free text beside the weights, as text."""
+    numbers = {name: repr(value) for name, value in example.header.numbers.items()}
+    return {**numbers, **example.header.metadata}
+
+
+def _write(
+    out: Path, example: Example, metadata: dict[str, str], read: Literal["safely", "by running it"], key: str
+) -> Conversion:
+    tensors = example.header.tensors
+    require_space(out, stored_bytes(tensors))
+    _core.write_checkpoint(out, example.header.origin, metadata)
+    return Conversion(str(out), read, key, len(tensors), out.stat().st_size)

@@ -1,0 +1,168 @@
+"""What files, folders and banks hold: kinds of checkpoint, their tensors, and which of these vary."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pdiff import _core
+from pdiff.checkpoints.facts import BankFacts, Inspection, KindFacts, LeftAside, Nested, Range, TensorFacts
+from pdiff.checkpoints.find import find_checkpoints
+from pdiff.checkpoints.opening import difference, open_checkpoints
+from pdiff.checkpoints.records import Checkpoint, Choice, Example
+from pdiff.checkpoints.tensors import FLOATING, differing
+from pdiff.errors import InputError
+from pdiff.progress import SILENT, Progress, Tracker
+from pdiff.sealing import unsealed
+
+__all__ = ["inspect"]
+
+_BANK = "bank.json"
+
+
+class _Member(msgspec.Struct):
+    metrics: dict[str, float] = {}
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class _Manifest(msgspec.Struct):
+    """The part of `bank.json` that is reported."""
+
+    format: int
+    dim: int
+    layout: list[_Tensor]
+    shards: list[Any]
+    members: list[_Member]
+    task: dict[str, Any] | None = None
+
+
+def inspect(
+    paths: Iterable[Path], choice: Choice | None = None, progress: Progress = SILENT, *, deep: bool = False
+) -> Inspection:
+    """Say what the files, folders and banks at `paths` hold; nothing is written, and torch is not imported.
+
+    Which tensors vary is judged by their first, middle and last 4 KiB (and, of torch archives, by recorded
+    lengths and CRC-32 alone where these agree), or, if `deep`, by all their bytes, CRCs verified.
+    Raises `InputError` for a path that does not exist or a damaged manifest, not for refused files.
+    """
+    roots = list(paths)
+    banks = [root for root in roots if (root / _BANK).is_file()]
+    found = find_checkpoints(root for root in roots if root not in banks)
+    opened = open_checkpoints(found, choice or Choice(), progress)
+    members: dict[str, list[Checkpoint]] = {}
+    for checkpoint in opened.checkpoints:
+        members.setdefault(checkpoint.kind, []).append(checkpoint)
+    examples = [opened.examples[kind] for kind, _ in opened.kinds()]
+    pairs = len(opened.checkpoints) - len(examples)
+    with (progress if pairs else SILENT).track("Comparing tensors", pairs, "checkpoint") as tracker:
+        kinds = [
+            _kind(members[kind], example, examples[0], tracker, deep)
+            for (kind, _), example in zip(opened.kinds(), examples, strict=True)
+        ]
+    return Inspection(
+        checkpoints=len(opened.checkpoints),
+        kinds=kinds,
+        banks=[_bank(bank) for bank in banks],
+        skipped=[LeftAside(*note) for note in found.skipped],
+        refused=[LeftAside(*note) for note in (*found.refused, *opened.refused)],
+    )
+
+
+def _kind(
+    checkpoints: Sequence[Checkpoint], example: Example, largest: Example, tracker: Tracker, deep: bool
+) -> KindFacts:
+    header = example.header
+    tensors = _in_order(header)
+    varies, compared = _varying(checkpoints, tensors, tracker, deep)
+    facts = [
+        TensorFacts(t.name, t.dtype, t.shape, prod(t.shape), varies.get(t.name), t.tied_to) for t in tensors
+    ]
+    known = len(checkpoints) > 1 and bool(varies)
+    return KindFacts(
+        checkpoints=len(checkpoints),
+        bytes=_size(file for checkpoint in checkpoints for file in checkpoint.origin.files),
+        example=example.candidate.source,
+        difference=None if example is largest else difference(largest, example),
+        format=header.format,
+        shape=example.candidate.shape,
+        files=len(example.candidate.files),
+        parameters=sum(t.numbers for t in facts if t.dtype in FLOATING and t.tied_to is None),
+        numbers=sum(t.numbers for t in facts if t.tied_to is None),
+        varying=sum(t.numbers for t in facts if t.varies and t.tied_to is None) if known else None,
+        compared=compared,
+        keys=dict(Counter(c.origin.key for c in checkpoints).most_common()),
+        averaged=sum(c.averaged for c in checkpoints),
+        dictionaries=[Nested(*candidate) for candidate in header.candidates],
+        prefixes=dict(header.prefixes),
+        left_out=header.left_out,
+        adapter=example.candidate.adapter,
+        metrics=_ranges(c.metrics for c in checkpoints),
+        tensors=facts,
+    )
+
+
+def _in_order(header: _core.Checkpoint) -> list[_core.TensorInfo]:
+    """Return the tensors in the order of the network: torch keeps it, safetensors sorts by size and text."""
+    infos = header.tensors
+    if header.format != "safetensors":
+        return infos
+    tensors = {tensor.name: tensor for tensor in infos}
+    return [tensors[name] for name in _core.natural_sort(list(tensors))]
+
+
+def _varying(
+    checkpoints: Sequence[Checkpoint], tensors: Sequence[_core.TensorInfo], tracker: Tracker, deep: bool
+) -> tuple[dict[str, bool], str]:
+    """Return whether each tensor varies, and how that was found out; empty if it cannot be known."""
+    if len(checkpoints) < 2:
+        return {}, "one checkpoint, nothing to compare it with"
+    names = [t.name for t in tensors if t.tied_to is None]
+    origins = [checkpoint.origin for checkpoint in checkpoints]
+    try:
+        found = differing(origins, names, tracker, sample=not deep, checksums=not deep)
+    except (InputError, OSError) as error:
+        return {}, f"not compared ({error})"
+    return {t.name: (t.tied_to or t.name) in found for t in tensors}, "bytes" if deep else "samples"
+
+
+def _bank(folder: Path) -> BankFacts:
+    """Read the manifest of a bank; raises `InputError` if it is damaged."""
+    path = folder / _BANK
+    manifest = unsealed(path, path.read_bytes(), _Manifest)
+    return BankFacts(
+        path=str(folder),
+        format=manifest.format,
+        members=len(manifest.members),
+        dim=manifest.dim,
+        shards=len(manifest.shards),
+        bytes=_size(file for file in folder.rglob("*") if file.is_file()),
+        task=manifest.task,
+        metrics=_ranges(member.metrics for member in manifest.members),
+        tensors=[TensorFacts(t.name, t.dtype, t.shape, prod(t.shape), True) for t in manifest.layout],
+    )
+
+
+def _size(files: Iterable[Path]) -> int:
+    total = 0
+    for file in files:
+        with suppress(OSError):  # gone since it was found: no reason to say nothing of the others
+            total += file.stat().st_size
+    return total
+
+
+def _ranges(metrics: Iterable[dict[str, float]]) -> dict[str, Range]:
+    ranges: dict[str, Range] = {}
+    for numbers in metrics:
+        for name, value in numbers.items():
+            seen = ranges.get(name, Range(0, value, value))
+            ranges[name] = Range(seen.checkpoints + 1, min(seen.low, value), max(seen.high, value))
+    return dict(sorted(ranges.items()))

@@ -1,0 +1,169 @@
+"""Walking folders: every file that is not hidden, with what is wrong with it if it cannot be read."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from pdiff.checkpoints.names import OURS, is_weights
+from pdiff.errors import InputError
+from pdiff.wording import printable
+
+__all__ = ["File", "Listing", "Notes", "listings", "look_at"]
+
+_NOT_FILES = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+
+
+class Notes(NamedTuple):
+    """What is left aside, as (name, why)."""
+
+    skipped: list[tuple[str, str]]
+    refused: list[tuple[str, str]]
+
+
+class File(NamedTuple):
+    """One file, as the file system describes it."""
+
+    path: str
+    linked: bool
+    """Whether the path is a symbolic link."""
+    identity: tuple[int, int]
+    """Device and inode."""
+    problem: str | None
+    """Why it cannot be read, if so."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of one folder, or those of it that were asked for one by one."""
+
+    folder: str
+    prefix: str
+    """What comes before a name where the file is shown."""
+    names: list[str] = field(default_factory=list)
+
+    def path(self, name: str) -> str:
+        """Return the path of `name` in the folder."""
+        return os.path.join(self.folder, name)
+
+    def source(self, name: str) -> str:
+        """Return how `name` is shown."""
+        return printable(self.prefix + name)
+
+    def has(self, name: str) -> bool:
+        """Return whether the folder has a file `name`, asked for or not."""
+        return os.path.exists(self.path(name))
+
+
+def look_at(path: str) -> File:
+    """Return the file at `path`, links followed."""
+    try:
+        status = os.lstat(path)
+        linked = stat.S_ISLNK(status.st_mode)
+        if linked:
+            status = os.stat(path)
+    except FileNotFoundError:
+        broken = Path(path).is_symlink()
+        return File(path, broken, (0, 0), "a link to nothing" if broken else "no such file")
+    except (OSError, ValueError) as error:
+        return File(path, False, (0, 0), getattr(error, "strerror", None) or str(error))
+    return File(path, linked, (status.st_dev, status.st_ino), _problem(path, status))
+
+
+def _problem(path: str, status: os.stat_result) -> str | None:
+    if not stat.S_ISREG(status.st_mode):
+        return f"{_NOT_FILES.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file"
+    if status.st_size == 0:
+        return "empty"
+    if not os.access(path, os.R_OK):
+        return "permission denied"
+    return None
+
+
+def listings(roots: Iterable[Path], notes: Notes) -> Iterator[Listing]:
+    """Yield the folders at and below `roots`; roots that are files are listed with their neighbours.
+
+    Raises `InputError` for a root that does not exist.
+    """
+    loose: dict[str, Listing] = {}
+    for root in roots:
+        _require(root)
+        if root.is_dir():
+            yield from _walk(root, notes)
+        else:
+            folder = str(root.parent)
+            loose.setdefault(folder, Listing(folder, "")).names.append(root.name)
+    yield from loose.values()
+
+
+def _require(root: Path) -> None:
+    try:
+        root.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{printable(str(root))}: no such file or folder") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{printable(str(root))}: cannot be looked at ({reason})") from None
+
+
+def _walk(root: Path, notes: Notes) -> Iterator[Listing]:
+    """Yield every folder at and below `root`, but no hidden one, none that pdiff wrote and none by a link.
+
+    A bank is no checkpoint, and what was generated is not to be learned from, unless it is the root.
+    """
+    pending = [(str(root), "")]
+    while pending:
+        folder, prefix = pending.pop()
+        listing = Listing(folder, prefix)
+        try:
+            with os.scandir(folder) as entries:
+                inner = [entry.name for entry in entries if _is_folder(entry, listing, notes)]
+        except OSError as error:
+            name = printable(prefix or str(root))
+            notes.refused.append((name, f"the folder cannot be listed ({error.strerror or error})"))
+            continue
+        yield listing
+        pending += [(listing.path(name), f"{prefix}{name}/") for name in sorted(inner, reverse=True)]
+
+
+def _is_folder(entry: os.DirEntry[str], listing: Listing, notes: Notes) -> bool:
+    """Return whether `entry` is a folder to walk; list it if it is a file, note it if it is left aside."""
+    name = entry.name
+    if not _leads_to_folder(entry):
+        if name.startswith("."):
+            notes.skipped.append((listing.source(name), "hidden"))
+        else:
+            listing.names.append(name)
+        return False
+    shown_name = f"{listing.source(name)}/"
+    if name.startswith("."):
+        why = "hidden"
+    elif entry.is_symlink():
+        why = "a link to a folder, which is followed only if it is given itself"
+    elif mark := next(filter(lambda marks: _holds(entry.path, marks), OURS), None):
+        why = f"pdiff's own ({mark[0]})"
+    else:
+        if is_weights(name):
+            notes.refused.append((listing.source(name), "a folder, not a file"))
+        return True
+    notes.skipped.append((shown_name, why))
+    return False
+
+
+def _holds(folder: str, names: Iterable[str]) -> bool:
+    return all(os.path.isfile(f"{folder}/{name}") for name in names)
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

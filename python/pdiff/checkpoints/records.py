@@ -1,0 +1,89 @@
+"""What is known of checkpoints before their tensors are read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pdiff import _core
+
+__all__ = ["Candidate", "Checkpoint", "Choice", "Example", "Found", "Opened", "Shape"]
+
+Shape = Literal["file", "sharded", "adapter"]
+"""A single file; a folder's files under an index; a PEFT adapter folder."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which weights of a training checkpoint are wanted; both empty means the best known ones."""
+
+    key: str | None = None
+    """The dictionary within a torch file."""
+    ema: bool | None = None
+    """Whether averaged weights must be taken, or must not."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Files that may be one checkpoint."""
+
+    source: str
+    """What to call it: the path relative to the folder given, always valid text, never used as a path."""
+    files: tuple[Path, ...]
+    shape: Shape = "file"
+    folder: Path | None = None
+    """Where the index or adapter configuration is, if it is one of those."""
+    index: dict[str, str] = field(default_factory=dict)
+    """Of a sharded checkpoint: source name of each tensor → name of its file."""
+    adapter: dict[str, Any] = field(default_factory=dict)
+    """Of an adapter: the settings that all members of a bank must share (rank, alpha, targets, base)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is below the paths given, in natural order."""
+
+    candidates: tuple[Candidate, ...]
+    skipped: tuple[tuple[str, str], ...]
+    """(name, why) of what does not look like weights, or is the same file again."""
+    refused: tuple[tuple[str, str], ...]
+    """(name, why) of what looks like weights by its name and cannot be."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint that can be read; small, since a bank may have a million."""
+
+    source: str
+    origin: _core.Origin
+    kind: str
+    """Equal for checkpoints of the same network (and, of adapters, the same settings)."""
+    averaged: bool = False
+    """Whether the weights are averaged (EMA) ones, by their keys."""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Example:
+    """The first checkpoint of its kind, whole."""
+
+    candidate: Candidate
+    header: _core.Checkpoint
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The outcome of opening candidates."""
+
+    checkpoints: list[Checkpoint]
+    examples: dict[str, Example]
+    """By kind."""
+    refused: list[tuple[str, str]]
+    """(source, why)."""
+
+    def kinds(self) -> Sequence[tuple[str, int]]:
+        """Return (kind, checkpoints of it), the largest first."""
+        counts: dict[str, int] = {}
+        for checkpoint in self.checkpoints:
+            counts[checkpoint.kind] = counts.get(checkpoint.kind, 0) + 1
+        return sorted(counts.items(), key=lambda item: -item[1])

@@ -1,0 +1,97 @@
+"""Drawing new checkpoints from a run."""
+
+import time
+from pathlib import Path
+
+from torch import Tensor
+
+from pdiff import _core
+from pdiff.artifacts import relative
+from pdiff.bank import Bank
+from pdiff.directories import refuse_directory, staged_directory
+from pdiff.disk import require_space
+from pdiff.errors import InputError, UsageError
+from pdiff.generation.formats import Format, writer
+from pdiff.generation.generated import FORMAT, GENERATED, Cost, Generated, Info, RunReference
+from pdiff.generation.sampling import sample_rows
+from pdiff.progress import SILENT, Progress
+from pdiff.provenance import provenance
+from pdiff.sealing import write_sealed
+from pdiff.training import BankReference, Run, choose_device
+
+__all__ = ["generate"]
+
+
+def generate(
+    run: Run,
+    *,
+    n: int = 50,
+    out: str | Path = "generated",
+    seed: int = 0,
+    format: Format = "safetensors",  # noqa: A002 (the name of the option)
+    device: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Generated:
+    """Write `n` new checkpoints, each complete and loadable with `strict=True`, to directory `out`.
+
+    With `format` `safetensors` each is one file with plain names; `pth` is a state dict as `torch.save`
+    writes it, plain names too; `source` is what the bank was collected from: the same names, nesting, shards
+    and configuration. Model i depends on the run, the seed and i, not on `n`. Raises `InputError` if a
+    generated value is not finite or does not fit its dtype, `UsageError` if the disk has no room.
+    """
+    if n < 1:
+        raise UsageError(f"--n {n}: at least 1 checkpoint")
+    target, out = choose_device(device), Path(out)
+    write = writer(run.bank, format)
+    refuse_directory(out, GENERATED, overwrite)
+    require_space(out, n * _model_bytes(run.bank))
+    width = max(4, len(str(n - 1)))
+    files: list[str] = []
+    digests: dict[str, str] = {}
+    begin = time.perf_counter()
+    with (
+        staged_directory(out, GENERATED, overwrite) as staged,
+        progress.track("Generating", n, "model") as tracker,
+    ):
+        for rows in sample_rows(run, range(n), seed, target):
+            for row in rows:
+                index = len(files)
+                state = run.bank.state_dict(_finite(row, index))
+                written = write(staged, f"model-{index:0{width}d}", state, _metadata(run, seed, index))
+                files.append(written[0].partition("/")[0])
+                digests |= {file: _core.digest_file(staged / file) for file in written}
+                tracker.advance()
+        seconds = time.perf_counter() - begin
+        info = Info(
+            format=FORMAT,
+            files=files,
+            seed=seed,
+            run=RunReference(relative(run.path, out), run.digest, run.config.label()),
+            bank=BankReference.of(run.bank, out),
+            cost=Cost(run.result.codec_s + run.result.denoiser_s, seconds / n),
+            provenance=provenance(target),
+            digests=digests,
+            keys=run.bank.manifest.source.keys if format == "source" else (),
+        )
+        write_sealed(staged / GENERATED, info)
+    return Generated.open(out)
+
+
+def _model_bytes(bank: Bank) -> int:
+    """Return about how large one model is: a whole checkpoint and what stands beside it."""
+    companions = sum(map(len, bank.companions().values()))
+    return (bank.path / bank.manifest.base.file).stat().st_size + companions
+
+
+def _finite(row: Tensor, index: int) -> Tensor:
+    """Return the row of a model; raises `InputError` if a value is not finite."""
+    if not bool(row.isfinite().all()):
+        raise InputError(
+            f"model {index}: {int((~row.isfinite()).sum())} values are not finite; the run has diverged"
+        )
+    return row
+
+
+def _metadata(run: Run, seed: int, index: int) -> dict[str, str]:
+    return {"format": "pt", "pdiff.run": run.digest, "pdiff.seed": str(seed), "pdiff.index": str(index)}

@@ -1,0 +1,104 @@
+"""Whether what is on disk is still, bit for bit, what `pdiff` wrote there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pdiff import _core
+from pdiff.bank import Bank
+from pdiff.bank.manifest import MANIFEST, Manifest
+from pdiff.errors import InputError, UsageError
+from pdiff.generation import GENERATED, Generated
+from pdiff.sealing import read_sealed
+from pdiff.training.run import RESULT, RUN, Description, Result
+
+__all__ = ["Verification", "verify"]
+
+
+@dataclass
+class Verification:
+    """The outcome for one directory."""
+
+    path: Path
+    kind: str
+    """`bank`, `run` or `generated`."""
+    files: int = 0
+    """Files that were checked."""
+    size: int = 0
+    """Bytes of those that are there."""
+    bad: list[str] = field(default_factory=list)
+    """What is missing or not as it was written, one line each."""
+
+    def check(self, digests: Mapping[str, str]) -> None:
+        """Read files of the directory whole and compare their digests."""
+        for file, digest in digests.items():
+            self.files += 1
+            try:
+                self.size += (self.path / file).stat().st_size
+                if _core.digest_file(self.path / file) != digest:
+                    self.bad.append(f"{file}: its digest differs")
+            except OSError as error:
+                self.bad.append(
+                    f"{file}: {'missing' if isinstance(error, FileNotFoundError) else error.strerror}"
+                )
+
+    def count(self, file: str) -> None:
+        """Count a file that is checked by its own checksum."""
+        self.files += 1
+        self.size += (self.path / file).stat().st_size
+
+    def attempt(self, step: Callable[[], None]) -> None:
+        """Run a check; what it refuses goes to `bad`."""
+        try:
+            step()
+        except InputError as error:
+            self.bad.append(str(error))
+        except OSError as error:
+            self.bad.append(f"{error.filename}: {error.strerror}")
+
+
+def verify(path: str | Path) -> Verification:
+    """Read every file that a bank, a run or a folder of generated checkpoints consists of.
+
+    Of a bank also the rows are counted; a run must belong to the bank that it names. Files that are there
+    besides are not looked at. Raises `UsageError` if `path` is none of the three.
+    """
+    path = Path(path)
+    for marker, kind, check in (
+        (MANIFEST, "bank", _bank),
+        (RUN, "run", _run),
+        (GENERATED, "generated", _generated),
+    ):
+        if (path / marker).is_file():
+            verification = Verification(path, kind)
+            verification.count(marker)
+            verification.attempt(lambda: check(verification))  # noqa: B023 (called at once)
+            return verification
+    markers = f"{MANIFEST}, {RUN} or {GENERATED}"
+    raise UsageError(f"{path}: nothing that pdiff can verify (no {markers})")
+
+
+def _bank(found: Verification) -> None:
+    manifest, _ = Manifest.read(found.path)
+    found.check({entry.file: entry.digest for entry in manifest.files()})
+    if not found.bad:  # else it says again what is known
+        Bank.open(found.path)
+
+
+def _run(found: Verification) -> None:
+    description = read_sealed(found.path / RUN, Description)
+    if not (found.path / RESULT).is_file():
+        raise InputError(f"{RESULT}: missing; training has not finished")
+    found.count(RESULT)
+    result = read_sealed(found.path / RESULT, Result)
+    found.check({file: digest for file, digest in (result.digests | result.records).items() if file != RUN})
+    if result.digests.get(RUN) != _core.digest_file(found.path / RUN):
+        raise InputError(f"{RUN}: its digest differs")
+    try:
+        description.bank.open(found.path)
+    except UsageError as error:
+        raise InputError(str(error)) from None
+
+
+def _generated(found: Verification) -> None:
+    found.check(Generated.open(found.path).info.digests)

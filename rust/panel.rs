@@ -1,0 +1,79 @@
+//! A panel: some columns of all rows of a bank, normalised, in the cache of one core.
+
+use std::ops::Range;
+
+use crate::affine;
+use crate::normalizer::Normalizer;
+use crate::shard::Rows;
+use crate::stream::Cached;
+
+/// Numbers of a panel: 1 MiB, half of what a core's own cache holds.
+pub const NUMBERS: usize = 1 << 18;
+/// Columns of a panel, at least: fewer leave a matrix product no room to work in.
+const NARROW: usize = 64;
+
+/// Columns of the panels of `count` rows of `dim` numbers.
+pub fn width(count: usize, dim: usize) -> usize {
+    (NUMBERS / count.max(1)).max(NARROW).min(dim)
+}
+
+/// Memory for one panel after the other.
+pub struct Panel<'a> {
+    rows: &'a Rows<'a>,
+    normalizer: &'a Normalizer,
+    centred: bool,
+    numbers: Vec<f32>,
+    means: Vec<f64>,
+}
+
+impl<'a> Panel<'a> {
+    /// For panels of at most `width` columns, each centred over the rows if `centred`.
+    pub fn new(
+        rows: &'a Rows<'a>,
+        normalizer: &'a Normalizer,
+        centred: bool,
+        width: usize,
+    ) -> Self {
+        Self {
+            rows,
+            normalizer,
+            centred,
+            numbers: vec![0.0; rows.len() * width],
+            means: vec![0.0; width],
+        }
+    }
+
+    /// Gathers `columns`; returns the numbers [K, columns] and how many columns they have.
+    pub fn load(&mut self, columns: Range<usize>) -> (&[f32], usize) {
+        let width = columns.len();
+        let numbers = &mut self.numbers[..self.rows.len() * width];
+        for (row, numbers) in numbers.chunks_exact_mut(width).enumerate() {
+            let stored = self.rows.part(row, columns.clone());
+            self.normalizer
+                .load::<Cached>(columns.start, stored, numbers);
+        }
+        if self.centred {
+            centre(numbers, &mut self.means[..width]);
+        }
+        (numbers, width)
+    }
+
+    /// Of the last panel, the mean of each column before it was centred; zeros if it was not.
+    pub fn means(&self, width: usize) -> &[f64] {
+        &self.means[..width]
+    }
+}
+
+/// Subtracts from each column of `numbers` [K, width] its mean.
+fn centre(numbers: &mut [f32], means: &mut [f64]) {
+    let width = means.len();
+    let count = (numbers.len() / width) as f64;
+    means.fill(0.0);
+    for row in numbers.chunks_exact(width) {
+        affine::add(means, row);
+    }
+    means.iter_mut().for_each(|mean| *mean /= count);
+    for row in numbers.chunks_exact_mut(width) {
+        affine::subtract(row, means);
+    }
+}

@@ -1,0 +1,158 @@
+//! An open checkpoint: one state dict, whether it lies in one file or in several.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use super::checkpoint::{Choice, Tensor, Weights};
+use super::declare;
+use super::names::{self, Plain};
+use super::origin::Origin;
+use super::reader::{self, TensorReader};
+use super::source::Source;
+use crate::digest::Fields;
+use crate::error::{Error, Result};
+use crate::parallel::Cancel;
+
+/// Open files, and the weights that they declare.
+#[derive(Debug)]
+pub struct Checkpoint {
+    sources: Vec<Source>,
+    weights: Weights,
+    /// Wrappers that were removed from names, each with the number of names.
+    pub prefixes: Vec<(String, usize)>,
+    by_name: Vec<usize>,
+    /// For each storage, whether its CRC is known to be right.
+    verified: Vec<AtomicBool>,
+}
+
+impl Checkpoint {
+    /// Opens the files of one state dict.
+    pub fn open(files: &[PathBuf], choice: &Choice, cancel: &Cancel) -> Result<Self> {
+        let sources = files.iter().map(|path| Source::open(path));
+        Self::read(sources.collect::<Result<_>>()?, choice, cancel)
+    }
+
+    /// Reads what the files of one state dict declare.
+    pub(super) fn read(sources: Vec<Source>, choice: &Choice, cancel: &Cancel) -> Result<Self> {
+        let Some(first) = sources.first() else {
+            return Err(Error::Value("no files; accepted: at least one".into()));
+        };
+        let mut weights = declare::together(&sources, choice, cancel)?;
+        let source_names: Vec<&str> = weights.tensors.iter().map(|t| &*t.source_name).collect();
+        let Plain { names, removed } =
+            names::plain(&source_names).map_err(|message| first.refuse(message))?;
+        for (tensor, name) in weights.tensors.iter_mut().zip(names) {
+            tensor.name = name;
+        }
+        declare::leave_out_average_count(&mut weights);
+        let mut by_name: Vec<usize> = (0..weights.tensors.len()).collect();
+        by_name.sort_unstable_by(|&a, &b| weights.tensors[a].name.cmp(&weights.tensors[b].name));
+        let verified = weights.storages.iter().map(|_| AtomicBool::new(false));
+        Ok(Self {
+            verified: verified.collect(),
+            sources,
+            weights,
+            prefixes: removed,
+            by_name,
+        })
+    }
+
+    /// What the files declare.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// What the files declare, the files being closed.
+    pub fn into_weights(self) -> Weights {
+        self.weights
+    }
+
+    /// Where it is, to be opened again.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            files: self.sources.iter().map(|s| s.path().to_owned()).collect(),
+            keys: self.weights.keys.clone(),
+            stamps: self.sources.iter().map(Source::stamp).collect(),
+        }
+    }
+
+    /// Bytes of all its files.
+    pub fn size(&self) -> u64 {
+        self.sources.iter().map(Source::size).sum()
+    }
+
+    /// The tensor of that plain name, or an error that names the file.
+    pub fn find(&self, name: &str) -> Result<&Tensor> {
+        let tensors = &self.weights.tensors;
+        let at = self
+            .by_name
+            .binary_search_by(|&i| tensors[i].name.as_str().cmp(name));
+        let missing = |_| self.refuse(format!("holds no tensor {name:?}"));
+        Ok(&tensors[self.by_name[at.map_err(missing)?]])
+    }
+
+    /// Tensors in the order of their plain names.
+    pub fn sorted(&self) -> impl Iterator<Item = &Tensor> {
+        self.by_name.iter().map(|&i| &self.weights.tensors[i])
+    }
+
+    /// The bytes of a tensor of this checkpoint, in C order.
+    pub fn reader<'a>(
+        &'a self,
+        tensor: &'a Tensor,
+        cancel: &'a Cancel,
+    ) -> Result<TensorReader<'a>> {
+        let storage = &self.weights.storages[tensor.storage];
+        let verified = &self.verified[tensor.storage];
+        reader::open(
+            &self.sources[storage.file],
+            storage,
+            tensor,
+            verified,
+            cancel,
+        )
+    }
+
+    /// The whole storage of `tensor` if the tensor is exactly that and its CRC is recorded: CRC and length.
+    pub fn recorded_crc(&self, tensor: &Tensor) -> Option<(u32, u64)> {
+        let storage = &self.weights.storages[tensor.storage];
+        let whole = tensor.strides.is_none() && tensor.byte_len() == storage.len;
+        Some((storage.crc.filter(|_| whole)?, storage.len))
+    }
+
+    /// BLAKE3 over names, dtypes and shapes in order of name.
+    pub fn kind(&self) -> String {
+        let mut fields = Fields::default();
+        for tensor in self.sorted() {
+            fields.tensor(&tensor.name, tensor.dtype.name(), &tensor.shape);
+        }
+        fields.finish()
+    }
+
+    /// The bytes of a tensor in memory.
+    pub fn bytes(&self, tensor: &Tensor, cancel: &Cancel) -> Result<Vec<u8>> {
+        let mut reader = self.reader(tensor, cancel)?;
+        let mut bytes = Vec::with_capacity(reader.left() as usize);
+        let mut scratch = Vec::new();
+        while reader.left() > 0 {
+            cancel.check()?;
+            bytes.extend_from_slice(reader.next_chunk(reader::CHUNK, &mut scratch)?);
+        }
+        Ok(bytes)
+    }
+
+    /// Refuses files that were written to since they were opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.sources.iter().try_for_each(Source::check_unchanged)
+    }
+
+    /// Refuses the content of this checkpoint.
+    pub fn refuse(&self, message: impl Into<String>) -> Error {
+        self.sources[0].refuse(message)
+    }
+
+    /// What to call it in a message about another one.
+    pub fn path(&self) -> &Path {
+        self.sources[0].path()
+    }
+}

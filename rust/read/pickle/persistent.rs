@@ -1,0 +1,77 @@
+//! Persistent ids, by which a pickle names the storages that lie outside it.
+
+use super::cursor::Fault;
+use super::global::Global;
+use super::machine::Machine;
+use super::stack::refuse;
+use super::value::{Id, Node, StorageRef};
+
+const FIELDS: usize = 5;
+/// torch numbers the storages.
+const MAX_KEY: usize = 256;
+
+impl Machine<'_> {
+    /// `('storage', class, key, location, numel)`, and a sixth that may be a view in old files.
+    pub(super) fn persistent(&mut self) -> Result<(), Fault> {
+        let id = self.pop()?;
+        let kind = self
+            .values
+            .items(id)
+            .and_then(|items| items.first().copied());
+        if kind.is_some_and(|kind| self.values.is_text(kind, "module")) {
+            let what = "holds code, not only data (a class with its source)";
+            return Err(Fault::Code(what.into()));
+        }
+        let storage = self.storage(id).ok_or_else(|| {
+            refuse(
+                "malformed pickle: wrong persistent id; \
+                 accepted: ('storage', class, key, location, numel)",
+            )
+        })?;
+        self.values.storages.push(storage);
+        let index = (self.values.storages.len() - 1) as u32;
+        self.push(Node::Storage(index))
+    }
+
+    fn storage(&self, id: Id) -> Option<StorageRef> {
+        let values = &self.values;
+        let (fields, rest) = values.items(id)?.split_at_checked(FIELDS)?;
+        let &[kind, class, key, _location, numel] = fields else {
+            return None;
+        };
+        let view = match rest {
+            [] => None,
+            [view] => Some(*view),
+            _ => return None,
+        };
+        let &Node::Global(Global::Storage(element)) = values.node(class) else {
+            return None;
+        };
+        if !values.is_text(kind, "storage") || values.short_text(key, MAX_KEY).is_none() {
+            return None;
+        }
+        let bytes = values.size(numel)?.checked_mul(element.bytes())?;
+        let view = match view {
+            Some(view) if !matches!(values.node(view), Node::None) => {
+                self.view(view, element.bytes(), bytes)?
+            }
+            _ => (0, bytes),
+        };
+        Some(StorageRef {
+            element,
+            key,
+            bytes,
+            view,
+        })
+    }
+
+    /// The bytes that `(key, offset, numel)` leaves of a storage of `bytes`.
+    fn view(&self, view: Id, element: u64, bytes: u64) -> Option<(u64, u64)> {
+        let &[_key, offset, numel] = self.values.items(view)? else {
+            return None;
+        };
+        let begin = self.values.size(offset)?.checked_mul(element)?;
+        let end = begin.checked_add(self.values.size(numel)?.checked_mul(element)?)?;
+        (end <= bytes).then_some((begin, end))
+    }
+}

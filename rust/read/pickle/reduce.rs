@@ -1,0 +1,162 @@
+//! What calls of the allow-listed classes and functions give, without calling anything.
+
+use super::cursor::Fault;
+use super::global::Global;
+use super::machine::Machine;
+use super::stack::refuse;
+use super::value::{Id, Node};
+use super::{MAX_VALUES, numpy};
+
+impl Machine<'_> {
+    /// A class or function and its arguments become its result.
+    pub(super) fn reduce(&mut self) -> Result<(), Fault> {
+        let arguments = self.pop()?;
+        let callable = self.pop()?;
+        let result = self.call(callable, arguments)?;
+        self.push_id(result)
+    }
+
+    pub(super) fn new_object_ex(&mut self) -> Result<(), Fault> {
+        let keywords = self.pop()?;
+        if !matches!(self.values.node(keywords), Node::Dict(_)) {
+            return Err(self.unfit(keywords, "used as keywords", "a dictionary"));
+        }
+        self.reduce()
+    }
+
+    /// The state of an object is dropped, except that of a NumPy type, which has its byte order.
+    pub(super) fn build(&mut self) -> Result<(), Fault> {
+        let state = self.pop()?;
+        let target = self.top()?;
+        match self.values.node(target) {
+            Node::NumpyType(Some(_)) if !numpy::is_little(&self.values, state) => {
+                self.values.nodes[target as usize] = Node::NumpyType(None);
+                Ok(())
+            }
+            Node::Tensor(_) => self.check_attributes(state),
+            Node::NumpyType(_)
+            | Node::Opaque
+            | Node::Dict(_)
+            | Node::List(_)
+            | Node::Unreadable(_) => Ok(()),
+            _ => Err(self.unfit(target, "given a state", "an object")),
+        }
+    }
+
+    fn call(&mut self, callable: Id, arguments: Id) -> Result<Id, Fault> {
+        let Node::Tuple(list) = self.values.node(arguments) else {
+            return Err(self.unfit(arguments, "the arguments of a call", "a tuple"));
+        };
+        match *self.values.node(callable) {
+            Node::Global(Global::FromType) => {
+                let (inner, inner_arguments, state) = from_type(list)?;
+                // Attributes, or those and what is in slots.
+                match self.values.node(state) {
+                    Node::Tuple(parts) if parts.len() == 2 => {
+                        let mut parts = parts.iter();
+                        parts.try_for_each(|&part| self.check_attributes(part))?;
+                    }
+                    _ => self.check_attributes(state)?,
+                }
+                self.call_simple(inner, inner_arguments)
+            }
+            // One that stands for any object may have been made by a call.
+            Node::Opaque => self.values.add(Node::Opaque),
+            _ => self.call_simple(callable, arguments),
+        }
+    }
+
+    /// A call of anything but a rebuilder that calls another, so that this ends.
+    fn call_simple(&mut self, callable: Id, arguments: Id) -> Result<Id, Fault> {
+        let Node::Tuple(list) = self.values.node(arguments) else {
+            return Err(self.unfit(arguments, "the arguments of a call", "a tuple"));
+        };
+        let &Node::Global(global) = self.values.node(callable) else {
+            return Err(self.unfit(callable, "called", "a class or function"));
+        };
+        let first = list.first().copied();
+        let node = match global {
+            Global::Parameter | Global::Size => return self.given_back(global, first),
+            Global::Rebuild(rebuild) => return self.tensor(rebuild, arguments),
+            Global::Dict => Node::Dict(self.pairs_of(first)?),
+            Global::Container => Node::List(first.into_iter().collect()),
+            Global::Unreadable(why) => Node::Unreadable(why),
+            Global::NumpyScalar => numpy::scalar(&self.values, list)
+                .ok_or_else(|| wrong("numpy.core.multiarray.scalar"))?,
+            Global::NumpyType => numpy::number_type(&self.values, first),
+            Global::Encode => self.encoded(first)?,
+            Global::Bytes | Global::Opaque => Node::Opaque,
+            Global::FromType | Global::Storage(_) | Global::DType(_) => {
+                return Err(self.unfit(callable, "called", "a function that makes data"));
+            }
+        };
+        self.values.add(node)
+    }
+
+    fn given_back(&self, global: Global, argument: Option<Id>) -> Result<Id, Fault> {
+        let id = argument.ok_or_else(|| wrong("a class of torch"))?;
+        match (global, self.values.node(id)) {
+            (Global::Size, Node::Tuple(_) | Node::List(_))
+            | (Global::Parameter, Node::Tensor(_) | Node::Unreadable(_)) => Ok(id),
+            _ => Err(wrong("a class of torch")),
+        }
+    }
+
+    fn encoded(&self, text: Option<Id>) -> Result<Node, Fault> {
+        let text = text.ok_or_else(|| wrong("_codecs.encode"))?;
+        match self.values.node(text) {
+            Node::Text(_) => Ok(Node::Latin1(text)),
+            _ => Err(wrong("_codecs.encode")),
+        }
+    }
+
+    /// The pairs that a dictionary is made from; Python 2 wrote ordered ones like this.
+    fn pairs_of(&mut self, argument: Option<Id>) -> Result<Vec<(Id, Id)>, Fault> {
+        let Some(argument) = argument else {
+            return Ok(Vec::new());
+        };
+        let pairs: Option<Vec<(Id, Id)>> = match self.values.node(argument) {
+            Node::List(items) | Node::Tuple(items) => {
+                let pair = |&item: &Id| match self.values.items(item) {
+                    Some(&[key, value]) => Some((key, value)),
+                    _ => None,
+                };
+                self.check_copy(items.len())?;
+                items.iter().map(pair).collect()
+            }
+            Node::Dict(pairs) => {
+                self.check_copy(pairs.len())?;
+                Some(pairs.clone())
+            }
+            // The factory of a defaultdict.
+            Node::Global(_) | Node::None => Some(Vec::new()),
+            _ => None,
+        };
+        let pairs = pairs.ok_or_else(|| wrong("a dictionary"))?;
+        self.copied += pairs.len();
+        Ok(pairs)
+    }
+
+    /// Copies are the only values that cost more memory than bytes in the file.
+    fn check_copy(&self, len: usize) -> Result<(), Fault> {
+        if self.copied + len > MAX_VALUES {
+            return Err(refuse(format!(
+                "a pickle that copies more than {MAX_VALUES} values; accepted: weights"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The rebuilder, its arguments and the state, of a subclass or a tensor with attributes.
+fn from_type(arguments: &[Id]) -> Result<(Id, Id, Id), Fault> {
+    match arguments {
+        &[function, _, arguments, state] => Ok((function, arguments, state)),
+        _ => Err(wrong("torch._tensor._rebuild_from_type_v2")),
+    }
+}
+
+/// The fault of a call with other arguments than torch writes.
+pub fn wrong(function: &str) -> Fault {
+    refuse(format!("malformed pickle: wrong arguments for {function}"))
+}

@@ -1,0 +1,163 @@
+//! The bytes of one tensor, in C order, read as a stream and checked on the way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::checkpoint::{Storage, Tensor};
+use super::gather;
+use super::source::Source;
+use crate::error::Result;
+use crate::parallel::Cancel;
+
+/// Bytes that are read at a time, where the caller does not say: they stay in the cache of one core.
+pub const CHUNK: usize = 1 << 18;
+
+/// A tensor that is being read.
+#[derive(Debug)]
+pub struct TensorReader<'a> {
+    bytes: Bytes<'a>,
+    left: u64,
+}
+
+#[derive(Debug)]
+enum Bytes<'a> {
+    /// They lie side by side in the file.
+    InFile {
+        source: &'a Source,
+        at: u64,
+        check: Option<Check<'a>>,
+    },
+    /// They lay apart and have been brought together.
+    Gathered { bytes: Vec<u8>, at: usize },
+}
+
+/// The CRC of a storage that is being read as a whole.
+#[derive(Debug)]
+struct Check<'a> {
+    hasher: crc32fast::Hasher,
+    expected: u32,
+    tensor: &'a str,
+    verified: &'a AtomicBool,
+}
+
+/// Begins to read `tensor`, which is a view of `storage` in `source`.
+///
+/// A storage whose CRC is recorded is verified once: on the way if the tensor is all of it, else now.
+/// Elements that do not lie in C order are brought together in memory: the tensor and the part of the
+/// storage that it spans are there at once.
+pub(super) fn open<'a>(
+    source: &'a Source,
+    storage: &Storage,
+    tensor: &'a Tensor,
+    verified: &'a AtomicBool,
+    cancel: &Cancel,
+) -> Result<TensorReader<'a>> {
+    let left = tensor.byte_len();
+    let begin = storage.resolve(source)?.start;
+    let unverified = storage.crc.filter(|_| !verified.load(Ordering::Relaxed));
+    let mut check = unverified.map(|expected| Check {
+        hasher: crc32fast::Hasher::new(),
+        expected,
+        tensor: &tensor.source_name,
+        verified,
+    });
+    let whole = tensor.strides.is_none() && left == storage.len;
+    if !whole && let Some(check) = check.take() {
+        verify(source, begin, storage.len, check, cancel)?;
+    }
+    let at = begin + tensor.offset;
+    let bytes = match &tensor.strides {
+        None => Bytes::InFile { source, at, check },
+        Some(strides) => Bytes::Gathered {
+            bytes: gather::gathered(source, at, tensor, strides, cancel)?,
+            at: 0,
+        },
+    };
+    Ok(TensorReader { bytes, left })
+}
+
+impl TensorReader<'_> {
+    /// Bytes that have not been read yet.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Leaves out the next `count` bytes; a CRC that depends on them will not be verified.
+    pub fn skip(&mut self, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.left -= count;
+        match &mut self.bytes {
+            Bytes::InFile { at, check, .. } => {
+                *at += count;
+                *check = None;
+            }
+            Bytes::Gathered { at, .. } => *at += count as usize,
+        }
+    }
+
+    /// Fills `out` with the next bytes, at most as many as are left.
+    pub fn read(&mut self, out: &mut [u8]) -> Result<()> {
+        self.left -= out.len() as u64;
+        match &mut self.bytes {
+            Bytes::InFile { source, at, check } => {
+                source.read_exact_at(out, *at)?;
+                *at += out.len() as u64;
+                let Some(running) = check else {
+                    return Ok(());
+                };
+                running.hasher.update(out);
+                match check.take_if(|_| self.left == 0) {
+                    Some(complete) => complete.finish(source),
+                    None => Ok(()),
+                }
+            }
+            Bytes::Gathered { bytes, at } => {
+                out.copy_from_slice(&bytes[*at..*at + out.len()]);
+                *at += out.len();
+                Ok(())
+            }
+        }
+    }
+
+    /// The next bytes, at most `limit`, in `scratch`; none at the end.
+    pub fn next_chunk<'s>(&mut self, limit: usize, scratch: &'s mut Vec<u8>) -> Result<&'s [u8]> {
+        scratch.resize(self.left.min(limit as u64) as usize, 0);
+        self.read(scratch)?;
+        Ok(scratch)
+    }
+}
+
+impl Check<'_> {
+    fn finish(self, source: &Source) -> Result<()> {
+        let found = self.hasher.finalize();
+        if found != self.expected {
+            return Err(source.refuse(format!(
+                "tensor {:?} is damaged: its CRC-32 is {found:08x}, the archive says {:08x}",
+                self.tensor, self.expected
+            )));
+        }
+        self.verified.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Reads a whole storage for its CRC.
+fn verify(
+    source: &Source,
+    mut at: u64,
+    mut left: u64,
+    mut check: Check<'_>,
+    cancel: &Cancel,
+) -> Result<()> {
+    let mut chunk = vec![0; left.min(CHUNK as u64) as usize];
+    while left > 0 {
+        cancel.check()?;
+        let part = &mut chunk[..left.min(CHUNK as u64) as usize];
+        source.read_exact_at(part, at)?;
+        check.hasher.update(part);
+        at += part.len() as u64;
+        left -= part.len() as u64;
+    }
+    check.finish(source)
+}

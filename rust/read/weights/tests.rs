@@ -1,0 +1,447 @@
+use std::cell::RefCell;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::parallel::Cancel;
+use crate::read::checkpoint::{Begin, Candidate, Key};
+use crate::read::fixture::{Value, call, dict, storage, text, vector, view};
+use crate::read::pickle::{Cursor, Machine};
+
+const FILE_LEN: u64 = 1000;
+
+fn choose_with(object: &Value, choice: &Choice) -> Result<Weights, String> {
+    let cancel = Cancel::default();
+    let mut machine = Machine::new(Cursor::over(object.pickle(), 0), &cancel);
+    let id = machine.load().unwrap_or_else(|fault| panic!("{fault:?}"));
+    let placed = RefCell::new(Vec::new());
+    let place = |values: &Values<'_>, storage: &StorageRef| {
+        let key = values.text(storage.key).unwrap().to_owned();
+        assert!(!placed.borrow().contains(&key), "{key} is placed twice");
+        placed.borrow_mut().push(key);
+        Ok(Storage {
+            file: 0,
+            begin: Begin::At(0),
+            len: storage.bytes,
+            crc: None,
+        })
+    };
+    let container = Container {
+        format: Format::Torch,
+        file_len: FILE_LEN,
+        place: &place,
+    };
+    choose(&machine.values, id, choice, &container)
+}
+
+fn chosen(object: &Value) -> Weights {
+    choose_with(object, &Choice::default()).unwrap()
+}
+
+fn key(object: &Value, key: Option<&str>, ema: Option<bool>) -> Result<String, String> {
+    let key = key.map(|key| Key::Joined(key.to_owned()));
+    Ok(choose_with(object, &Choice { key, ema })?.keys.join("."))
+}
+
+#[track_caller]
+fn refused(object: &Value, fragment: &str) {
+    let message = choose_with(object, &Choice::default()).unwrap_err();
+    assert!(message.contains(fragment), "{message}");
+    assert!(!message.contains('\n'), "{message}");
+}
+
+fn small() -> Value {
+    dict(&[("w", vector("0", 3))])
+}
+
+fn large() -> Value {
+    dict(&[("w", vector("1", 4))])
+}
+
+/// One view of a storage of 24 floats.
+fn one(offset: i64, shape: &[i64], strides: &[i64]) -> Value {
+    dict(&[(
+        "w",
+        view(storage("FloatStorage", "0", 24), offset, shape, strides),
+    )])
+}
+
+#[test]
+fn views_in_c_order_have_no_strides() {
+    for (offset, shape, strides, want) in [
+        (0, &[4, 6][..], &[6, 1][..], None),
+        (6, &[2, 6], &[6, 1], None),
+        (0, &[4, 1, 6], &[6, 77, 1], None),
+        (3, &[], &[], None),
+        (99, &[0, 3], &[3, 1], None),
+        (0, &[6, 4], &[1, 6], Some(vec![1, 6])),
+        (0, &[4, 3], &[6, 2], Some(vec![6, 2])),
+        (0, &[9, 4, 6], &[0, 6, 1], Some(vec![0, 6, 1])),
+        (1, &[2], &[22], Some(vec![22])),
+    ] {
+        let weights = chosen(&one(offset, shape, strides));
+        let tensor = &weights.tensors[0];
+        assert_eq!(tensor.strides, want, "{shape:?} {strides:?}");
+        let sizes: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
+        assert_eq!(tensor.shape, sizes);
+        let offset = if shape.contains(&0) {
+            0
+        } else {
+            offset as u64 * 4
+        };
+        assert_eq!(tensor.offset, offset);
+        assert_eq!(weights.storages[0].len, 96);
+    }
+}
+
+#[test]
+fn views_beyond_their_storage_are_refused() {
+    for (offset, shape, strides) in [
+        (0, &[25][..], &[1][..]),
+        (1, &[24], &[1]),
+        (24, &[], &[]),
+        (2, &[2], &[22]),
+        (i64::MAX, &[1], &[1]),
+        (0, &[i64::MAX], &[1]),
+        (0, &[2], &[i64::MAX]),
+        (0, &[i64::MAX / 8, 2], &[8, i64::MAX]),
+    ] {
+        let message = choose_with(&one(offset, shape, strides), &Choice::default()).unwrap_err();
+        let known = ["reaches beyond its storage of 96 bytes", "that overflows"];
+        assert!(known.iter().any(|text| message.contains(text)), "{message}");
+        assert!(message.starts_with(r#"the tensor "w""#), "{message}");
+    }
+}
+
+#[test]
+fn views_without_end_are_refused() {
+    refused(
+        &one(0, &[1_000_000_000], &[0]),
+        r#"the tensor "w" [1000000000] brings the tensors"#,
+    );
+    // Of 4 × 1000 bytes and 1 MiB, the same view many times takes its bytes once.
+    let many = |floats: i64| {
+        let view = view(storage("FloatStorage", "0", 24), 0, &[floats], &[0]);
+        let names: Vec<String> = (0..100).map(|i| format!("w{i}")).collect();
+        let same: Vec<_> = names.iter().map(|n| (n.as_str(), view.clone())).collect();
+        dict(&same)
+    };
+    assert_eq!(chosen(&many(2700)).tensors.len(), 100);
+    // Written under each name, though, it would be without end.
+    refused(
+        &many(200_000),
+        r#"the tensor "w1" [200000] brings the tensors to 1600000 bytes under all their names"#,
+    );
+    let wide = |offset| {
+        let floats = storage("FloatStorage", "0", 24);
+        view(floats, offset, &[200_000], &[0])
+    };
+    refused(
+        &dict(&[("a", wide(0)), ("b", wide(1))]),
+        r#"the tensor "b" [200000] brings the tensors to 1600000 bytes, far"#,
+    );
+}
+
+#[test]
+fn long_keys_are_named_as_such() {
+    let name = "k".repeat(70_000);
+    let object = dict(&[(&name, Value::None), ("w", vector("0", 3))]);
+    refused(
+        &object,
+        "a key or name of 70000 bytes; accepted: at most 65536",
+    );
+}
+
+#[test]
+fn axes_cannot_outgrow_the_pickle() {
+    let zeros = view(storage("FloatStorage", "0", 0), 0, &[0; 64], &[0; 64]);
+    let Value::Reduce(..) = &zeros else {
+        unreachable!()
+    };
+    let mut code = b"}(U\x01w".to_vec();
+    let pickle = zeros.pickle();
+    code.extend(&pickle[2..pickle.len() - 1]);
+    code.extend(b"q\x00");
+    for i in 0..1000_u16 {
+        code.extend([
+            b'U',
+            2,
+            b'0' + (i / 50) as u8,
+            b'0' + (i % 50) as u8,
+            b'h',
+            0,
+        ]);
+    }
+    code.push(b'u');
+    refused(&Value::Raw(code), "one axis too many");
+}
+
+#[test]
+fn storages_are_shared() {
+    let floats = || storage("FloatStorage", "0", 24);
+    let object = dict(&[
+        ("a", view(floats(), 0, &[24], &[1])),
+        ("b", view(floats(), 12, &[12], &[1])),
+        ("c", vector("1", 2)),
+    ]);
+    let weights = chosen(&object);
+    let storages: Vec<usize> = weights.tensors.iter().map(|t| t.storage).collect();
+    assert_eq!((storages, weights.storages.len()), (vec![0, 0, 1], 2));
+    let other = view(storage("FloatStorage", "0", 12), 0, &[1], &[1]);
+    let both = dict(&[("a", view(floats(), 0, &[1], &[1])), ("b", other)]);
+    refused(
+        &both,
+        r#"the storage "0" is used with 96 and with 48 bytes"#,
+    );
+}
+
+#[test]
+fn tensors_that_cannot_be_read_refuse_only_what_they_are_in() {
+    let quantised = dict(&[("q", call("torch._utils", "_rebuild_qtensor", vec![]))]);
+    refused(&quantised, r#"the tensor "q" is quantised; accepted"#);
+    let complex = view(storage("ComplexDoubleStorage", "0", 1), 0, &[1], &[1]);
+    refused(&dict(&[("c", complex)]), r#"the tensor "c" is complex128"#);
+    let beside = dict(&[("model", small()), ("teacher", quantised)]);
+    assert_eq!(chosen(&beside).keys.join("."), "model");
+}
+
+#[test]
+fn names_are_texts_and_the_last_of_equal_ones_counts() {
+    refused(
+        &dict(&[("", vector("0", 1))]),
+        r#"tensor name "" is refused"#,
+    );
+    refused(&dict(&[("a\0b", vector("0", 1))]), "is refused");
+    let twice = dict(&[
+        ("w", vector("0", 1)),
+        ("b", vector("1", 1)),
+        ("w", vector("2", 5)),
+    ]);
+    let weights = chosen(&twice);
+    let sizes: Vec<_> = weights
+        .tensors
+        .iter()
+        .map(|t| (&t.name[..], t.shape[0]))
+        .collect();
+    assert_eq!(sizes, [("w", 5), ("b", 1)]);
+    assert!(weights.tensors.iter().all(|t| t.name == t.source_name));
+    let mixed = Value::Dict(vec![
+        (Value::Int(0), vector("0", 1)),
+        (text("a"), vector("0", 1)),
+    ]);
+    refused(&mixed, "no weights found");
+}
+
+#[test]
+fn what_is_no_tensor_is_left_out() {
+    let object = dict(&[
+        ("w", vector("0", 1)),
+        ("b", vector("1", 1)),
+        ("epoch", Value::Int(3)),
+        ("a._extra_state", dict(&[("t", vector("2", 1))])),
+        ("classes", Value::List(vec![text("cat")])),
+    ]);
+    let weights = chosen(&object);
+    assert_eq!(weights.left_out, ["epoch", "a._extra_state", "classes"]);
+    assert_eq!(weights.numbers, [("epoch".to_owned(), 3.0)]);
+    let many = dict(&[
+        ("w", vector("0", 1)),
+        ("a", Value::None),
+        ("b", Value::None),
+    ]);
+    refused(&many, "no weights found");
+    let nested = dict(&[
+        ("w", vector("0", 1)),
+        ("l", Value::List(vec![vector("1", 1)])),
+    ]);
+    refused(&nested, "no weights found");
+}
+
+#[test]
+fn numbers_of_the_top_level_are_kept() {
+    let object = dict(&[
+        ("model", small()),
+        ("epoch", Value::Int(7)),
+        ("accuracy", Value::Float(0.5)),
+        ("loss", Value::Float(f64::NAN)),
+        ("best", Value::Bool(true)),
+        ("name", text("x")),
+    ]);
+    let expected = [("epoch".to_owned(), 7.0), ("accuracy".to_owned(), 0.5)];
+    assert_eq!(chosen(&object).numbers, expected);
+}
+
+#[test]
+fn known_keys_come_in_their_order() {
+    let all = [
+        "module",
+        "model",
+        "state_dict",
+        "ema",
+        "model_ema",
+        "state_dict_ema",
+    ];
+    let mut entries = vec![("other", large())];
+    for name in all {
+        entries.push((name, small()));
+        assert_eq!(chosen(&dict(&entries)).keys.join("."), name);
+    }
+    let weights = chosen(&dict(&entries));
+    let keys: Vec<String> = weights.candidates.iter().map(Candidate::key).collect();
+    assert_eq!(
+        keys,
+        [
+            "other",
+            "module",
+            "model",
+            "state_dict",
+            "ema",
+            "model_ema",
+            "state_dict_ema"
+        ]
+    );
+    assert_eq!(
+        (weights.candidates[0].tensors, weights.candidates[0].numbers),
+        (1, 4)
+    );
+    let nested = dict(&[(
+        "model",
+        dict(&[("module", small()), ("ema", dict(&[("model", small())]))]),
+    )]);
+    assert_eq!(chosen(&nested).keys.join("."), "model.module");
+    assert_eq!(chosen(&small()).keys.join("."), "");
+}
+
+#[test]
+fn averages_can_be_wanted_or_not() {
+    let object = dict(&[("state_dict", small()), ("ema", large())]);
+    assert_eq!(key(&object, None, None).unwrap(), "ema");
+    assert_eq!(key(&object, None, Some(true)).unwrap(), "ema");
+    assert_eq!(key(&object, None, Some(false)).unwrap(), "state_dict");
+    let plain = dict(&[("state_dict", small())]);
+    let message = key(&plain, None, Some(true)).unwrap_err();
+    assert_eq!(
+        message,
+        r#"no averaged (EMA) weights; accepted: "state_dict" (1 tensors)"#
+    );
+    assert!(key(&dict(&[("ema", small())]), None, Some(false)).is_err());
+}
+
+#[test]
+fn candidates_are_bounded() {
+    let names: Vec<String> = (0..1001).map(|i| format!("w{i}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), small())).collect();
+    refused(&dict(&many), "more than 1000 dictionaries of tensors");
+}
+
+#[test]
+fn keys_decide_alone() {
+    let object = dict(&[
+        ("ema", small()),
+        ("nets", dict(&[("g", small()), ("d", large())])),
+        ("other", dict(&[("d", large())])),
+    ]);
+    assert_eq!(key(&object, Some("nets.d"), Some(true)).unwrap(), "nets.d");
+    assert_eq!(key(&object, Some("g"), None).unwrap(), "nets.g");
+    assert_eq!(key(&object, Some("other"), None).unwrap(), "other.d");
+    let message = key(&object, Some("d"), None).unwrap_err();
+    assert!(
+        message.starts_with(r#"several weights under the key "d"; accepted: "ema""#),
+        "{message}"
+    );
+    let message = key(&object, Some("x"), None).unwrap_err();
+    assert!(
+        message.contains(r#"no weights under the key "x""#),
+        "{message}"
+    );
+    assert!(message.contains(r#""nets.g" (1 tensors)"#), "{message}");
+}
+
+#[test]
+fn without_a_known_key_the_largest_is_taken() {
+    assert_eq!(chosen(&dict(&[("g", small())])).keys.join("."), "g");
+    assert_eq!(
+        chosen(&dict(&[("g", small()), ("d", large())]))
+            .keys
+            .join("."),
+        "d"
+    );
+    let tie = dict(&[("g", small()), ("d", small())]);
+    refused(&tie, "choose one with --key NAME");
+}
+
+#[test]
+fn the_state_of_a_training_run_is_no_weights() {
+    for name in [
+        "optimizer",
+        "Optim_state",
+        "lr_scheduler",
+        "grad_scaler",
+        "rng",
+        "callbacks",
+    ] {
+        refused(&dict(&[(name, small())]), "no weights found");
+        assert_eq!(
+            chosen(&dict(&[(name, large()), ("x", small())]))
+                .keys
+                .join("."),
+            "x"
+        );
+    }
+    let mut deep = small();
+    for _ in 0..8 {
+        deep = dict(&[("a", deep)]);
+    }
+    assert_eq!(chosen(&deep).keys.join("."), "a.a.a.a.a.a.a.a");
+    refused(&dict(&[("a", deep)]), "no weights found");
+    refused(&dict(&[(&"k".repeat(1025), small())]), "no weights found");
+    refused(
+        &Value::List(vec![small()]),
+        "no weights found: it holds a list",
+    );
+}
+
+/// Pieces of pickles, of which any sequence must be read or refused.
+const PIECES: [&[u8]; 48] = [
+    b"(", b"0", b"1", b"2", b"N", b"\x88", b"K\x01", b"K\x00", b"U\x01w", b"U\x02f8", b"C\x01x",
+    b"U\x07storage", b")", b"]", b"}", b"a", b"e", b"s", b"u", b"t", b"\x85", b"\x86", b"\x87",
+    b"R", b"b", b"\x81", b"\x92", b"Q", b"q\x00", b"h\x00", b"q\x01", b"h\x01", b"l", b"d",
+    b"\x8f", b"\x90", b"\x91", b"\x94",
+    b"ccollections\nOrderedDict\n",
+    b"ctorch\nFloatStorage\n",
+    b"ctorch\nSize\n",
+    b"ctorch._utils\n_rebuild_tensor\n",
+    b"ctorch._utils\n_rebuild_qtensor\n",
+    b"ctorch._tensor\n_rebuild_from_type_v2\n",
+    b"cnumpy\ndtype\n",
+    b"cnumpy.core.multiarray\nscalar\n",
+    b"c_codecs\nencode\n",
+    b"U\x01wctorch._utils\n_rebuild_tensor\n((U\x07storagectorch\nFloatStorage\nU\x010NK\x02tQK\x00K\x02\x85K\x01\x85tR",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_sequence_of_opcodes_panics(
+        pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..40)
+    ) {
+        let mut bytes = b"}(".to_vec();
+        bytes.extend(pieces.concat());
+        for end in [&b"."[..], b"u."] {
+            let cancel = Cancel::default();
+            let bytes = [&bytes[..], end].concat();
+            let mut machine = Machine::new(Cursor::over(bytes, 0), &cancel);
+            let place = |_: &Values<'_>, storage: &StorageRef| Ok(Storage {
+                file: 0,
+                begin: Begin::At(0),
+                len: storage.bytes,
+                crc: None,
+            });
+            let container = Container { format: Format::Torch, file_len: FILE_LEN, place: &place };
+            if let Ok(object) = machine.load() {
+                let _ = choose(&machine.values, object, &Choice::default(), &container);
+            }
+        }
+    }
+}

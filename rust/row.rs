@@ -1,0 +1,110 @@
+//! One checkpoint's tensors as one row of f32, in the order of the layout.
+
+use multiversion::multiversion;
+
+use crate::error::Result;
+use crate::layout::{Layout, Segment};
+use crate::parallel::Cancel;
+use crate::read::{Checkpoint, Tensor, TensorReader};
+
+/// Numbers that are handed on at a time: few enough to stay in the cache of one core.
+const WINDOW: usize = 1 << 16;
+
+/// Where the numbers of a row go, from left to right.
+pub trait Output {
+    /// The place of the next `count` numbers, at most [`WINDOW`], to be filled at once.
+    fn window(&mut self, count: usize) -> Result<&mut [f32]>;
+}
+
+/// A row in memory.
+impl Output for &mut [f32] {
+    fn window(&mut self, count: usize) -> Result<&mut [f32]> {
+        let (window, rest) = std::mem::take(self).split_at_mut(count);
+        *self = rest;
+        Ok(window)
+    }
+}
+
+/// Reads every tensor of the layout, refusing values that are not finite as f32.
+///
+/// `hasher` takes in the bytes of the tensors as the files have them.
+pub fn copy(
+    checkpoint: &Checkpoint,
+    layout: &Layout,
+    output: &mut impl Output,
+    mut hasher: Option<&mut blake3::Hasher>,
+    cancel: &Cancel,
+) -> Result<()> {
+    let mut scratch = Vec::new();
+    for segment in layout.segments() {
+        let mut reader = checkpoint.reader(find(checkpoint, segment)?, cancel)?;
+        let mut bad = 0;
+        while reader.left() > 0 {
+            cancel.check()?;
+            let hasher = hasher.as_deref_mut();
+            bad += copy_window(segment, &mut reader, &mut scratch, output, hasher)?;
+        }
+        if bad > 0 {
+            let Segment { name, columns, .. } = segment;
+            return Err(checkpoint.refuse(format!(
+                "tensor {name:?} holds NaN or infinity ({bad} of {} values, as f32); \
+                 accepted: finite values",
+                columns.len()
+            )));
+        }
+    }
+    checkpoint.check_unchanged()
+}
+
+/// Copies the next window of a tensor and returns how many of its values are not finite.
+fn copy_window(
+    segment: &Segment,
+    reader: &mut TensorReader<'_>,
+    scratch: &mut Vec<u8>,
+    output: &mut impl Output,
+    hasher: Option<&mut blake3::Hasher>,
+) -> Result<usize> {
+    let item = segment.dtype.size();
+    let count = (reader.left() / item as u64).min(WINDOW as u64) as usize;
+    let window = output.window(count)?;
+    let bytes: &[u8] = if segment.dtype.is_f32() {
+        let bytes = bytemuck::cast_slice_mut(window);
+        reader.read(bytes)?;
+        bytes
+    } else {
+        let bytes = reader.next_chunk(count * item, scratch)?;
+        segment.dtype.to_f32(bytes, window);
+        bytes
+    };
+    if let Some(hasher) = hasher {
+        hasher.update(bytes);
+    }
+    Ok(count_non_finite(window))
+}
+
+/// How many values are NaN or infinite, as fast as they can be read.
+///
+/// Compiled for several instruction sets; the best one is taken at run time.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn count_non_finite(values: &[f32]) -> usize {
+    const EXPONENT: u32 = 0x7f80_0000;
+    let bad = |v: &f32| u32::from(v.to_bits() & EXPONENT == EXPONENT);
+    values.iter().map(bad).sum::<u32>() as usize
+}
+
+/// The tensor of `segment`, which must have its dtype and shape.
+fn find<'a>(checkpoint: &'a Checkpoint, segment: &Segment) -> Result<&'a Tensor> {
+    let Segment {
+        name, dtype, shape, ..
+    } = segment;
+    let tensor = checkpoint.find(name)?;
+    if (tensor.dtype.name(), &tensor.shape) != (dtype.name(), shape) {
+        return Err(checkpoint.refuse(format!(
+            "tensor {name:?} is {} {:?}; accepted: {} {shape:?}, as in the layout",
+            tensor.dtype.name(),
+            tensor.shape,
+            dtype.name(),
+        )));
+    }
+    Ok(tensor)
+}

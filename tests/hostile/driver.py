@@ -1,0 +1,81 @@
+"""`python -m tests.hostile.driver`: runs commands of pdiff, each in a fork, and some of them not to the end.
+
+Reads a request a line (JSON) and answers with what became of it. Importing torch once, not for each of a
+hundred runs, is what this is for; the parent itself runs nothing, so that its forks have all their threads.
+"""
+
+import json
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pdiff.bank
+import pdiff.generation
+from pdiff import cli
+
+DEADLINE = 60
+
+
+def child(argv: list[str], log: int, limit: int | None) -> None:
+    """Run one command as `python -m pdiff` would; never returns."""
+    code = 70
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+        sys.argv = ["pdiff", *argv]
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        signal.alarm(DEADLINE)
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
+    """Run `argv`; with `after`, until that many seconds have passed, with `at`, until that many changes."""
+    fault = (request.get("at", 0), request.get("errno", 0), request.get("always", 0), 0)
+    faults[:] = struct.pack("4q", *fault)
+    reader, log = os.pipe()  # not a file, whose size would be limited too
+    begin = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        child(request["argv"], log, request.get("limit"))
+    os.close(log)
+    if (after := request.get("after")) is not None:
+        time.sleep(after)
+        os.kill(pid, signal.SIGKILL)
+    with os.fdopen(reader, "rb") as pipe:
+        text = pipe.read().decode("utf-8", "replace")
+    _, status = os.waitpid(pid, 0)
+    seconds = time.monotonic() - begin
+    changes = struct.unpack("4q", faults[:])[3]
+    return {"code": os.waitstatus_to_exitcode(status), "text": text, "seconds": seconds, "changes": changes}
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    assert pdiff.bank and pdiff.generation
+    path = Path(os.environ["FAULTS_STATE"])
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 32) as faults:
+        for line in sys.stdin:
+            print(json.dumps(run(json.loads(line), faults)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

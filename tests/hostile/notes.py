@@ -1,0 +1,27 @@
+"""What is said while something runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pdiff.progress import SILENT, Tracker
+
+__all__ = ["Notes"]
+
+
+class Notes:
+    """A `Progress` that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextmanager
+    def track(self, title: str, total: int, unit: str = "it") -> Iterator[Tracker]:
+        with SILENT.track(title, total, unit) as tracker:
+            yield tracker
+
+    def message(self, text: str) -> None:
+        self.lines.append(text)
+
+    def said(self, *parts: str) -> bool:
+        """Return whether one line holds all the parts."""
+        return any(all(part in line for part in parts) for line in self.lines)

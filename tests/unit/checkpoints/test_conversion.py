@@ -1,0 +1,262 @@
+"""Converting: safely where that is possible, by running the file only if told to, whole or not at all."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pdiff.checkpoints import Choice, convert
+from pdiff.directories import locked
+from pdiff.errors import InputError, UsageError
+from tests.support import checkpoint
+
+
+class Does:
+    """Unpickles by calling something."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call
+
+
+def equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def module() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+
+
+def metadata(file: Path) -> dict[str, str]:
+    with safe_open(file, "pt") as opened:
+        return opened.metadata() or {}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out" / "x.safetensors"
+
+
+@pytest.fixture
+def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", refuse)
+
+
+@pytest.mark.usefixtures("no_process")
+def test_plain_data_is_converted_without_a_process_or_trust(tmp_path: Path, out: Path) -> None:
+    state = {f"module.{name}": tensor for name, tensor in checkpoint(1).items()}
+    torch.save({"state_dict": state, "accuracy": 0.5, "epoch": 3}, tmp_path / "x.pth")
+    done = convert(tmp_path / "x.pth", out)
+    assert (done.read, done.key, done.tensors, done.bytes) == ("safely", "state_dict", 6, out.stat().st_size)
+    assert equal(load_file(out), checkpoint(1))
+    assert {name: float(text) for name, text in metadata(out).items()} == {"accuracy": 0.5, "epoch": 3.0}
+
+
+@pytest.mark.usefixtures("no_process")
+def test_trust_changes_nothing_for_plain_data(tmp_path: Path, out: Path) -> None:
+    save_file(checkpoint(1), tmp_path / "x.safetensors", {"note": "hello"})
+    assert convert(tmp_path / "x.safetensors", out, trusted=True).read == "safely"
+    assert equal(load_file(out), checkpoint(1))
+    assert metadata(out) == {"note": "hello"}
+
+
+def test_a_whole_module_is_refused_then_run_if_trusted(tmp_path: Path, out: Path) -> None:
+    network = module()
+    torch.save(network, tmp_path / "whole.pt")
+    with pytest.raises(UsageError, match="--i-trust-this-file .* runs code from the file"):
+        convert(tmp_path / "whole.pt", out)
+    assert list(out.parent.iterdir()) == []
+    done = convert(tmp_path / "whole.pt", out, trusted=True)
+    assert done.read == "by running it"
+    assert equal(load_file(out), network.state_dict())
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torchscript_is_converted_if_trusted(tmp_path: Path, out: Path) -> None:
+    network = module().eval()
+    torch.jit.trace(network, torch.ones(4, 3)).save(tmp_path / "script.pt")
+    with pytest.raises(UsageError, match="--i-trust-this-file"):
+        convert(tmp_path / "script.pt", out)
+    convert(tmp_path / "script.pt", out, trusted=True)
+    assert equal(load_file(out), network.state_dict())
+
+
+def test_modules_nested_in_a_training_checkpoint_are_found_and_chosen(tmp_path: Path, out: Path) -> None:
+    plain, averaged = module(), module()
+    torch.save({"model": plain, "ema": averaged, "fitness": 0.25, "epoch": 7}, tmp_path / "yolo.pt")
+
+    def converted(**choice: Any) -> tuple[str, dict[str, Tensor]]:
+        done = convert(tmp_path / "yolo.pt", out, Choice(**choice), trusted=True, overwrite=True)
+        return done.key, load_file(out)
+
+    key, state = converted()
+    assert key == "ema"
+    assert equal(state, averaged.state_dict())
+    assert metadata(out) == {"epoch": "7", "fitness": "0.25"}
+    for choice in ({"ema": False}, {"key": "model"}):
+        key, state = converted(**choice)
+        assert key == "model"
+        assert equal(state, plain.state_dict())
+    with pytest.raises(InputError, match="no weights found under nonsense"):
+        converted(key="nonsense")
+
+
+def test_tied_and_transposed_tensors_are_written_whole(tmp_path: Path, out: Path) -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    network[1].weight = network[0].weight
+    network[0].bias = nn.Parameter(torch.arange(6.0).reshape(2, 3).T[:, 1])
+    torch.save(network, tmp_path / "tied.pt")
+    convert(tmp_path / "tied.pt", out, trusted=True)
+    assert equal(load_file(out), network.state_dict())
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_nothing_of_an_evil_file_runs_without_trust(tmp_path: Path, out: Path, legacy: bool) -> None:
+    canary = tmp_path / "canary"
+    content = {"state_dict": checkpoint(0), "extra": Does(os.mkdir, str(canary))}
+    torch.save(content, tmp_path / "evil.pt", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(UsageError, match="runs code from the file"):
+        convert(tmp_path / "evil.pt", out)
+    assert not canary.exists()
+    convert(tmp_path / "evil.pt", out, trusted=True)
+    assert canary.exists()  # it was evil indeed
+    assert equal(load_file(out), checkpoint(0))
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        (Does(os._exit, 0), "loading it failed (exit code 0)"),
+        (Does(os._exit, 7), "loading it failed (exit code 7)"),
+        (
+            Does(signal.raise_signal, signal.SIGSEGV),
+            "loading it failed (ended by signal 11, Segmentation fault)",
+        ),
+        (Does(int, "x\x1b[31m"), "loading it failed (ValueError: invalid literal for int()"),
+        (Does(str), "loading it failed (no weights found; got str)"),
+    ],
+)
+def test_a_process_that_fails_is_one_line_and_leaves_nothing(
+    tmp_path: Path, out: Path, does: Does, said: str
+) -> None:
+    torch.save(does, tmp_path / "x.pt")
+    with pytest.raises(InputError) as caught:
+        convert(tmp_path / "x.pt", out, trusted=True)
+    assert str(caught.value).startswith(f"{tmp_path / 'x.pt'}: {said}")
+    assert str(caught.value).isprintable()
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_process")
+@pytest.mark.parametrize("content", [b"", b"<html>", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_what_no_trust_could_read_is_refused_without_that_advice(
+    tmp_path: Path, out: Path, content: bytes
+) -> None:
+    (tmp_path / "x.pt").write_bytes(content)
+    for trusted in (False, True):
+        with pytest.raises(InputError, match="x.pt") as caught:
+            convert(tmp_path / "x.pt", out, trusted=trusted)
+        assert "--i-trust" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("no_process")
+def test_a_wrong_key_of_a_safe_file_is_no_matter_of_trust(tmp_path: Path, out: Path) -> None:
+    torch.save({"state_dict": checkpoint(0)}, tmp_path / "x.pt")
+    with pytest.raises(InputError, match="nonsense"):
+        convert(tmp_path / "x.pt", out, Choice(key="nonsense"), trusted=True)
+
+
+@pytest.mark.usefixtures("no_process")
+def test_outputs_that_must_not_be_written_are_refused(tmp_path: Path, out: Path) -> None:
+    source = tmp_path / "x.safetensors"
+    save_file(checkpoint(0), source)
+
+    def refusal(target: Path, **options: bool) -> str:
+        with pytest.raises(UsageError) as caught:
+            convert(source, target, **options)
+        return str(caught.value).removeprefix(f"{target}: ")
+
+    assert refusal(tmp_path / "x.pt") == "the output is safetensors; name it *.safetensors"
+    assert refusal(tmp_path / "no" / "x.safetensors") == f"no such folder {tmp_path / 'no'}"
+    assert refusal(source, overwrite=True) == "cannot be replaced; name another file with --out"
+    out.write_text("precious")
+    assert refusal(out) == "exists; replace it with --overwrite"
+    assert out.read_text() == "precious"
+    convert(source, out, overwrite=True)
+    assert equal(load_file(out), checkpoint(0))
+
+
+def test_a_failure_leaves_the_old_output(tmp_path: Path, out: Path) -> None:
+    out.write_text("precious")
+    torch.save(Does(os._exit, 1), tmp_path / "x.pt")
+    with pytest.raises(InputError):
+        convert(tmp_path / "x.pt", out, trusted=True, overwrite=True)
+    assert out.read_text() == "precious"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_what_a_killed_conversion_left_is_removed_but_not_what_is_in_use(tmp_path: Path, out: Path) -> None:
+    torch.save(module(), tmp_path / "x.pt")
+    stale, used = (out.parent / f".x.safetensors.staged-{name}" for name in ("stale", "used"))
+    for folder in (stale, used):
+        folder.mkdir()
+        (folder / "weights.safetensors").write_text("half")
+    with locked(used, "converting"):
+        convert(tmp_path / "x.pt", out, trusted=True)
+    assert sorted(out.parent.iterdir()) == [used, out]
+
+
+def test_only_a_file_that_holds_code_is_offered_to_be_trusted(tmp_path: Path, out: Path) -> None:
+    torch.save(checkpoint(0), tmp_path / "x.pt")
+    content = (tmp_path / "x.pt").read_bytes()
+    (tmp_path / "x.pt").write_bytes(content[: len(content) // 2])
+    for trusted in (False, True):
+        with pytest.raises(InputError) as caught:
+            convert(tmp_path / "x.pt", out, trusted=trusted)
+        assert "trust" not in str(caught.value)
+
+
+def test_a_disk_without_room_is_noticed_before(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensor = torch.ones(1000)
+    torch.save({str(i): tensor for i in range(100)}, tmp_path / "x.pt")  # each name is written on its own
+    wanted = []
+
+    def full(out: Path, needed: int) -> None:
+        wanted.append(needed)
+        raise UsageError(f"{out}: needs {needed}")
+
+    monkeypatch.setattr("pdiff.checkpoints.conversion.require_space", full)
+    with pytest.raises(UsageError):
+        convert(tmp_path / "x.pt", out)
+    assert wanted == [400_000]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_enough(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr("pdiff.directories.fcntl.flock", refuse)
+    torch.save(module(), tmp_path / "x.pt")
+    convert(tmp_path / "x.pt", out, trusted=True)
+    assert list(out.parent.iterdir()) == [out]

@@ -1,0 +1,179 @@
+"""`pdiff inspect` as it is typed: what it prints, its exit codes, and that it needs no torch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pdiff.checkpoints.facts import Inspection, KindFacts, LeftAside, Range, TensorFacts
+from pdiff.cli.console import Console
+from pdiff.cli.inspection import show
+from pdiff.disk import size_text
+from pdiff.sealing import write_sealed
+
+Finished = subprocess.CompletedProcess[str]
+
+
+def pdiff(folder: Path, *arguments: str) -> Finished:
+    command = [sys.executable, "-m", "pdiff", "inspect", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_default_folder_is_described(ckpts: Path) -> None:
+    (ckpts / "optimizer.pt").write_bytes(b"x")
+    (ckpts / "empty.pt").touch()
+    result = pdiff(ckpts.parent)
+    assert result.returncode == 0, result.stderr
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    size = sum(file.stat().st_size for file in ckpts.glob("*.safetensors"))
+    assert lines[:4] == [
+        f"12 checkpoints like step-0.safetensors (safetensors), {size_text(size)}",
+        "  parameters  27 in 6 tensors, 1 number of other types",
+        "  vary        5 of 6 tensors, 22 numbers (compared by samples and checksums; --deep compares all)",
+        "  accuracy    0.1 … 0.99 (in 12)",
+    ]
+    rows = [line.split() for line in lines]
+    assert ["frozen.weight", "F32", "2×3", "6", "no"] in rows
+    assert ["bn.num_batches_tracked", "I64", "scalar", "1", "yes"] in rows
+    assert lines[-4:] == [
+        "1 skipped:",
+        "  optimizer.pt: not weights by its name",
+        "1 refused:",
+        "  empty.pt: empty",
+    ]
+    assert result.stderr.startswith("Reading headers: 12/12 checkpoint in ")
+
+
+def test_json_is_alone_on_stdout_and_deep_compares_bytes(ckpts: Path) -> None:
+    result = pdiff(ckpts.parent, "ckpts", "--json", "--deep")
+    value = json.loads(result.stdout)
+    assert (value["checkpoints"], value["kinds"][0]["compared"]) == (12, "bytes")
+    assert value["kinds"][0]["metrics"] == {"accuracy": {"checkpoints": 12, "low": 0.1, "high": 0.99}}
+
+
+@pytest.mark.parametrize("json_flag", [[], ["--json"]])
+def test_nothing_readable_is_exit_code_3_with_the_reasons(tmp_path: Path, json_flag: list[str]) -> None:
+    (tmp_path / "ckpts").mkdir()
+    (tmp_path / "ckpts" / "empty.pt").touch()
+    result = pdiff(tmp_path, *json_flag)
+    assert result.returncode == 3
+    assert "pdiff: ckpts: no checkpoints that can be read (.safetensors, .pt" in result.stderr
+    assert "empty.pt" in result.stdout
+    assert pdiff(tmp_path, "nowhere").stderr == "pdiff: nowhere: no such file or folder\n"
+
+
+def test_torch_and_numpy_are_not_imported(ckpts: Path) -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['pdiff', 'inspect', *sys.argv[1:]]\n"
+        "try: runpy.run_module('pdiff', run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules, 'heavy imports'"
+    )
+    command = [sys.executable, "-c", code, str(ckpts)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("12 checkpoints")
+
+
+def test_a_bank_is_described_by_its_manifest(tmp_path: Path) -> None:
+    manifest = {
+        "format": 1,
+        "dim": 6,
+        "layout": [{"name": "fc.weight", "dtype": "F32", "shape": [2, 3]}],
+        "shards": [{}],
+        "members": [{"metrics": {"accuracy": 0.5}}, {}, {}],
+        "task": {"task": "digits", "arch": "mlp", "options": {}},
+    }
+    (tmp_path / "bank").mkdir()
+    write_sealed(tmp_path / "bank" / "bank.json", manifest)
+    result = pdiff(tmp_path, "bank")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "bank: a bank of 3 checkpoints × 6 numbers"
+    assert "  task      digits, mlp" in lines
+    assert "  accuracy  0.5 (in 1)" in lines
+
+
+def test_long_tables_show_what_varies_first_unless_all_is_wanted(tmp_path: Path) -> None:
+    for index in range(2):
+        state = {f"layer.{i}": torch.full((2,), float(index if i == 39 else 0)) for i in range(40)}
+        save_file(state, tmp_path / f"{index}.safetensors")
+    rows = [line.split() for line in pdiff(tmp_path, ".").stdout.splitlines() if "layer." in line]
+    assert [row[0] for row in rows] == ["layer.39", *(f"layer.{i}" for i in range(29))]
+    short, full = pdiff(tmp_path, "."), pdiff(tmp_path, ".", "--all")
+    assert "… and 10 more (--all)" in short.stdout
+    assert full.stdout.count("layer.") == 40
+
+
+def facts(**changes: object) -> KindFacts:
+    values: dict[str, object] = {
+        "checkpoints": 300,
+        "bytes": 45_000_000,
+        "example": "e0.pth",
+        "difference": None,
+        "format": "torch",
+        "shape": "file",
+        "files": 1,
+        "parameters": 1_234_567,
+        "numbers": 1_234_567,
+        "varying": 10,
+        "compared": "samples",
+        "keys": {"state_dict": 298, "": 2},
+        "averaged": 100,
+        "dictionaries": [],
+        "prefixes": {"module.": 122},
+        "left_out": ["a._extra_state", "b._extra_state", "c", "d"],
+        "adapter": {"r": 8},
+        "metrics": {"epoch": Range(300, 0.0, 299.0), "evil\x1b[2J\n": Range(1, 1.0, 1.0)},
+        "tensors": [TensorFacts("head", "F32", (2,), 2, True, "embed")],
+    }
+    return KindFacts(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_everything_known_of_a_kind_is_said_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Console(), Inspection(300, [facts()], [], [], []), everything=False)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:10] == [
+        "300 checkpoints like e0.pth (torch), 45 MB",
+        "  parameters  1,234,567 in 1 tensor",
+        "  vary        1 of 1 tensor, 10 numbers (compared by samples and checksums; --deep compares all)",
+        "  weights     under `state_dict` in 298, at the top in 2",
+        "  averaged    100 of 300; choose with --ema, --no-ema or --key",
+        "  removed     module. before 122 names",
+        "  left out    a._extra_state, b._extra_state, c and 1 more",
+        "  adapter     r 8",
+        "  epoch       0 … 299 (in 300)",
+        "  evil�[2J�   1 (in 1)",
+    ]
+    assert " head = embed    F32      2        2     yes" in lines
+
+
+def test_only_of_the_largest_kind_the_tensors_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = [facts(), *[facts(example="odd.pth", difference="lacks fc.bias")] * 11]
+    show(Console(), Inspection(311, kinds, [], [], []), everything=False)
+    printed = capsys.readouterr().out
+    assert "kind 2 of 12: 300 checkpoints like odd.pth" in printed
+    assert "  differs     odd.pth lacks fc.bias\n" in printed
+    assert printed.endswith("… and 2 kinds more (--all)\n")
+    assert printed.count("head = embed") == 1
+    show(Console(), Inspection(311, kinds, [], [], []), everything=True)
+    assert capsys.readouterr().out.count("head = embed") == 12
+
+
+def test_many_files_left_aside_are_a_line_for_each_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    skipped = [LeftAside(f"{i}.txt", "not weights by its name") for i in range(1200)]
+    skipped += [LeftAside("b.pt", "hidden"), *(LeftAside(f"{i}", f"reason {i}") for i in range(14))]
+    show(Console(), Inspection(0, [], [], skipped, []), everything=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "1,215 skipped:",
+        "  1,200 × not weights by its name: 0.txt, 1.txt, 2.txt and 1,197 more",
+        "  1 × hidden: b.pt",
+    ]
+    assert lines[-1] == "  … and 6 more reasons (--all)"
+    show(Console(), Inspection(0, [], [], skipped, []), everything=True)
+    assert len(capsys.readouterr().out.splitlines()) == 1216

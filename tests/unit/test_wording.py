@@ -1,0 +1,22 @@
+"""Names that hold anything, in one short line."""
+
+from pdiff.wording import printable, shown, some
+
+
+def test_what_cannot_be_printed_is_replaced() -> None:
+    assert printable("a b é") == "a b é"
+    assert printable("a\n\x1b[2J\ud800\u202e") == "a��[2J��"
+
+
+def test_long_names_keep_their_ends() -> None:
+    assert shown("x" * 200) == "x" * 200
+    name = shown("begin" + "x" * 10**6 + "end")
+    assert len(name) <= 200
+    assert name.startswith("begin")
+    assert name.endswith("end")
+
+
+def test_of_many_names_the_first_are_shown() -> None:
+    assert some(["a"]) == "a"
+    assert some(["a", "b", "c"]) == "a, b, c"
+    assert some([f"n{i}" for i in range(2000)]) == "n0, n1, n2 and 1,997 more"

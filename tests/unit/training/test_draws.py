@@ -1,0 +1,35 @@
+"""The rows of training steps, gathered ahead, are those that the steps drew before."""
+
+import json
+from collections.abc import Callable
+
+import torch
+
+from pdiff.bank import Bank
+from pdiff.rng import numpy_generator
+from pdiff.training import Run
+from pdiff.training.draws import Draws
+from tests.support import MEMBERS
+from tests.unit.training.test_training import CONV
+
+
+def test_rows_are_a_function_of_the_step(bank: Bank) -> None:
+    normalizer = bank.normalizer("tensor")
+    for size in (4, MEMBERS + 3):
+        draws = Draws(bank, normalizer, size, seed=5, purpose="p", device=torch.device("cpu"))
+        for step in (3, 4, 5, 0, 1, 1, 9):
+            generator = numpy_generator(5, "p", step)
+            indices = generator.choice(MEMBERS, size, replace=size > MEMBERS)
+            assert torch.equal(draws(step), bank.batch(indices, normalizer))
+            assert draws.waited >= 0
+
+
+def test_the_metrics_say_how_long_steps_waited(make_run: Callable[..., Run]) -> None:
+    run = make_run("paper", *CONV)
+    codec, denoiser = (
+        [json.loads(line) for line in (run.path / f"{stage}.metrics.jsonl").read_text().splitlines()]
+        for stage in ("codec", "denoiser")
+    )
+    assert [line.keys() for line in codec] == [{"step", "loss", "lr", "waited"}] * 3
+    assert all(0 <= line["waited"] < 60 for line in codec)
+    assert all(line.keys() == {"step", "loss", "lr"} for line in denoiser)
