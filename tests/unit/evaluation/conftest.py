@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.generation import GENERATED, Generated
+from pdiff.generation.generated import FORMAT
 from pdiff.sealing import write_sealed
 from tests.unit.evaluation.waves import NORMS, Residual, Waves, save_bank
 
@@ -54,9 +56,10 @@ def save_generated(tmp_path: Path) -> Callable[[Bank, Tensor], Generated]:
         for file, row in zip(files, rows, strict=True):
             save_file(bank.state_dict(row), folder / file)
         info = {
-            "format": 1,
+            "format": FORMAT,
             "provenance": {},
             "files": files,
+            "digests": {file: _core.digest_file(folder / file) for file in files},
             "seed": 7,
             "run": {"path": "run", "digest": "ab" * 32, "preset": "default"},
             "bank": {"path": str(bank.path), "digest": bank.digest},
