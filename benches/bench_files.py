@@ -115,10 +115,10 @@ def everything(paths: list[Path]) -> None:
 
 def planned(paths: list[Path], names: tuple[str, ...] | list[str]) -> tuple[_core.Layout, list[_core.Origin]]:
     """Open every file and lay out the tensors `names`."""
-    checkpoints = _core.open_checkpoints([[path] for path in paths])
-    infos = {t.name: t for t in checkpoints[0].tensors}
+    summaries = _core.open_checkpoints([[path] for path in paths])
+    infos = {t.name: t for t in _core.Checkpoint([paths[0]]).tensors}
     layout = _core.Layout([(name, infos[name].dtype, infos[name].shape) for name in names])
-    return layout, [checkpoint.origin for checkpoint in checkpoints]
+    return layout, [summary.origin for summary in summaries]
 
 
 def load_torch(path: Path) -> list[torch.Tensor]:
