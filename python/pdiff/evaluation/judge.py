@@ -1,4 +1,4 @@
-"""What is measured on each population: wrong predictions, spread, and distance to the bank."""
+"""Predictions of whole populations: what each of their models gets right."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdiff.bank import Bank
-from pdiff.evaluation.distance import Spread
 from pdiff.evaluation.families import Population
-from pdiff.evaluation.predict import Predictor
+from pdiff.evaluation.predict import Prediction, Predictor
 from pdiff.progress import Tracker
+from pdiff.tasks.base import Metric
 
-__all__ = ["Judged", "judge"]
+__all__ = ["Judged", "blocks", "judge"]
 
 _BLOCK_NUMBERS = 2**24
 """Numbers in a block of rows: 64 MiB as f32, whatever the bank's dimension."""
@@ -20,47 +19,64 @@ _BLOCK_NUMBERS = 2**24
 
 @dataclass(frozen=True)
 class Judged:
-    """A population and what was measured on its M models."""
+    """A population and the predictions of its M models on N samples, in a fixed order."""
 
     population: Population
     wrong: Tensor
     """Bool [M, N], the predictions that are wrong."""
-    spread: float | None
-    """RMS distance to the population's mean, in normalised units; None for one model."""
-    nearest: Tensor | None
-    """F64 [M], L2 distance to the nearest bank member in normalised units, where asked for."""
+    metric: Metric | None = None
+    """The task's own; None for the fraction of correct samples."""
+    measured: Tensor | None = None
+    """F32 [M, N, S], what `metric` measured on each sample."""
+    votes: Tensor | None = None
+    """F16 [V, N, classes], the class probabilities of the first V models, where asked for."""
 
-    @property
-    def accuracy(self) -> Tensor:
-        """F64 [M], the fraction of right predictions."""
-        return 1 - self.wrong.double().mean(dim=1)
+    def scores(self, samples: Tensor | None = None) -> Tensor:
+        """Return how good each model is, on the samples of these indices (repeats count) or on all: f64 [M].
+
+        In the metric's own unit, whichever direction is better.
+        """
+        if self.metric is None or self.measured is None:
+            return 1 - _mean_over(self.wrong, samples)
+        chosen = self.measured if samples is None else self.measured[:, samples]
+        return torch.tensor([self.metric.reduce(each) for each in chosen], dtype=torch.float64)
 
 
-def judge(
-    population: Population, bank: Bank, predictor: Predictor, tracker: Tracker, *, distances: bool = False
-) -> Judged:
-    """Predict with every model of `population` and measure its rows, block by block in bounded memory.
+def _mean_over(wrong: Tensor, samples: Tensor | None) -> Tensor:
+    """Return the share of the samples that each model gets wrong: f64 [M]."""
+    if samples is None:
+        return wrong.double().mean(dim=1)
+    counts = torch.bincount(samples, minlength=wrong.shape[1])
+    return (wrong.double() @ counts.double()) / len(samples)
 
-    `distances` asks for the distance to the nearest bank member, another one for the bank's own members.
+
+def judge(population: Population, predictor: Predictor, tracker: Tracker, *, votes: int = 0) -> Judged:
+    """Predict with every model of `population`, block by block in bounded memory.
+
+    `votes` asks for the class probabilities of that many models, the first ones.
     """
-    normalizer = bank.normalizer("tensor")
-    centre = bank.batch([0], normalizer)[0].double()
-    spread, wrong, nearest = Spread(centre), [], []
-    for indices in _blocks(population.size, bank.dim):
-        rows = population.rows(indices)
-        for row in rows:
-            correct = predictor.correct(row)
-            wrong.append(~correct)
-            tracker.advance(1, accuracy=float(correct.double().mean()))
-        normalizer.apply(rows.numpy())
-        spread.add(rows)
-        if distances:
-            itself = torch.tensor(indices) if population.family == "original" else None
-            nearest.append(bank.nearest(rows, normalizer, itself)[1])
-    return Judged(population, torch.stack(wrong), spread.rms(), torch.cat(nearest) if distances else None)
+    predictions: list[Prediction] = []
+    for indices in blocks(population.size, predictor.dim):
+        for row in population.rows(indices):
+            prediction = predictor.predict(row, votes=len(predictions) < votes)
+            predictions.append(prediction)
+            tracker.advance(1, accuracy=float(prediction.correct.double().mean()))
+    return Judged(
+        population,
+        ~torch.stack([each.correct for each in predictions]),
+        predictor.metric,
+        _stacked([each.measured for each in predictions]),
+        _stacked([each.probabilities for each in predictions]),
+    )
 
 
-def _blocks(size: int, dim: int) -> Iterator[range]:
+def _stacked(parts: list[Tensor | None]) -> Tensor | None:
+    """Stack the parts that are there; None if there are none."""
+    there = [part for part in parts if part is not None]
+    return torch.stack(there) if there else None
+
+
+def blocks(size: int, dim: int) -> Iterator[range]:
     """Cut `size` rows of `dim` numbers into blocks of bounded memory."""
     step = max(1, _BLOCK_NUMBERS // dim)
     for start in range(0, size, step):

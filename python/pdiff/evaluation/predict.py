@@ -1,6 +1,8 @@
 """Predictions of many models of one bank on one split of a task."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +11,23 @@ from pdiff.bank import Bank
 from pdiff.errors import InputError, UsageError
 from pdiff.evaluation.forward import RepeatedForward
 from pdiff.evaluation.trunk import halve
-from pdiff.tasks.base import Split, Task
+from pdiff.tasks.base import Split, Task, metric_of
 
-__all__ = ["Predictor"]
+__all__ = ["Prediction", "Predictor"]
 
 CACHE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one model does on the N samples of a split."""
+
+    correct: Tensor
+    """Bool [N]."""
+    measured: Tensor | None = None
+    """F32 [N, S], where the task has a metric of its own."""
+    probabilities: Tensor | None = None
+    """F16 [N, classes], where asked for and the task gives them."""
 
 
 class Predictor:
@@ -39,6 +53,7 @@ class Predictor:
             raise UsageError(f"batch size {batch_size}: at least 1 is wanted")
         self._bank = bank
         self._task = task
+        self.metric = metric_of(task)
         inputs, targets = task.data(split)
         self._targets = torch.split(targets, batch_size)
         self.samples = len(targets)
@@ -53,31 +68,62 @@ class Predictor:
         self._forward = RepeatedForward(network, torch.split(inputs, batch_size), halves, cache_bytes)
 
     @property
+    def dim(self) -> int:
+        """D, the numbers in a row."""
+        return self._bank.dim
+
+    @property
     def cached_batches(self) -> int:
         """Batches of which the part that all models share is kept."""
         return self._forward.cached
 
     def correctness(self, rows: Iterable[Tensor]) -> Tensor:
         """Return which samples each model gets right: M raw rows of [D] f32 → bool [M, N]."""
-        return torch.stack([self.correct(row) for row in rows])
+        return torch.stack([self.predict(row).correct for row in rows])
 
-    def correct(self, row: Tensor) -> Tensor:
-        """Return which samples one model gets right: raw row [D] f32 → bool [N]."""
-        with torch.inference_mode():
-            for name, tensor in self._bank.subset(row).items():
-                self._state[name].copy_(tensor)
-            return torch.cat([self._judge(index) for index in range(len(self._targets))])
+    @torch.inference_mode()
+    def predict(self, row: Tensor, *, votes: bool = False) -> Prediction:
+        """Judge one model, a raw row [D] f32; `votes` asks for class probabilities too."""
+        for name, tensor in self._bank.subset(row).items():
+            self._state[name].copy_(tensor)
+        parts = [self._judge(index, votes) for index in range(len(self._targets))]
+        return Prediction(
+            torch.cat([part.correct for part in parts]),
+            _joined([part.measured for part in parts]),
+            _joined([part.probabilities for part in parts]),
+        )
 
-    def _judge(self, index: int) -> Tensor:
-        """Return which samples of batch `index` the loaded model gets right: bool [B]."""
-        targets = self._targets[index]
-        correct = self._task.correct(self._forward(index), targets)
+    def _judge(self, index: int, votes: bool) -> Prediction:
+        """Judge the outputs of the loaded model on batch `index`."""
+        targets, outputs = self._targets[index], self._forward(index)
+        correct = self._task.correct(outputs, targets)
         if correct.dtype != torch.bool or correct.shape != (len(targets),):
             raise UsageError(
                 f"task {self._task.name}: correct() returned {correct.dtype} {list(correct.shape)}; "
                 f"torch.bool [{len(targets)}] is wanted"
             )
-        return correct
+        measured = None if self.metric is None else self._measured(outputs, targets)
+        probabilities: Callable[[Any], Tensor] | None = getattr(self._task, "probabilities", None)
+        if not votes or probabilities is None:
+            return Prediction(correct, measured)
+        return Prediction(correct, measured, probabilities(outputs).half())
+
+    def _measured(self, outputs: Any, targets: Tensor) -> Tensor:
+        """Return what the task's metric measures on a batch: f32 [B, S]."""
+        assert self.metric is not None
+        measured = self.metric.measure(outputs, targets)
+        if measured.dim() != 2 or len(measured) != len(targets):
+            raise UsageError(
+                f"task {self._task.name}: the metric {self.metric.name} measured {list(measured.shape)}; "
+                f"[{len(targets)}, S] is wanted"
+            )
+        return measured.float()
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    """Concatenate the parts of all batches; None if there are none."""
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
 
 
 def _load(network: nn.Module, state_dict: dict[str, Tensor], name: str) -> None:

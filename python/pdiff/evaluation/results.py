@@ -9,8 +9,9 @@ from torch import Tensor
 from pdiff.evaluation import novelty, verdict
 from pdiff.evaluation.families import label
 from pdiff.evaluation.judge import Judged
+from pdiff.evaluation.weights import Weights
 
-__all__ = ["FORMAT", "Scored", "comparison", "score"]
+__all__ = ["FORMAT", "Measured", "Scored", "comparison", "score"]
 
 FORMAT = 1
 
@@ -20,6 +21,7 @@ class Scored:
     """A population beside the bank."""
 
     judged: Judged
+    weights: Weights
     similarity: Tensor
     """F64 [M, K], IoU with each bank member; −inf between a member and itself."""
     dispersion: float | None
@@ -36,26 +38,31 @@ class Scored:
         return novelty.max_similarity(self.similarity)
 
 
-def score(judged: Judged, original: Judged) -> Scored:
+Measured = tuple[Judged, Weights]
+"""A population's predictions and its place in the space of weights."""
+
+
+def score(measured: Measured, original: Measured) -> Scored:
     """Compare a population with the bank's members, which may be the same."""
-    similarity = novelty.iou_matrix(judged.wrong, original.wrong)
-    if judged is original:
+    (judged, weights), (bank, bank_weights) = measured, original
+    similarity = novelty.iou_matrix(judged.wrong, bank.wrong)
+    if judged is bank:
         similarity = novelty.without_self(similarity)
     dispersion = None
-    if judged.spread is not None and original.spread:
-        dispersion = judged.spread / original.spread
-    return Scored(judged, similarity, dispersion)
+    if weights.spread is not None and bank_weights.spread:
+        dispersion = weights.spread / bank_weights.spread
+    return Scored(judged, weights, similarity, dispersion)
 
 
 def comparison(
-    original: Judged, generated: Judged, ensemble: Judged, baselines: Sequence[Judged], samples: str
+    original: Measured, generated: Measured, ensemble: Measured, baselines: Sequence[Measured], samples: str
 ) -> dict[str, Any]:
     """Return the parts of `results.json` that are computed from predictions and rows.
 
     `samples` says what the models were judged on, for the verdict: `10,000 test samples`.
     """
-    bank, ours, mean = (score(judged, original) for judged in (original, generated, ensemble))
-    rivals = [score(judged, original) for judged in baselines]
+    bank, ours, mean = (score(each, original) for each in (original, generated, ensemble))
+    rivals = [score(each, original) for each in baselines]
     return {
         "original": _accuracy(bank),
         "generated": _accuracy(ours),
@@ -69,7 +76,7 @@ def comparison(
 
 def _accuracy(scored: Scored) -> dict[str, Any]:
     """Summarise accuracies as fractions; the std is the population's, 0 for one model."""
-    accuracy = scored.judged.accuracy
+    accuracy = scored.judged.scores()
     return {
         "n": scored.size,
         "best": float(accuracy.max()),
@@ -121,8 +128,8 @@ def _containment(scored: Scored, bank: Scored) -> float:
 
 def _nearest(scored: Scored) -> dict[str, float]:
     """Summarise the distances to the nearest bank member, in normalised units."""
-    distances = scored.judged.nearest
-    assert distances is not None, "originals and generated models are judged with distances"
+    distances = scored.weights.nearest
+    assert distances is not None, "originals and generated models are weighed with distances"
     return {"mean": _mean(distances), "min": float(distances.min())}
 
 
@@ -137,7 +144,7 @@ def _points(scored: Scored) -> list[dict[str, Any]]:
             "max_similarity": similarity,
         }
         for accuracy, similarity in zip(
-            scored.judged.accuracy.tolist(), scored.max_similarity.tolist(), strict=True
+            scored.judged.scores().tolist(), scored.max_similarity.tolist(), strict=True
         )
     ]
 

@@ -17,6 +17,7 @@ from pdiff.evaluation.families import Population
 from pdiff.evaluation.judge import judge
 from pdiff.evaluation.predict import Predictor
 from pdiff.evaluation.results import FORMAT, comparison
+from pdiff.evaluation.weights import weigh
 from pdiff.generation import Generated
 from pdiff.progress import SILENT, Progress
 from pdiff.provenance import provenance
@@ -63,8 +64,9 @@ def evaluate(
     ]
     models = sum(population.size for population in (*compared, *others))
     with progress.track("Evaluating", models, "model") as tracker:
-        original, ours = (judge(each, bank, predictor, tracker, distances=True) for each in compared)
-        mean, *rivals = (judge(each, bank, predictor, tracker) for each in others)
+        judged = [judge(each, predictor, tracker) for each in (*compared, *others)]
+    weights = [weigh(each.population, bank, distances=each.population in compared) for each in judged]
+    original, ours, mean, *rivals = zip(judged, weights, strict=True)
     return {
         "format": FORMAT,
         "task": {"name": task.name, "arch": arch, "split": split, "samples": predictor.samples},

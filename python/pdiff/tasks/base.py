@@ -3,18 +3,44 @@
 Write your own as `my_task.py` with a function that returns a `Task`, and pass `--task my_task.py:factory`.
 """
 
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-__all__ = ["Classification", "Split", "Task"]
+__all__ = ["Classification", "Metric", "Split", "Task", "metric_of"]
 
 Split = Literal["train", "validation", "test"]
 
 
+@dataclass(frozen=True)
+class Metric:
+    """How good a network is, as one number: any function of what was measured on each sample.
+
+    Samples can be drawn again from what was measured, which is what intervals need. A mean of squared
+    errors, a mean IoU from per-sample confusion counts and an average precision from padded detections
+    are all of this form.
+    """
+
+    name: str
+    """As people write it: `accuracy`, `RMSE`, `mIoU`."""
+    higher_is_better: bool
+    percent: bool
+    """Whether values are fractions that people read as per cent."""
+    measure: Callable[[Any, Tensor], Tensor]
+    """Outputs and targets of B samples → f32 [B, S], S numbers a sample."""
+    reduce: Callable[[Tensor], float]
+    """f32 [N, S] → the value; the order of the samples must not matter."""
+
+
 @runtime_checkable
 class Task(Protocol):
-    """A supervised problem whose networks `pdiff` can build and judge."""
+    """A supervised problem whose networks `pdiff` can build and judge.
+
+    A task may also have `metric`, a `Metric` (without it a network is as good as its fraction of correct
+    samples), and `probabilities(outputs)` → f32 [B, classes], which soft votes need.
+    """
 
     name: str
     architectures: tuple[str, ...]
@@ -43,3 +69,13 @@ class Classification:
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return whether the largest logit is the target's."""
         return outputs.argmax(dim=-1) == targets
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probability of each class [B, classes]."""
+        return outputs.softmax(dim=-1)
+
+
+def metric_of(task: Task) -> Metric | None:
+    """Return the task's own metric, or None where a network is judged by its fraction of correct samples."""
+    metric: Metric | None = getattr(task, "metric", None)
+    return metric

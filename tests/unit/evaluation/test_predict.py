@@ -44,7 +44,7 @@ def test_keeps_what_members_share(norm_bank: Bank, whole_bank: Bank, task: Waves
 def test_judges_the_split_that_is_asked_for(norm_bank: Bank, task: Waves) -> None:
     row = norm_bank.batch([0])[0]
     test, validation = (Predictor(norm_bank, task, "residual", split=s) for s in ("test", "validation"))
-    assert not torch.equal(test.correct(row), validation.correct(row))
+    assert not torch.equal(test.predict(row).correct, validation.predict(row).correct)
 
 
 def test_half_precision_is_rounded_as_the_file_will_be(
@@ -52,7 +52,7 @@ def test_half_precision_is_rounded_as_the_file_will_be(
 ) -> None:
     bank = save_bank(tmp_path, network.to(torch.bfloat16), ("head.weight", "head.bias"))
     row = bank.batch([0])[0] * 1.001
-    assert torch.equal(Predictor(bank, task, "residual").correct(row), plainly(bank, task, row))
+    assert torch.equal(Predictor(bank, task, "residual").predict(row).correct, plainly(bank, task, row))
 
 
 def test_another_network_is_refused_in_one_line(norm_bank: Bank, task: Waves) -> None:
@@ -69,7 +69,7 @@ def test_a_task_that_judges_wrongly_is_named(norm_bank: Bank) -> None:
             return outputs.softmax(dim=1)
 
     with pytest.raises(UsageError, match=r"correct\(\) returned torch.float32 \[50, 3\]; torch.bool \[50\]"):
-        Predictor(norm_bank, Probabilities(), "residual").correct(norm_bank.batch([0])[0])
+        Predictor(norm_bank, Probabilities(), "residual").predict(norm_bank.batch([0])[0])
 
 
 def test_an_empty_batch_is_refused(norm_bank: Bank, task: Waves) -> None:

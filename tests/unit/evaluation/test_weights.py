@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pdiff.evaluation.distance import Spread
+from pdiff.evaluation.weights import Spread
 
 
 def rows(seed: int, n: int, offset: float = 0.0) -> Tensor:
