@@ -4,8 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
+
+use blake3::Hash;
 
 use crate::digest::digest_file;
 use crate::error::{Error, Result};
@@ -33,7 +35,7 @@ pub struct Part<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Written {
     /// For each row, BLAKE3 of the source's bytes in the order of the layout.
-    pub rows: Vec<String>,
+    pub rows: Vec<Hash>,
     /// BLAKE3 of the file.
     pub digest: String,
 }
@@ -62,15 +64,16 @@ pub fn write_shards(
             let shard = &shards[index];
             let digest = shard.write_row(row, layout, cancel)?;
             let Some(durable) = shard.row_done() else {
-                return Ok((digest, None));
+                return Ok(digest);
             };
             let whole = digest_file(durable.path(), cancel)?;
+            shard.digest.get_or_init(|| whole);
             let commit = scope.spawn(move || durable.commit());
             commits
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(commit);
-            Ok((digest, Some(whole)))
+            Ok(digest)
         });
         let commits = commits.into_inner().unwrap_or_else(PoisonError::into_inner);
         for commit in commits {
@@ -80,15 +83,11 @@ pub fn write_shards(
         outcomes
     })?;
     let mut outcomes = outcomes.into_iter();
-    let written = |shard| {
-        let (rows, digests): (Vec<_>, Vec<_>) = outcomes.by_ref().take(row_of(shard).len()).unzip();
-        let digest = digests.into_iter().flatten().next();
-        Written {
-            rows,
-            digest: digest.expect("one row was the last"),
-        }
+    let written = |shard: NewShard<'_>| Written {
+        rows: outcomes.by_ref().take(row_of(&shard).len()).collect(),
+        digest: shard.digest.into_inner().expect("one row was the last"),
     };
-    Ok(shards.iter().map(written).collect())
+    Ok(shards.into_iter().map(written).collect())
 }
 
 /// A shard that is being written by several threads.
@@ -99,6 +98,8 @@ struct NewShard<'a> {
     header: usize,
     durable: Mutex<Option<Durable>>,
     rows_left: AtomicUsize,
+    /// Of the file, once it has all its rows.
+    digest: OnceLock<String>,
 }
 
 impl<'a> NewShard<'a> {
@@ -123,11 +124,12 @@ impl<'a> NewShard<'a> {
             header: header.len(),
             durable: Mutex::new(Some(durable)),
             rows_left: AtomicUsize::new(rows),
+            digest: OnceLock::new(),
         })
     }
 
     /// Writes one row; returns the digest of the source's bytes.
-    fn write_row(&self, row: usize, layout: &Layout, cancel: &Cancel) -> Result<String> {
+    fn write_row(&self, row: usize, layout: &Layout, cancel: &Cancel) -> Result<Hash> {
         let checkpoint = self.part.origins[row].open(cancel)?;
         let mut output = RowOfFile {
             path: self.part.path,
@@ -143,7 +145,7 @@ impl<'a> NewShard<'a> {
             Error::Refused(message) => checkpoint.refuse(message),
             other => other,
         })?;
-        Ok(hasher.finalize().to_hex().to_string())
+        Ok(hasher.finalize())
     }
 
     /// The file, after its last row.

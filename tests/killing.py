@@ -1,64 +1,84 @@
-"""Processes that are killed at their first, second, … step towards the disk."""
+"""Processes that are killed at their first, second, … step towards the disk.
+
+Steps are calls of the core and of the system from Python; what the core does within one of them,
+`tests/hostile/test_kills.py` interrupts at every call of the system.
+"""
 
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from pdiff import _core
 
-CORE = ("write_shards", "write_tensors", "write_file", "write_checkpoint", "statistics", "digest_file")
-SYSTEM = ("rename", "unlink", "fsync", "rmdir")
-ENOUGH = 10_000
+WRITES = ("write_shards", "write_tensors", "write_file", "write_checkpoint", "exchange", "remove_stale")
+READS = ("statistics", "digest_file")
+"""Long ones: what was written before them has had time to reach the disk."""
+SYSTEM = ("mkdir", "rename", "unlink", "fsync", "rmdir")
+NEVER = -1
 
 
-def in_child(action: Callable[[], object], kill_at: int = ENOUGH) -> bool:
-    """Run `action` in a fork that SIGKILL ends before step `kill_at`; returns whether it came to its end.
+def in_child(action: Callable[[], object]) -> None:
+    """Run `action` to its end in a fork, as `kills` does: the caller's modules and threads stay unused."""
+    assert _killed(action, NEVER) is None
+
+
+def kills(action: Callable[[], object]) -> Iterator[str]:
+    """Run `action` again and again, killed one step later each time, until it comes to its end.
+
+    Yields the name of the step that it was killed before.
+    """
+    for number in count():
+        step = _killed(action, number)
+        if step is None:
+            return
+        yield step
+
+
+def _killed(action: Callable[[], object], kill_at: int) -> str | None:
+    """Run `action` in a fork that SIGKILL ends before step `kill_at`; return its name, None at the end.
 
     The calling process must not have used the core's threads, which a fork does not inherit.
     """
+    told, tell = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            _count(kill_at)
+            _count(kill_at, tell)
             action()
             os._exit(0)
         except BaseException as error:
             os.write(2, f"{type(error).__name__}: {error}\n".encode())
             os._exit(1)
+    os.close(tell)
+    with os.fdopen(told, "rb") as pipe:
+        name = pipe.read().decode()
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
-        return False
+        return name
     assert os.WEXITSTATUS(status) == 0, "the child failed"
-    return True
+    return None
 
 
-def kills(action: Callable[[], object]) -> Iterator[int]:
-    """Run `action` again and again, killed one step later each time, until it comes to its end."""
-    step = 0
-    while not in_child(action, step):
-        yield step
-        step += 1
+def _count(kill_at: int, tell: int) -> None:
+    steps = count()
 
-
-def _count(kill_at: int) -> None:
-    left = [kill_at]
-
-    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            if left[0] == 0:
+            if next(steps) == kill_at:
+                os.write(tell, name.encode())
                 os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
             return function(*arguments, **options)
 
         return call
 
-    for module, names in ((_core, CORE), (os, SYSTEM)):
+    for module, names in ((_core, WRITES + READS), (os, SYSTEM)):
         for name in names:
-            setattr(module, name, counted(getattr(module, name)))
+            setattr(module, name, counted(name, getattr(module, name)))
 
 
 def tree(folder: Path) -> dict[str, bytes]:

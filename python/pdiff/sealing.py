@@ -17,15 +17,26 @@ _FIELD = b'"checksum": "'
 _DIGITS = 64
 
 
-def sealed(value: Any) -> bytes:
+def sealed(value: Any) -> bytearray:
     """Return `value`, a record, as indented JSON whose last field is the BLAKE3 of all the rest.
 
-    Raises `ValueError` for NaN and infinities.
+    Memory does not grow beyond the text, however many records are in the record. Raises `ValueError` for NaN
+    and infinities.
     """
-    content = {**msgspec.to_builtins(value), "checksum": ""}
-    text = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    content = {**(value if isinstance(value, dict) else _fields(value)), "checksum": ""}
+    encoder = json.JSONEncoder(indent=1, ensure_ascii=False, allow_nan=False, default=_fields)
+    text = bytearray()
+    for piece in encoder.iterencode(content):
+        text += piece.encode()
+    text += b"\n"
     place = text.rindex(_FIELD) + len(_FIELD)
-    return text[:place] + _core.digest(text).encode() + text[place:]
+    text[place:place] = _core.digest(text).encode()
+    return text
+
+
+def _fields(record: msgspec.Struct) -> dict[str, Any]:
+    """Return a record one level deep; what is in it is asked for when its turn comes."""
+    return {field.encode_name: getattr(record, field.name) for field in msgspec.structs.fields(record)}
 
 
 def unsealed(path: Path, data: bytes, kind: type[Record]) -> Record:
@@ -35,7 +46,9 @@ def unsealed(path: Path, data: bytes, kind: type[Record]) -> Record:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged ({error})") from None
     place = data.rfind(_FIELD) + len(_FIELD)
-    checksum, rest = data[place : place + _DIGITS], data[:place] + data[place + _DIGITS :]
+    rest = bytearray(data)
+    checksum = rest[place : place + _DIGITS]
+    del rest[place : place + _DIGITS]
     if place < len(_FIELD) or _core.digest(rest).encode() != checksum:
         raise InputError(f"{path}: damaged (its checksum differs)")
     return record

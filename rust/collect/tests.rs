@@ -32,7 +32,7 @@ fn write_one(
     let written = written.remove(0);
     let bytes = fs::read(path).unwrap();
     assert_eq!(written.digest, crate::digest::digest(&bytes));
-    Ok(written.rows)
+    Ok(written.rows.iter().map(ToString::to_string).collect())
 }
 
 fn floats(shard: &Shard) -> Vec<f32> {

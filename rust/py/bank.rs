@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyDict};
+use pyo3::types::{PyByteArray, PyDict, PyList};
 
 use super::buffer::{Array, Shard};
 use super::enter::{enter, guard};
@@ -12,7 +12,7 @@ use super::layout::Layout;
 use super::normalizer::Normalizer;
 use super::origin::{Origin, inner};
 use super::out::Out;
-use crate::collect::Part;
+use crate::collect::{Part, Written};
 use crate::parallel::Cancel;
 use crate::shard::{self, Rows};
 use crate::store::Store;
@@ -47,12 +47,12 @@ pub fn varying_tensors(
 /// Read the layout's tensors from each checkpoint and write them as rows of shards.
 #[pyfunction]
 #[pyo3(signature = (parts, layout, *, dtype="F32"))]
-pub fn write_shards(
-    py: Python<'_>,
-    parts: Vec<(PathBuf, Vec<Bound<'_, Origin>>)>,
+pub fn write_shards<'py>(
+    py: Python<'py>,
+    parts: Vec<(PathBuf, Vec<Bound<'py, Origin>>)>,
     layout: &Layout,
     dtype: &str,
-) -> PyResult<Vec<(Vec<String>, String)>> {
+) -> PyResult<Vec<(Bound<'py, PyList>, String)>> {
     let store = Store::parse(dtype).ok_or_else(|| {
         PyValueError::new_err(format!("dtype {dtype:?}; accepted: F32, F16 or BF16"))
     })?;
@@ -64,7 +64,11 @@ pub fn write_shards(
     let written = enter(py, |cancel| {
         collect::write_shards(&parts, &layout.0, store, cancel)
     })?;
-    Ok(written.into_iter().map(|w| (w.rows, w.digest)).collect())
+    let outcome = |shard: Written| {
+        let rows = shard.rows.iter().map(|row| row.to_hex().to_string());
+        Ok((PyList::new(py, rows)?, shard.digest))
+    };
+    written.into_iter().map(outcome).collect()
 }
 
 /// Read the layout's tensors of each checkpoint into a row of f32 `out` [len(origins), D].

@@ -1,5 +1,7 @@
 //! Pickles, zip archives and torch files for the tests, built without the code under test.
 
+pub mod reading;
+
 /// A value of a pickle.
 #[derive(Clone)]
 pub enum Value {

@@ -8,6 +8,7 @@ import json
 import mmap
 import os
 import resource
+import select
 import signal
 import struct
 import sys
@@ -58,7 +59,9 @@ def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
         child(request["argv"], log, request.get("limit"))
     os.close(log)
     if (after := request.get("after")) is not None:
-        time.sleep(after)
+        end = os.pidfd_open(pid)
+        select.select([end], [], [], after)
+        os.close(end)
         os.kill(pid, signal.SIGKILL)
     with os.fdopen(reader, "rb") as pipe:
         text = pipe.read().decode("utf-8", "replace")

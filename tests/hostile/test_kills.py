@@ -77,15 +77,15 @@ def command(request: pytest.FixtureRequest, scratch: Path, driver: Commands) -> 
 
 def test_sigkill_at_random_moments(command: Command, driver: Commands) -> None:
     rng = random.Random(0)
-    durations = []
-    for _ in range(3):
-        command.prepare()
-        durations.append(driver.run(*command.argv).seconds)
+    command.prepare()
+    duration = driver.run(*command.argv).seconds
     ended = []
     for step in range(KILLS):
         command.prepare()
-        delay = (step + rng.random()) / KILLS * 1.1 * sorted(durations)[1]
-        ended.append(driver.run(*command.argv, after=delay).code)
+        done = driver.run(*command.argv, after=(step + rng.random()) / KILLS * duration)
+        ended.append(done.code)
+        if done.code == 0:  # on a machine that others use, it takes what it took last
+            duration = done.seconds
         command.check_old_or_new(driver)
         command.check_rerun(driver)
     assert ended.count(-signal.SIGKILL) >= KILLS // 2, ended
@@ -143,12 +143,7 @@ def test_a_failing_write_is_one_line_and_changes_nothing(
 def check_failure(command: Command, code: int, text: str) -> None:
     """Fail unless a command that could not write said so, and left everything as it was."""
     said = next(iter(text.splitlines()[-1:]), "nothing")
-    left = leftovers(command.out)
-    if said.endswith("go on with --resume") or (
-        left and said.endswith(f"was is now {command.out.parent / left[0]}")
-    ):
-        left = left[1:]  # what can be gone on with, or could not be exchanged back
-    assert not left, f"{left} is left: {said}"
+    assert not (left := leftovers(command.out)), f"{left} is left: {said}"
     found = contents(command.out)
     if code == 0:  # it could do without (a folder that is there already)
         assert found == command.new, f"exit code 0 with {sorted(found)}"

@@ -245,7 +245,7 @@ def test_without_locks_on_the_file_system_nobody_is_kept_out(
     def refuse(*_: object) -> None:
         raise OSError(number, "no locks")
 
-    monkeypatch.setattr("pdiff.directories.fcntl.flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     with locked(tmp_path, "extending"), staged_directory(tmp_path / "out", MARKER) as staged:
         (staged / MARKER).write_text("new")
     assert (tmp_path / "out" / MARKER).read_text() == "new"

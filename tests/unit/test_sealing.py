@@ -1,5 +1,6 @@
 """Records that notice a change in themselves."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,26 @@ def test_a_sealed_record_reads_back_and_is_plain_json(tmp_path: Path) -> None:
     plain = msgspec.json.decode((tmp_path / "r.json").read_bytes())
     assert list(plain) == ["name", "values", "checksum"]
     assert len(plain["checksum"]) == 64
+
+
+class Inner(msgspec.Struct, rename={"name": "task"}):
+    name: str
+    size: float | None = None
+
+
+class Outer(msgspec.Struct):
+    inner: Inner
+    parts: tuple[Inner, ...] = ()
+    counts: dict[str, int] = {}
+
+
+def test_records_within_records_are_written_as_msgspec_would(tmp_path: Path) -> None:
+    record = Outer(Inner("é"), (Inner("a", 1e-5), Inner("b", 0.1)), {"x": 1})
+    write_sealed(tmp_path / "r.json", record)
+    assert read_sealed(tmp_path / "r.json", Outer) == record
+    text = (tmp_path / "r.json").read_text()
+    plain = msgspec.to_builtins(record) | {"checksum": json.loads(text)["checksum"]}
+    assert text == json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
 
 
 def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:

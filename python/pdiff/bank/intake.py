@@ -57,7 +57,8 @@ def collect(
 
     `extend` adds the checkpoints to the bank that is at `out`, whose subset stays as it is. If collecting is
     interrupted, or killed, `resume` goes on after the last finished shard; the bank is the same, byte for
-    byte. Memory does not grow with the number of checkpoints, but for a few kilobytes each.
+    byte. A disk that fails, or fills up meanwhile, leaves nothing to go on with. Memory does not grow with
+    the number of checkpoints, but for two kilobytes each.
 
     Raises `InputError` for what the files hold, `UsageError` for what was asked.
     """

@@ -60,20 +60,22 @@ class Journal:
     def __init__(self, folder: Path, purpose: Purpose) -> None:
         self._path = folder / JOURNAL
         self._purpose = purpose
-        self._entries = _read(self._path, purpose)
-        if self._entries:  # again, so that nothing is appended to half a line
-            _core.write_file(self._path, _lines(purpose, *self._entries.values()))
+        self._found = _read(self._path, purpose)
+        """By shard file. What is added besides is not kept in memory: nobody asks for it again."""
+        self._counts = {file: len(entry.members) for file, entry in self._found.items()}
+        if self._found:  # again, so that nothing is appended to half a line
+            _core.write_file(self._path, _lines(purpose, *self._found.values()))
         else:
             self._path.unlink(missing_ok=True)
 
     @property
     def checkpoints(self) -> int:
         """Checkpoints that need not be read again."""
-        return sum(len(entry.members) for entry in self._entries.values())
+        return sum(self._counts.values())
 
     def find(self, file: str) -> Finished | None:
-        """Return what is known of a shard file."""
-        return self._entries.get(file)
+        """Return what an earlier process, interrupted, has told of a shard file."""
+        return self._found.get(file)
 
     def add(self, entry: Finished) -> None:
         """Remember a finished part, durably; a later entry for the same file counts."""
@@ -84,7 +86,7 @@ class Journal:
                 os.fsync(file.fileno())
         else:
             _core.write_file(self._path, _lines(self._purpose, entry))
-        self._entries[entry.file] = entry
+        self._counts[entry.file] = len(entry.members)
 
 
 def _lines(*records: msgspec.Struct) -> bytes:

@@ -31,6 +31,9 @@ class Loader:
     that differs by at most one member from the others', none if there are fewer members than ranks: every
     rank makes as many steps as the others.
 
+    It is for loops that go through the bank in epochs. `pdiff.train` draws the members of each step anew
+    (`pdiff.training.draws`), which fills its batches however few members there are.
+
     Batches are as those of `Bank.batch`, float32 or bfloat16 (`dtype`), on `device`; `Stream` says how long
     they are valid and what happens in threads and forks, and counts the seconds that it was waited for.
     Raises `ValueError` for a loader without batches and for values out of range.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def _add(opened: Opened, candidate: Candidate, outcome: _core.Summary | InputErr
     """Add what was found of a candidate; raises for what is refused."""
     if not isinstance(outcome, _core.Summary):
         raise outcome
-    kind = _kind(candidate, outcome.kind)
+    kind = sys.intern(_kind(candidate, outcome.kind))  # one text for all that are alike
     if kind not in opened.examples or candidate.shape == "sharded":
         header = outcome.origin.open()
         _check_index(candidate, header)

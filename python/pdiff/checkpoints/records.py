@@ -23,7 +23,7 @@ class Choice:
     """Whether averaged weights must be taken, or must not."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """Files that may be one checkpoint."""
 
@@ -50,7 +50,7 @@ class Found:
     """(name, why) of what looks like weights by its name and cannot be."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """One checkpoint that can be read; small, since a bank may have a million."""
 

@@ -16,7 +16,12 @@ __all__ = ["Draws", "draw"]
 
 
 def draw(members: int, size: int, seed: int, purpose: str, step: int) -> npt.NDArray[np.int64]:
-    """Draw the members of the batch of training step `step`; distinct, if there are enough."""
+    """Draw the members of the batch of training step `step`; distinct, if there are enough.
+
+    Unlike those of `pdiff.bank.Loader`, steps are independent of each other and every batch is full: a bank
+    may have fewer members than a batch, and then an epoch would be less than one step. So the two have no
+    schedule in common, but the `Stream` that carries either out.
+    """
     return numpy_generator(seed, purpose, step).choice(members, size, replace=size > members)
 
 

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::Error;
 use crate::parallel::Cancel;
+use crate::read::fixture::reading::check_refused;
 use crate::read::fixture::{Value, call, dict, ints, storage, text, vector, view};
 
 /// Reads `bytes` and gives what `see` makes of the value.
@@ -22,9 +23,7 @@ fn kind(bytes: &[u8]) -> Result<&'static str, String> {
 
 #[track_caller]
 fn refused(bytes: &[u8], fragment: &str) {
-    let message = kind(bytes).unwrap_err();
-    assert!(message.contains(fragment), "{message}");
-    assert!(!message.contains('\n'), "{message}");
+    check_refused(kind(bytes), fragment);
 }
 
 #[track_caller]

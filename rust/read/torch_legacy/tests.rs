@@ -1,20 +1,16 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::read::fixture::reading::{self, check_prefixes, check_refused, check_storages};
 use crate::read::fixture::{Value, call, dict, ints, legacy, storage, text, vector, view};
-use crate::testing::Folder;
 
 fn open(bytes: &[u8]) -> Result<Weights, String> {
-    let folder = Folder::new();
-    let source = Source::open(&folder.write("a.pt", bytes)).unwrap();
-    read(&source, &Choice::default(), &Cancel::default()).map_err(|error| error.to_string())
+    reading::open(read, bytes)
 }
 
 #[track_caller]
 fn refused(bytes: &[u8], fragment: &str) {
-    let message = open(bytes).unwrap_err();
-    assert!(message.contains(fragment), "{message}");
-    assert!(!message.contains('\n'), "{message}");
+    check_refused(open(bytes), fragment);
 }
 
 fn object() -> Value {
@@ -28,15 +24,9 @@ const STORAGES: [(&str, &[u8]); 2] = [("17", b"ddddeeee"), ("94", b"aaaabbbbcccc
 fn storages_follow_the_pickles() {
     let bytes = legacy(&object(), &STORAGES);
     let weights = open(&bytes).unwrap();
-    assert_eq!(weights.format, Format::TorchLegacy);
-    let folder = Folder::new();
-    let source = Source::open(&folder.write("a.pt", &bytes)).unwrap();
-    for (tensor, data) in weights.tensors.iter().zip([STORAGES[1].1, STORAGES[0].1]) {
-        let storage = &weights.storages[tensor.storage];
-        let range = storage.resolve(&source).unwrap();
-        assert_eq!(&bytes[range.start as usize..range.end as usize], data);
-        assert_eq!(storage.crc, None);
-    }
+    let data = [STORAGES[1].1, STORAGES[0].1];
+    check_storages(&weights, &bytes, Format::TorchLegacy, &data);
+    assert!(weights.storages.iter().all(|s| s.crc.is_none()));
 }
 
 #[test]
@@ -141,10 +131,7 @@ fn one_storage_has_one_size() {
 
 #[test]
 fn every_prefix_is_refused() {
-    let whole = legacy(&object(), &STORAGES);
-    for len in 0..whole.len() {
-        assert!(open(&whole[..len]).is_err(), "{len}");
-    }
+    check_prefixes(read, &legacy(&object(), &STORAGES));
 }
 
 #[test]

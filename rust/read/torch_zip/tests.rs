@@ -6,22 +6,19 @@ use super::*;
 use crate::error::Error;
 use crate::read::Checkpoint;
 use crate::read::checkpoint::Candidate;
+use crate::read::fixture::reading::{self, check_prefixes, check_refused, check_storages};
 use crate::read::fixture::{
     self, Value, ZipEntry, dict, storage, text, torch, torch_entries, vector, view, zip,
 };
 use crate::testing::Folder;
 
 fn open(bytes: &[u8]) -> Result<Weights, String> {
-    let folder = Folder::new();
-    let source = Source::open(&folder.write("a.pt", bytes)).unwrap();
-    read(&source, &Choice::default(), &Cancel::default()).map_err(|error| error.to_string())
+    reading::open(read, bytes)
 }
 
 #[track_caller]
 fn refused(bytes: &[u8], fragment: &str) {
-    let message = open(bytes).unwrap_err();
-    assert!(message.contains(fragment), "{message}");
-    assert!(!message.contains('\n'), "{message}");
+    check_refused(open(bytes), fragment);
 }
 
 fn object() -> Value {
@@ -40,22 +37,17 @@ fn forged(at: usize, change: impl FnOnce(&mut ZipEntry)) -> Vec<u8> {
 #[test]
 fn storages_are_entries_of_the_archive() {
     let bytes = torch(&object(), &STORAGES);
-    let folder = Folder::new();
-    let source = Source::open(&folder.write("a.pt", &bytes)).unwrap();
-    let weights = read(&source, &Choice::default(), &Cancel::default()).unwrap();
+    let weights = open(&bytes).unwrap();
     let candidate = Candidate {
         keys: Vec::new(),
         tensors: 2,
         numbers: 5,
     };
     assert_eq!(weights.candidates, [candidate]);
-    assert_eq!(weights.format, Format::Torch);
-    for (tensor, (_, data)) in weights.tensors.iter().zip(STORAGES) {
-        let storage = &weights.storages[tensor.storage];
-        let range = storage.resolve(&source).unwrap();
-        assert_eq!(&bytes[range.start as usize..range.end as usize], data);
-        assert_eq!(storage.crc, Some(crc32fast::hash(data)));
-    }
+    let data = STORAGES.map(|(_, data)| data);
+    check_storages(&weights, &bytes, Format::Torch, &data);
+    let recorded: Vec<_> = weights.storages.iter().map(|s| s.crc).collect();
+    assert_eq!(recorded, data.map(|data| Some(crc32fast::hash(data))));
 }
 
 #[test]
@@ -137,10 +129,7 @@ fn keys_of_storages_are_no_paths() {
 
 #[test]
 fn every_prefix_is_refused() {
-    let whole = torch(&object(), &STORAGES);
-    for len in 0..whole.len() {
-        assert!(open(&whole[..len]).is_err(), "{len}");
-    }
+    check_prefixes(read, &torch(&object(), &STORAGES));
 }
 
 /// Dictionaries or lists that hold the one before ten times, so that all of them are 10^levels.

@@ -256,7 +256,7 @@ def test_a_file_system_without_locks_is_enough(
     def refuse(*_: object) -> None:
         raise OSError(number, "no locks")
 
-    monkeypatch.setattr("pdiff.directories.fcntl.flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     torch.save(module(), tmp_path / "x.pt")
     convert(tmp_path / "x.pt", out, trusted=True)
     assert list(out.parent.iterdir()) == [out]

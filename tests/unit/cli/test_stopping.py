@@ -47,21 +47,28 @@ def slow_pdiff(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
+def stop(
+    process: "subprocess.Popen[str]", ready: Callable[[], object], number: int = signal.SIGTERM
+) -> tuple[int, list[str]]:
+    """Send a process a signal as soon as it is `ready`; return its exit code and the lines of its stderr."""
+    while not ready():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors.splitlines()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_collect_says_how_to_go_on(
     ckpts: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     process = slow_pdiff(tmp_path, "collect", str(ckpts))
-    while not list(tmp_path.glob(".bank.staged-*/progress.jsonl")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
-    last = errors.splitlines()[-1]
-    assert last.startswith("pdiff: interrupted: ")
-    assert last.endswith(" of 12 rows are written; go on with --resume")
-    assert errors.count("pdiff:") == 1
+    stopped, errors = stop(process, lambda: list(tmp_path.glob(".bank.staged-*/progress.jsonl")), number)
+    assert stopped == code
+    assert errors[-1].startswith("pdiff: interrupted: ")
+    assert errors[-1].endswith(" of 12 rows are written; go on with --resume")
+    assert "".join(errors).count("pdiff:") == 1
     process = slow_pdiff(tmp_path, "collect", str(ckpts), "--resume")
     process.communicate(timeout=60)
     assert process.returncode == 0
@@ -71,13 +78,8 @@ def test_a_stopped_collect_says_how_to_go_on(
 
 def test_a_collect_stopped_before_anything_is_written_leaves_nothing(ckpts: Path, tmp_path: Path) -> None:
     process = slow_pdiff(tmp_path, "collect", str(ckpts))
-    while not list(tmp_path.glob(".bank.staged-*")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert errors.splitlines()[-1] == "pdiff: interrupted"
+    code, errors = stop(process, lambda: list(tmp_path.glob(".bank.staged-*")))
+    assert (code, errors[-1]) == (143, "pdiff: interrupted")
     assert [path.name for path in tmp_path.iterdir()] == ["ckpts"]
 
 
@@ -85,13 +87,8 @@ def test_a_stopped_generate_leaves_nothing(make_run: Callable[..., Run], tmp_pat
     run = make_run()
     before = sorted(tmp_path.iterdir())
     process = slow_pdiff(tmp_path, "generate", str(run.path), "--n", "40")
-    while not list(tmp_path.glob(".generated.staged-*/model-0001*")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert errors.splitlines()[-1] == "pdiff: interrupted"
+    code, errors = stop(process, lambda: list(tmp_path.glob(".generated.staged-*/model-0001*")))
+    assert (code, errors[-1]) == (143, "pdiff: interrupted")
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -134,13 +131,8 @@ def test_a_stopped_convert_stops_the_process_that_loads_the_file(tmp_path: Path)
     torch.save(Sleeper(), tmp_path / "x.pt")
     command = ["convert", "x.pt", "--out", "y.safetensors", "--i-trust-this-file"]
     process = slow_pdiff(tmp_path, *command)
-    while not (told.exists() and told.read_text()):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert errors.splitlines()[-1] == "pdiff: interrupted"
+    stopped, errors = stop(process, lambda: told.exists() and told.read_text())
+    assert (stopped, errors[-1]) == (143, "pdiff: interrupted")
     with pytest.raises(ProcessLookupError):
         os.kill(int(told.read_text()), 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pid", "x.pt"]

@@ -1,12 +1,8 @@
 """Batches gathered ahead: buffers, errors, threads, forks, Ctrl-C."""
 
 import gc
-import signal
-import subprocess
-import sys
 import textwrap
 import threading
-import time
 import weakref
 from pathlib import Path
 
@@ -17,7 +13,7 @@ from safetensors.torch import save_file
 
 from pdiff import _core
 from tests.unit.core.checkpoints import F32, row
-from tests.unit.core.test_process import run
+from tests.unit.core.scripts import interrupted, run
 
 # Batches of 8 million numbers, which take a while.
 PREPARE = """
@@ -175,13 +171,7 @@ def test_ctrl_c_ends_the_waiting_and_nothing_else(tmp_path: Path) -> None:
         prefetch.submit(0, many)
         print(prefetch.wait())
     """
-    command = [sys.executable, "-c", script(body), str(tmp_path / "rows")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
+    output = interrupted(script(body), str(tmp_path / "rows"), after=0.3)
     assert output == "interrupted\n0\n0\n"
 
 

@@ -1,20 +1,11 @@
 """The core among threads, signals, forks and limits."""
 
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
 
 from pdiff import _core
-
-
-def run(script: str, *arguments: str) -> str:
-    """Run `script` in a new interpreter and return what it prints."""
-    command = [sys.executable, "-c", textwrap.dedent(script), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+from tests.unit.core.scripts import interrupted, run
 
 
 def sparse(path: Path, size: int) -> Path:
@@ -45,14 +36,7 @@ def test_ctrl_c_interrupts_long_work(tmp_path: Path) -> None:
             print("interrupted")
     """
     path = sparse(tmp_path / "zeros", 1 << 38)
-    command = [sys.executable, "-c", textwrap.dedent(script), str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
-    assert output == "interrupted\n"
+    assert interrupted(script, str(path), after=0.2) == "interrupted\n"
 
 
 def test_a_fork_after_use_does_not_hang(tmp_path: Path) -> None:

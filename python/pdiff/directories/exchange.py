@@ -1,0 +1,90 @@
+"""Giving a finished directory its name, so that whoever looks sees the old one or the new one, whole."""
+
+import errno
+import glob
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from pdiff import _core
+from pdiff.directories.refusal import refusal
+from pdiff.errors import PdiffError, UsageError
+
+__all__ = ["inode", "put", "recover"]
+
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
+_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
+
+
+def put(out: Path, staged: Path, marker: str, overwrite: bool) -> Path | None:
+    """Give `staged` the name `out`, and return where what it replaced is, to be removed.
+
+    If that fails, `out` is what it was. A rename never replaces a directory that is not empty; what an
+    exchange brought out is looked at again.
+    """
+    there = inode(out)
+    if (reason := refusal(out, marker, overwrite, "it was put there meanwhile, so move it away")) is not None:
+        raise UsageError(reason)
+    if there is not None and any(out.iterdir()):
+
+        def check(old: Path) -> None:
+            if inode(old) != there or refusal(old, marker, overwrite, "") is not None:
+                raise UsageError(f"{out}: something else was put there meanwhile; name another with --out")
+
+        return _exchange(out, staged, check)
+    try:
+        staged.rename(out)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        raise UsageError(f"{out}: something was put there meanwhile; name another with --out") from None
+    return None
+
+
+def _exchange(out: Path, staged: Path, check: Callable[[Path], None]) -> Path:
+    """Exchange two directories, unless `check` refuses what comes out; return where that is."""
+    try:
+        _core.exchange(staged, out)
+    except OSError as error:
+        if error.errno not in _NO_EXCHANGE:
+            raise
+        return _exchange_in_two_steps(out, staged, check)
+    try:
+        check(staged)
+    except BaseException as error:
+        try:
+            _core.exchange(staged, out)
+        except OSError:
+            raise PdiffError(f"{str(error) or 'interrupted'}; what {out} was is now {staged}") from error
+        raise
+    return staged
+
+
+def _exchange_in_two_steps(out: Path, staged: Path, check: Callable[[Path], None]) -> Path:
+    """Do the same where the file system cannot exchange: for a moment there is no `out`; see `recover`."""
+    retired = staged.with_name(staged.name.replace(".staged-", ".retired-"))
+    out.rename(retired)
+    try:
+        check(retired)
+        staged.rename(out)
+    except BaseException:
+        retired.rename(out)
+        raise
+    return retired
+
+
+def recover(out: Path) -> None:
+    """Put back what a process that was killed in the middle of `_exchange_in_two_steps` had moved aside."""
+    for retired in out.parent.glob(f".{glob.escape(out.name)}.retired-*"):
+        if out.exists():
+            shutil.rmtree(retired, ignore_errors=True)
+        else:
+            retired.rename(out)
+
+
+def inode(path: Path) -> int | None:
+    """Return the inode of `path`, None if there is nothing."""
+    try:
+        return path.lstat().st_ino
+    except FileNotFoundError:
+        return None

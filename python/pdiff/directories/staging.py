@@ -1,0 +1,117 @@
+"""Staging directories: what becomes an output directory is written in a sibling of it until it is whole."""
+
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pdiff import _core
+from pdiff.directories.exchange import inode, put, recover
+from pdiff.directories.locks import hold
+from pdiff.directories.refusal import refuse_directory
+from pdiff.directories.umask import process_umask
+from pdiff.errors import UsageError
+
+__all__ = ["scratch", "staged_directory"]
+
+
+@contextmanager
+def staged_directory(
+    out: Path, marker: str, overwrite: bool = False, *, journal: str | None = None, resume: bool = False
+) -> Iterator[Path]:
+    """Yield a temporary sibling of `out`, which becomes `out` if the block succeeds and vanishes if not.
+
+    With `journal`, the name of a file that the block writes once there is something worth keeping, a block
+    that is interrupted or killed, or finds something in its way in the end, leaves the sibling, and the next
+    one with `resume` is given it again. The journal is removed just before the exchange, so that no finished
+    directory ever holds it: killed in between, the block starts anew. What killed processes left is otherwise
+    put back or removed first.
+
+    Raises `UsageError` if `out` is not empty, unless `overwrite` is set and `out` holds the file `marker`
+    that says it is ours to replace: asked before the block and, since that may take hours, after it.
+    """
+    recover(out.resolve())
+    refuse_directory(out, marker, overwrite)
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staged, lock = _take(out, journal if resume else None) or _fresh(out)
+    told: bytes | None = None
+    try:
+        yield staged
+        if journal and (staged / journal).exists():
+            told = (staged / journal).read_bytes()
+            (staged / journal).unlink()
+        old = put(out, staged, marker, overwrite)
+    except BaseException as error:
+        if inode(staged) == os.fstat(lock).st_ino:  # else it is what `out` was
+            _abandon(staged, journal, told, error)
+        raise
+    finally:
+        os.close(lock)
+    try:
+        _sync(out.parent)  # before anything is removed: a power cut may undo the one and not the other
+    finally:
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _abandon(staged: Path, journal: str | None, told: bytes | None, error: BaseException) -> None:
+    """Remove a staging directory, unless another block can go on with what its journal tells of."""
+    resumable = isinstance(error, KeyboardInterrupt | UsageError)
+    if resumable and journal and told is not None:
+        with suppress(OSError):
+            _core.write_file(staged / journal, told)
+    if not (resumable and journal and (staged / journal).exists()):
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextmanager
+def scratch(out: Path) -> Iterator[Path]:
+    """Yield a temporary directory beside `out`, removed in the end; those of killed processes, first."""
+    _take(out, None)
+    folder, lock = _fresh(out)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _fresh(out: Path) -> tuple[Path, int]:
+    """Make an empty staging directory; return it and its lock, held."""
+    while True:
+        staged = Path(tempfile.mkdtemp(prefix=f".{out.name}.staged-", dir=out.parent))
+        lock = hold(staged, new=True)
+        if lock is not None:  # else another process took it for one of the dead
+            staged.chmod(0o777 & ~process_umask())
+            return staged, lock
+
+
+def _take(out: Path, journal: str | None) -> tuple[Path, int] | None:
+    """Remove staging directories whose process died, but for the latest with a `journal`: take that."""
+    stale = [
+        (staged, lock)
+        for staged in out.parent.glob(f".{glob.escape(out.name)}.staged-*")
+        if (lock := hold(staged)) is not None
+    ]
+    resumable = [each for each in stale if journal and (each[0] / journal).is_file()]
+    taken = max(resumable, key=lambda each: (each[0] / str(journal)).stat().st_mtime, default=None)
+    for staged, lock in stale:
+        if taken is None or staged != taken[0]:
+            shutil.rmtree(staged, ignore_errors=True)
+            os.close(lock)
+    return taken
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+    finally:
+        os.close(descriptor)
