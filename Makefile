@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 DEMO ?= pdiff-demo
 
-.PHONY: setup demo test test-rust test-python lint bench quality clean
+.PHONY: setup demo test test-rust test-python lint sanitize bench quality clean
 
 setup: $(STAMP)
 
@@ -40,6 +40,19 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest pdiff._core
 	$(BIN)/lint-imports
+
+# The Rust tests under the sanitizers of a nightly Rust; several minutes, most of them compiling.
+sanitize:
+	@command -v rustup >/dev/null && rustup toolchain list | grep -q '^nightly' \
+		|| { echo "skipped: no nightly Rust (rustup toolchain install nightly --component rust-src)"; exit 0; }; \
+	set -e; \
+	host=$$(rustc +nightly -vV | sed -n 's/^host: //p'); \
+	run() { sanitizer=$$1; shift; RUSTFLAGS=-Zsanitizer=$$sanitizer cargo +nightly test --lib --quiet "$$@" \
+		--target "$$host" --target-dir target/sanitize/$$sanitizer; }; \
+	echo "addresses and leaks"; run address; \
+	if test -d "$$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library"; \
+		then echo "threads"; run thread -Zbuild-std; \
+		else echo "threads: skipped, no rust-src (rustup component add rust-src --toolchain nightly)"; fi
 
 bench: setup
 	$(BIN)/python benches/bench_files.py

@@ -40,9 +40,10 @@ def main() -> None:
             "cp, then sync": lambda out: (copy(source, out), sync(out)),
         }
         seconds: dict[str, list[float]] = {title: [] for title in sides}
-        for _ in range(ROUNDS):
-            for title, side in sides.items():
-                seconds[title].append(timed(side, folder / "out"))
+        for round_ in range(ROUNDS):
+            order = list(sides)  # each side comes after each other one: it finds the memory that it left
+            for title in order[round_:] + order[:round_]:
+                seconds[title].append(timed(sides[title], folder / "out"))
         seconds["load_file + stack + save"] = [timed(lambda out: stack(source, out), folder / "out")]
     ours = seconds["pdiff collect"]
     rows = []

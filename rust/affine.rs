@@ -34,8 +34,8 @@ impl Number for bf16 {
     targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"),
     dispatcher = "direct"
 )]
-pub fn copy<N: Number, S: Sink>(numbers: &[N], out: &mut [f32]) {
-    for_each_line::<N, S>(numbers, out, |x, _| x);
+pub fn copy<N: Number, S: Sink>(numbers: &[N], out: &mut [f32], sink: S) {
+    for_each_line(numbers, out, sink, |x, _| x);
 }
 
 /// out ← (x − mean) · inverse.
@@ -43,8 +43,14 @@ pub fn copy<N: Number, S: Sink>(numbers: &[N], out: &mut [f32]) {
     targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"),
     dispatcher = "direct"
 )]
-pub fn normalize<N: Number, S: Sink>(numbers: &[N], out: &mut [f32], mean: f64, inverse: f64) {
-    for_each_line::<N, S>(numbers, out, |x, _| {
+pub fn normalize<N: Number, S: Sink>(
+    numbers: &[N],
+    out: &mut [f32],
+    mean: f64,
+    inverse: f64,
+    sink: S,
+) {
+    for_each_line(numbers, out, sink, |x, _| {
         ((f64::from(x) - mean) * inverse) as f32
     });
 }
@@ -59,9 +65,10 @@ pub fn normalize_each<N: Number, S: Sink>(
     out: &mut [f32],
     means: &[f64],
     inverses: &[f64],
+    sink: S,
 ) {
     let (means, inverses) = (&means[..numbers.len()], &inverses[..numbers.len()]);
-    for_each_line::<N, S>(numbers, out, |x, i| {
+    for_each_line(numbers, out, sink, |x, i| {
         ((f64::from(x) - means[i]) * inverses[i]) as f32
     });
 }
@@ -71,6 +78,7 @@ pub fn normalize_each<N: Number, S: Sink>(
 fn for_each_line<N: Number, S: Sink>(
     numbers: &[N],
     out: &mut [f32],
+    sink: S,
     map: impl Fn(f32, usize) -> f32,
 ) {
     assert_eq!(numbers.len(), out.len(), "one place for each number");
@@ -83,7 +91,7 @@ fn for_each_line<N: Number, S: Sink>(
     let mut at = head;
     for (line, source) in lines.iter_mut().zip(sources) {
         let mut computed: Line = [0.0; LINE];
-        S::prefetch(source);
+        sink.prefetch(source);
         for i in 0..LINE {
             computed[i] = map(source[i].widen(), at + i);
         }

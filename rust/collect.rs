@@ -1,7 +1,6 @@
 //! Streams tensors of many checkpoints into rows, in bounded memory: of a new shard, or of memory.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -9,18 +8,19 @@ use std::thread;
 
 use blake3::Hash;
 
-use crate::digest::digest_file;
+use crate::blocks::Blocks;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::parallel::{Cancel, try_each, try_map};
 use crate::read::Origin;
-use crate::row::{self, Output};
+use crate::row;
 use crate::shard;
 use crate::store::Store;
 use crate::write::Durable;
 
-/// Numbers of a row that are gathered before they are written.
-const BUFFER: usize = 1 << 18;
+use place::Place;
+
+mod place;
 
 /// A shard to be written: its file, and the checkpoints that are its rows.
 #[derive(Debug)]
@@ -66,7 +66,10 @@ pub fn write_shards(
             let Some(durable) = shard.row_done() else {
                 return Ok(digest);
             };
-            let whole = digest_file(durable.path(), cancel)?;
+            let whole = shard
+                .blocks
+                .digest(&shard.file)
+                .map_err(Error::io(shard.part.path))?;
             shard.digest.get_or_init(|| whole);
             let commit = scope.spawn(move || durable.commit());
             commits
@@ -95,7 +98,8 @@ struct NewShard<'a> {
     part: &'a Part<'a>,
     store: Store,
     file: File,
-    header: usize,
+    header: Vec<u8>,
+    blocks: Blocks,
     durable: Mutex<Option<Durable>>,
     rows_left: AtomicUsize,
     /// Of the file, once it has all its rows.
@@ -114,14 +118,14 @@ impl<'a> NewShard<'a> {
             return Err(Error::Value("more rows than any file can hold".into()));
         }
         let header = shard::header(store, rows, layout.dim());
+        let len = (header.len() + rows * layout.dim() * store.size()) as u64;
         let durable = Durable::create(part.path)?;
-        let write = durable.file().write_all_at(&header, 0);
-        write.map_err(Error::io(part.path))?;
         Ok(Self {
             part,
             store,
             file: durable.file().try_clone().map_err(Error::io(part.path))?,
-            header: header.len(),
+            header,
+            blocks: Blocks::new(len),
             durable: Mutex::new(Some(durable)),
             rows_left: AtomicUsize::new(rows),
             digest: OnceLock::new(),
@@ -131,20 +135,30 @@ impl<'a> NewShard<'a> {
     /// Writes one row; returns the digest of the source's bytes.
     fn write_row(&self, row: usize, layout: &Layout, cancel: &Cancel) -> Result<Hash> {
         let checkpoint = self.part.origins[row].open(cancel)?;
-        let mut output = RowOfFile {
-            path: self.part.path,
-            file: &self.file,
-            position: (self.header + row * layout.dim() * self.store.size()) as u64,
-            store: self.store,
-            pending: Vec::with_capacity(BUFFER.min(layout.dim())),
-            narrow: Vec::new(),
+        let size = layout.dim() * self.store.size();
+        let begin = (self.header.len() + row * size) as u64;
+        let (begin, head) = if row == 0 {
+            (0, &self.header[..])
+        } else {
+            (begin, &[][..])
         };
+        let mut place = Place::new(
+            self.part.path,
+            &self.file,
+            &self.blocks,
+            self.store,
+            begin,
+            head,
+            layout.dim(),
+        );
         let mut hasher = blake3::Hasher::new();
-        row::copy(&checkpoint, layout, &mut output, Some(&mut hasher), cancel)?;
-        output.flush().map_err(|error| match error {
-            Error::Refused(message) => checkpoint.refuse(message),
-            other => other,
-        })?;
+        let copied = row::copy(&checkpoint, layout, &mut place, Some(&mut hasher), cancel);
+        copied
+            .and_then(|()| place.finish())
+            .map_err(|error| match error {
+                Error::Refused(message) => checkpoint.refuse(message),
+                other => other,
+            })?;
         Ok(hasher.finalize())
     }
 
@@ -176,51 +190,6 @@ pub fn read_rows(
     try_each(rows, cancel, |(mut row, origin)| {
         row::copy(&origin.open(cancel)?, layout, &mut row, None, cancel)
     })
-}
-
-/// The place of one row in the shard, filled from the left.
-struct RowOfFile<'a> {
-    path: &'a Path,
-    file: &'a File,
-    position: u64,
-    store: Store,
-    pending: Vec<f32>,
-    /// The pending numbers as they are stored, if not as f32.
-    narrow: Vec<u16>,
-}
-
-impl RowOfFile<'_> {
-    fn flush(&mut self) -> Result<()> {
-        let bytes: &[u8] = if self.store == Store::F32 {
-            bytemuck::cast_slice(&self.pending)
-        } else {
-            self.narrow.resize(self.pending.len(), 0);
-            let lost = self.store.narrow(&self.pending, &mut self.narrow);
-            if lost > 0 {
-                return Err(Error::Refused(format!(
-                    "{lost} values are too large for {}; accepted: another --store-dtype",
-                    self.store.name()
-                )));
-            }
-            bytemuck::cast_slice(&self.narrow)
-        };
-        let write = self.file.write_all_at(bytes, self.position);
-        write.map_err(Error::io(self.path))?;
-        self.position += bytes.len() as u64;
-        self.pending.clear();
-        Ok(())
-    }
-}
-
-impl Output for RowOfFile<'_> {
-    fn window(&mut self, count: usize) -> Result<&mut [f32]> {
-        if self.pending.len() + count > BUFFER {
-            self.flush()?;
-        }
-        let begin = self.pending.len();
-        self.pending.resize(begin + count, 0.0);
-        Ok(&mut self.pending[begin..])
-    }
 }
 
 #[cfg(test)]

@@ -83,19 +83,26 @@ pub fn gather(
         Batch::F32(out) if out.len() < STREAMED => {
             for_each_part(out, width, cancel, |row, offset, tile| {
                 let (first, numbers) = part(row, offset, tile.len());
-                normalizer.load::<Cached>(first, numbers, tile);
+                let next = if row + 1 < indices.len() {
+                    row + 1
+                } else {
+                    row
+                };
+                let (_, next) = part(next, offset, tile.len());
+                let sink = Cached::before(numbers.bytes(), next.bytes());
+                normalizer.load(first, numbers, tile, sink);
             })
         }
         Batch::F32(out) => for_each_part(out, width, cancel, |row, offset, tile| {
             let (first, numbers) = part(row, offset, tile.len());
-            normalizer.load::<Streamed>(first, numbers, tile);
+            normalizer.load(first, numbers, tile, Streamed);
         }),
         Batch::BF16(out) => for_each_part(out, width, cancel, |row, offset, out| {
             let mut tile = [0.0; STAGE];
             for (i, out) in out.chunks_mut(STAGE).enumerate() {
                 let tile = &mut tile[..out.len()];
                 let (first, numbers) = part(row, offset + i * STAGE, out.len());
-                normalizer.load::<Cached>(first, numbers, tile);
+                normalizer.load(first, numbers, tile, Cached::ALONE);
                 narrow_bf16(tile, out);
             }
         }),

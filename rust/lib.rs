@@ -6,6 +6,7 @@
 //! Nothing here knows Python except the `py` module, which is compiled for the extension only.
 
 mod affine;
+pub mod blocks;
 pub mod collect;
 pub mod combine;
 pub mod digest;

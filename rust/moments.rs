@@ -73,39 +73,39 @@ fn sum(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     lanes.iter().sum::<f64>() + rest
 }
 
-/// Running mean and squared deviation of each column, over rows (Welford 1962).
+/// Running mean and squared deviation of each column, over rows (Welford 1962), in the caller's memory.
 #[derive(Debug)]
-pub struct Welford {
+pub struct Welford<'a> {
     count: f64,
-    mean: Vec<f64>,
-    deviation: Vec<f64>,
+    mean: &'a mut [f64],
+    deviation: &'a mut [f64],
 }
 
-impl Welford {
-    /// For `columns` columns and no rows yet.
-    pub fn new(columns: usize) -> Self {
+impl<'a> Welford<'a> {
+    /// For as many columns as `mean` and `deviation` have, and no rows yet.
+    pub fn new(mean: &'a mut [f64], deviation: &'a mut [f64]) -> Self {
+        // Memory that was never written to would be mapped twice: when it is read, and when it is written.
+        mean.fill(0.0);
+        deviation.fill(0.0);
         Self {
             count: 0.0,
-            mean: vec![0.0; columns],
-            deviation: vec![0.0; columns],
+            mean,
+            deviation,
         }
     }
 
     /// Takes in one row.
     pub fn push(&mut self, row: &[f64]) {
         self.count += 1.0;
-        push(&mut self.mean, &mut self.deviation, row, 1.0 / self.count);
+        push(self.mean, self.deviation, row, 1.0 / self.count);
     }
 
-    /// The mean of each column.
-    pub fn means(&self) -> impl Iterator<Item = f64> {
-        self.mean.iter().copied()
-    }
-
-    /// The population std of each column.
-    pub fn stds(&self) -> impl Iterator<Item = f64> {
+    /// Leaves the mean of each column in `mean`, and its population std in `deviation`.
+    pub fn finish(self) {
         let count = self.count.max(1.0);
-        self.deviation.iter().map(move |d| (d / count).sqrt())
+        for deviation in self.deviation {
+            *deviation = (*deviation / count).sqrt();
+        }
     }
 }
 
@@ -144,11 +144,13 @@ mod tests {
         fn welford_is_moments_down_a_column(
             numbers in prop::collection::vec(-100.0..100.0, 1..40),
         ) {
-            let mut running = Welford::new(1);
+            let (mut mean, mut std) = ([0.0], [0.0]);
+            let mut running = Welford::new(&mut mean, &mut std);
             numbers.iter().for_each(|&v| running.push(&[v]));
+            running.finish();
             let whole = Moments::of(&numbers);
-            prop_assert!(close(running.means().next().unwrap(), whole.mean()));
-            prop_assert!(close(running.stds().next().unwrap(), whole.std()));
+            prop_assert!(close(mean[0], whole.mean()));
+            prop_assert!(close(std[0], whole.std()));
         }
     }
 

@@ -149,7 +149,7 @@ fn distance(query: &[f32], row: usize, rows: &Rows<'_>, normalizer: &Normalizer)
         let first = index * TILE;
         let tile = &mut tile[..query.len()];
         let stored = rows.part(row, first..first + query.len());
-        normalizer.load::<Cached>(first, stored, tile);
+        normalizer.load(first, stored, tile, Cached::ALONE);
         let square = |(&q, &x): (&f32, &f32)| (f64::from(q) - f64::from(x)).powi(2);
         total += query.iter().zip(tile.iter()).map(square).sum::<f64>();
     }

@@ -12,7 +12,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use half::bf16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::affine::{self, Number};
@@ -133,40 +132,40 @@ impl Normalizer {
     }
 
     /// Stored `numbers` of one row, its columns from `first` on, normalised, as `out`.
-    pub fn load<S: Sink>(&self, first: usize, numbers: Numbers<'_>, out: &mut [f32]) {
+    pub fn load<S: Sink>(&self, first: usize, numbers: Numbers<'_>, out: &mut [f32], sink: S) {
         match numbers {
-            Numbers::F32(numbers) => self.load_as::<f32, S>(first, numbers, out),
-            Numbers::BF16(numbers) => self.load_as::<bf16, S>(first, numbers, out),
+            Numbers::F32(numbers) => self.load_as(first, numbers, out, sink),
+            Numbers::BF16(numbers) => self.load_as(first, numbers, out, sink),
             Numbers::F16(numbers) => {
                 let mut wide = [0.0; STAGE];
                 let parts = numbers.chunks(STAGE).zip(out.chunks_mut(STAGE));
                 for (i, (numbers, out)) in parts.enumerate() {
                     let wide = &mut wide[..numbers.len()];
                     numbers.convert_to_f32_slice(wide);
-                    self.load_as::<f32, S>(first + i * STAGE, wide, out);
+                    self.load_as(first + i * STAGE, &*wide, out, sink.moved());
                 }
             }
         }
     }
 
-    fn load_as<N: Number, S: Sink>(&self, first: usize, numbers: &[N], out: &mut [f32]) {
+    fn load_as<N: Number, S: Sink>(&self, first: usize, numbers: &[N], out: &mut [f32], sink: S) {
         if self.kind == Kind::None {
-            return affine::copy::<N, S>(numbers, out);
+            return affine::copy(numbers, out, sink);
         }
         for (tensor, part) in self.layout.pieces(first..first + out.len()) {
             let at = part.start - first..part.end - first;
             let (numbers, out) = (&numbers[at.clone()], &mut out[at]);
             if let Some(scale) = self.scale(tensor) {
-                affine::copy::<N, Cached>(numbers, out);
+                affine::copy(numbers, out, Cached::ALONE);
                 self.map(out, tensor, part, |x, mean, std| {
                     (variance::forward(x, scale) - mean) / std
                 });
             } else if self.kind == Kind::Element {
                 let (means, inverses) = (&self.mean[part.clone()], &self.inverse[part]);
-                affine::normalize_each::<N, S>(numbers, out, means, inverses);
+                affine::normalize_each(numbers, out, means, inverses, sink);
             } else {
                 let (mean, inverse) = (self.mean[tensor], self.inverse[tensor]);
-                affine::normalize::<N, S>(numbers, out, mean, inverse);
+                affine::normalize(numbers, out, mean, inverse, sink);
             }
         }
     }
@@ -177,7 +176,7 @@ impl Normalizer {
         for (i, values) in columns.chunks_mut(STAGE).enumerate() {
             let raw = &mut raw[..values.len()];
             raw.copy_from_slice(values);
-            self.load_as::<f32, Cached>(first + i * STAGE, raw, values);
+            self.load_as(first + i * STAGE, &*raw, values, Cached::ALONE);
         }
     }
 

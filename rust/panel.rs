@@ -50,7 +50,7 @@ impl<'a> Panel<'a> {
         for (row, numbers) in numbers.chunks_exact_mut(width).enumerate() {
             let stored = self.rows.part(row, columns.clone());
             self.normalizer
-                .load::<Cached>(columns.start, stored, numbers);
+                .load(columns.start, stored, numbers, Cached::ALONE);
         }
         if self.centred {
             centre(numbers, &mut self.means[..width]);

@@ -8,18 +8,20 @@ use crate::parallel::Cancel;
 use crate::read::{Checkpoint, Tensor, TensorReader};
 
 /// Numbers that are handed on at a time: few enough to stay in the cache of one core.
-const WINDOW: usize = 1 << 16;
+pub const WINDOW: usize = 1 << 16;
 
 /// Where the numbers of a row go, from left to right.
 pub trait Output {
-    /// The place of the next `count` numbers, at most [`WINDOW`], to be filled at once.
-    fn window(&mut self, count: usize) -> Result<&mut [f32]>;
+    /// The place of the next numbers, at least one and up to `most`, to be filled before the next call.
+    ///
+    /// `most` is at least one and at most [`WINDOW`].
+    fn window(&mut self, most: usize) -> Result<&mut [f32]>;
 }
 
 /// A row in memory.
 impl Output for &mut [f32] {
-    fn window(&mut self, count: usize) -> Result<&mut [f32]> {
-        let (window, rest) = std::mem::take(self).split_at_mut(count);
+    fn window(&mut self, most: usize) -> Result<&mut [f32]> {
+        let (window, rest) = std::mem::take(self).split_at_mut(most);
         *self = rest;
         Ok(window)
     }
@@ -65,14 +67,14 @@ fn copy_window(
     hasher: Option<&mut blake3::Hasher>,
 ) -> Result<usize> {
     let item = segment.dtype.size();
-    let count = (reader.left() / item as u64).min(WINDOW as u64) as usize;
-    let window = output.window(count)?;
+    let most = (reader.left() / item as u64).min(WINDOW as u64) as usize;
+    let window = output.window(most)?;
     let bytes: &[u8] = if segment.dtype.is_f32() {
         let bytes = bytemuck::cast_slice_mut(window);
         reader.read(bytes)?;
         bytes
     } else {
-        let bytes = reader.next_chunk(count * item, scratch)?;
+        let bytes = reader.next_chunk(window.len() * item, scratch)?;
         segment.dtype.to_f32(bytes, window);
         bytes
     };

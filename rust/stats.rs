@@ -48,32 +48,39 @@ pub fn statistics(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<S
         log_scale: log_scales(rows, layout, cancel)?,
         cancel,
     };
-    let blocks = layout.dim().div_ceil(BLOCK);
-    let mut elements: Vec<Welford> = (0..blocks)
-        .map(|b| Welford::new(scan.columns(b).len()))
+    let (mut element_mean, mut element_std) = (vec![0.0; layout.dim()], vec![0.0; layout.dim()]);
+    let mut elements: Vec<_> = element_mean
+        .par_chunks_mut(BLOCK)
+        .zip(element_std.par_chunks_mut(BLOCK))
+        .map(|(mean, std)| Welford::new(mean, std))
         .collect();
     let mut sums = vec![(0.0, 0.0); layout.segments().len()];
     for begin in (0..rows.len()).step_by(ROWS) {
         let batch = begin..rows.len().min(begin + ROWS);
-        let partial = elements
+        let parts = elements
             .par_iter_mut()
             .enumerate()
             .map(|(block, element)| scan.block(block, batch.clone(), element))
             .collect::<Result<Vec<_>>>()?;
-        scan.add_tensors(batch.len(), &partial, &mut sums);
+        scan.add_tensors(batch.len(), &parts, &mut sums);
     }
+    elements.into_par_iter().for_each(Welford::finish);
     let count = rows.len() as f64;
     Ok(Statistics {
         log_scale: scan.log_scale,
         tensor_mean: sums.iter().map(|s| s.0 / count).collect(),
         tensor_std: sums.iter().map(|s| s.1 / count).collect(),
-        element_mean: elements.iter().flat_map(Welford::means).collect(),
-        element_std: elements.iter().flat_map(Welford::stds).collect(),
+        element_mean,
+        element_std,
     })
 }
 
-/// The moments of one tensor's columns in one block, for one row.
-type Part = (usize, Moments);
+/// The parts of tensors that lie in one block.
+struct Parts {
+    tensors: Vec<usize>,
+    /// [rows, tensors]
+    moments: Vec<Moments>,
+}
 
 /// One pass over a bank.
 struct Scan<'a> {
@@ -88,20 +95,15 @@ impl Scan<'_> {
         block * BLOCK..self.layout.dim().min((block + 1) * BLOCK)
     }
 
-    /// Takes the rows `batch` of a block into `element`; returns, for each row, its parts of tensors.
-    fn block(
-        &self,
-        block: usize,
-        batch: Range<usize>,
-        element: &mut Welford,
-    ) -> Result<Vec<Vec<Part>>> {
+    /// Takes the rows `batch` of a block into `element`; returns the moments of its parts of tensors.
+    fn block(&self, block: usize, batch: Range<usize>, element: &mut Welford<'_>) -> Result<Parts> {
         self.cancel.check()?;
         let columns = self.columns(block);
         let pieces: Vec<_> = self.layout.pieces(columns.clone()).collect();
         let mut numbers = vec![0.0; columns.len()];
         let mut values = vec![0.0; columns.len()];
-        let scan_row = |row| {
-            let mut parts = Vec::with_capacity(pieces.len());
+        let mut moments = Vec::with_capacity(batch.len() * pieces.len());
+        for row in batch.clone() {
             self.rows.part(row, columns.clone()).widen(&mut numbers);
             if row + 1 < batch.end {
                 // Far away in memory, where the machine would not look for it.
@@ -111,12 +113,14 @@ impl Scan<'_> {
                 let part = part.start - columns.start..part.end - columns.start;
                 let values = &mut values[part.clone()];
                 self.transform(*tensor, &numbers[part], values);
-                parts.push((*tensor, Moments::of(values)));
+                moments.push(Moments::of(values));
             }
             element.push(&values);
-            parts
-        };
-        Ok(batch.clone().map(scan_row).collect())
+        }
+        Ok(Parts {
+            tensors: pieces.into_iter().map(|(tensor, _)| tensor).collect(),
+            moments,
+        })
     }
 
     /// t(x) of some of a tensor's numbers.
@@ -132,12 +136,22 @@ impl Scan<'_> {
     }
 
     /// Adds each row's (mean, std) of each tensor to `sums`, from the parts that the blocks found.
-    fn add_tensors(&self, rows: usize, blocks: &[Vec<Vec<Part>>], sums: &mut [(f64, f64)]) {
-        for row in 0..rows {
+    fn add_tensors(&self, rows: usize, blocks: &[Parts], sums: &mut [(f64, f64)]) {
+        let of_row = |row| {
             let mut tensors = vec![Moments::default(); sums.len()];
-            for &(tensor, moments) in blocks.iter().flat_map(|block| &block[row]) {
-                tensors[tensor] = tensors[tensor].merge(moments);
+            for Parts {
+                tensors: parts,
+                moments,
+            } in blocks
+            {
+                for (&tensor, &part) in parts.iter().zip(&moments[row * parts.len()..]) {
+                    tensors[tensor] = tensors[tensor].merge(part);
+                }
             }
+            tensors
+        };
+        let found: Vec<Vec<Moments>> = (0..rows).into_par_iter().map(of_row).collect();
+        for tensors in found {
             for (sum, moments) in sums.iter_mut().zip(tensors) {
                 *sum = (sum.0 + moments.mean(), sum.1 + moments.std());
             }

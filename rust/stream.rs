@@ -16,37 +16,57 @@ const AHEAD: usize = 1024;
 pub type Line = [f32; LINE];
 
 /// Asks for `bytes`, which will be read soon; nothing happens where the machine cannot be asked.
+///
+/// Into the second-level cache: the first level has room for some ten requests only, and waits.
 pub fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     for line in bytes.chunks(size_of::<Line>()) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: SSE is part of x86-64, and a prefetch never faults.
-        unsafe { _mm_prefetch(line.as_ptr().cast(), _MM_HINT_T0) }
+        unsafe { _mm_prefetch(line.as_ptr().cast(), _MM_HINT_T1) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = bytes;
 }
 
 /// A way to store a line.
-pub trait Sink {
+pub trait Sink: Copy {
     /// How many of the first numbers of `out` are stored one by one; the rest is stored a line at a time.
     fn head(out: &[f32]) -> usize;
     /// Stores a line; `out` begins where [`Sink::head`] said, or a whole number of lines after it.
     fn store(line: &Line, out: &mut Line);
-    /// Asks for what is read a little later.
-    #[inline(always)]
-    fn prefetch<T>(_here: &T) {}
+    /// Asks for what is read a little later than `here`.
+    fn prefetch<T>(self, here: &T);
+    /// The same for numbers that were brought elsewhere before they are read.
+    fn moved(self) -> Self;
     /// Makes everything that was stored visible to other threads before anything that follows.
     fn finish();
 }
 
 /// Through the caches.
-pub struct Cached;
+#[derive(Debug, Clone, Copy)]
+pub struct Cached {
+    /// Bytes from what is read now to what is asked for.
+    ahead: isize,
+}
+
+impl Cached {
+    /// With nothing to ask for.
+    pub const ALONE: Self = Self { ahead: 0 };
+
+    /// While `now` is read, `next` is asked for: it is anywhere in memory, where the machine would not look.
+    pub fn before(now: &[u8], next: &[u8]) -> Self {
+        let ahead = next.as_ptr().addr().wrapping_sub(now.as_ptr().addr());
+        Self {
+            ahead: ahead.cast_signed(),
+        }
+    }
+}
 
 impl Sink for Cached {
     #[inline(always)]
-    fn head(out: &[f32]) -> usize {
-        out.len()
+    fn head(_out: &[f32]) -> usize {
+        0
     }
 
     #[inline(always)]
@@ -55,10 +75,29 @@ impl Sink for Cached {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, here: &T) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            let there = std::ptr::from_ref(here).cast::<i8>();
+            // SAFETY: SSE is part of x86-64, and a prefetch never faults, wherever it points.
+            unsafe { _mm_prefetch(there.wrapping_offset(self.ahead), _MM_HINT_T1) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = here;
+    }
+
+    #[inline(always)]
+    fn moved(self) -> Self {
+        Self::ALONE
+    }
+
+    #[inline(always)]
     fn finish() {}
 }
 
 /// Past the caches, where the machine can.
+#[derive(Debug, Clone, Copy)]
 pub struct Streamed;
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -69,6 +108,12 @@ impl Sink for Streamed {
 
     fn store(line: &Line, out: &mut Line) {
         Cached::store(line, out);
+    }
+
+    fn prefetch<T>(self, _here: &T) {}
+
+    fn moved(self) -> Self {
+        self
     }
 
     fn finish() {}
@@ -96,7 +141,12 @@ impl Sink for Streamed {
     }
 
     #[inline(always)]
-    fn prefetch<T>(here: &T) {
+    fn moved(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, here: &T) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let there = std::ptr::from_ref(here).cast::<i8>().wrapping_add(AHEAD);
         // SAFETY: SSE is part of x86-64, and a prefetch never faults, wherever it points.

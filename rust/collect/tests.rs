@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use half::{bf16, f16};
 
 use super::*;
+use crate::blocks::BLOCK;
 use crate::shard::Shard;
 use crate::testing::{Folder, Tensor, f32s, layout, origin, safetensors};
 
@@ -90,7 +91,7 @@ fn every_float_becomes_f32_in_the_order_of_the_layout() {
 #[test]
 fn tensors_larger_than_a_chunk_are_streamed() {
     let folder = Folder::new();
-    let count = 2 * BUFFER + 1000;
+    let count = 2 * BLOCK / size_of::<f32>() + 1000;
     let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
     let shape = [count];
     let source = folder.write("a", &safetensors(&[f32s("a", &shape, &values)]));
@@ -266,4 +267,42 @@ fn rows_are_stored_in_half_the_bytes() {
         Store::BF16,
         "the old one stays"
     );
+}
+
+#[test]
+fn narrow_rows_that_meet_within_a_block_are_whole() {
+    let folder = Folder::new();
+    let count = BLOCK + 1001;
+    let values: Vec<f32> = (0..count).map(|i| (i % 256) as f32).collect();
+    let source = origin(folder.write("s", &safetensors(&[f32s("a", &[count], &values)])));
+    let path = folder.path("shard");
+    let parts = [Part {
+        path: &path,
+        origins: vec![&source; 3],
+    }];
+    let (layout, cancel) = (layout(&[("a", count)]), Cancel::default());
+    let written = write_shards(&parts, &layout, Store::BF16, &cancel).unwrap();
+    assert_eq!(floats(&Shard::open(&path).unwrap()), values.repeat(3));
+    let digest = crate::digest::digest(&fs::read(&path).unwrap());
+    assert_eq!(written[0].digest, digest);
+}
+
+#[test]
+fn a_value_too_large_for_the_type_is_refused_with_its_file_wherever_it_is() {
+    let folder = Folder::new();
+    let mut values = vec![0.0; BLOCK + 1001];
+    values[0] = 1e5;
+    let shape = [values.len()];
+    let source = origin(folder.write("s", &safetensors(&[f32s("a", &shape, &values)])));
+    let path = folder.path("shard");
+    let parts = [Part {
+        path: &path,
+        origins: vec![&source],
+    }];
+    let (layout, cancel) = (layout(&[("a", values.len())]), Cancel::default());
+    let text = write_shards(&parts, &layout, Store::F16, &cancel)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("s: 1 values are too large for F16"), "{text}");
+    assert_eq!(folder.names(), ["s"]);
 }

@@ -15,7 +15,7 @@ from pdiff.progress import Progress
 __all__ = ["Rows", "ShardWriter"]
 
 _SHARD_BYTES = 64 * 2**20
-_TOGETHER = 16
+_TOGETHER = 32
 """Shards that are written side by side: while one waits for the disk, the next is read."""
 _RUNS = 10**6
 """Numbers of trajectories are below this; a larger `run` is a metric like any other."""

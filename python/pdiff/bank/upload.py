@@ -10,8 +10,9 @@ class Upload:
     """Copies batches to `device` on a CUDA stream of its own, and knows when each buffer has been read."""
 
     def __init__(self, device: torch.device, buffers: int) -> None:
-        self.device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.device: torch.device = self._stream.device
+        """With its number: `cuda` alone is whatever GPU is the current one when it is asked for."""
         self._copied = [_event() for _ in range(buffers)]
 
     def __call__(self, slot: int, batch: Tensor) -> Tensor:

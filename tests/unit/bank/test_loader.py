@@ -255,6 +255,7 @@ class FakeCuda:
         self.log: list[str] = []
 
     def Stream(self, device: torch.device) -> "FakeCuda":  # noqa: N802
+        self.device = torch.device(device.type, 0)
         return self
 
     def Event(self) -> "FakeCuda":  # noqa: N802
@@ -264,6 +265,7 @@ class FakeCuda:
         return nullcontext()
 
     def current_stream(self, device: torch.device) -> "FakeCuda":
+        assert device == self.device, "not that of another GPU"
         return self
 
     def record(self, stream: object) -> None:
@@ -284,7 +286,9 @@ def test_an_upload_copies_and_waits_before_the_buffer_is_overwritten(
         monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
     monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: cuda.log.append("keep"))
     stream = Loader(bank, batch_size=4, shuffle=False, ahead=1).steps()
-    monkeypatch.setattr(stream, "_upload", Upload(torch.device("cpu"), 2))
+    upload = Upload(torch.device("cpu"), 2)
+    assert upload.device == torch.device("cpu", 0)
+    monkeypatch.setattr(stream, "_upload", upload)
     batches = [next(stream), next(stream)]
     assert cuda.log == ["record", "wait on the GPU", "keep", "wait on the CPU", *cuda.log[:3]]
     next(stream)

@@ -1,0 +1,117 @@
+//! The place of one row in a shard, filled from the left and written in whole blocks of the file.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::blocks::{BLOCK, Blocks};
+use crate::error::{Error, Result};
+use crate::row::{Output, WINDOW};
+use crate::store::Store;
+
+/// Of one row, and of the file's header if the row is the first.
+pub struct Place<'a> {
+    path: &'a Path,
+    file: &'a File,
+    blocks: &'a Blocks,
+    store: Store,
+    /// Where `buffer` begins in the file.
+    begin: u64,
+    /// Bytes that are not written yet, as numbers so that they are aligned.
+    buffer: Vec<f32>,
+    /// Bytes of it that are there.
+    filled: usize,
+    /// Numbers of the last window, which count as there once another is asked for.
+    handed: usize,
+    /// The last window, if numbers are not stored as f32.
+    wide: Vec<f32>,
+}
+
+impl<'a> Place<'a> {
+    /// For `dim` numbers after `head`, which is at byte `begin` of the file.
+    pub fn new(
+        path: &'a Path,
+        file: &'a File,
+        blocks: &'a Blocks,
+        store: Store,
+        begin: u64,
+        head: &[u8],
+        dim: usize,
+    ) -> Self {
+        let bytes = BLOCK.min(head.len() + dim * store.size());
+        let mut buffer = vec![0.0_f32; bytes.div_ceil(size_of::<f32>())];
+        bytemuck::cast_slice_mut(&mut buffer)[..head.len()].copy_from_slice(head);
+        let wide = if store == Store::F32 {
+            0
+        } else {
+            dim.min(WINDOW)
+        };
+        Self {
+            path,
+            file,
+            blocks,
+            store,
+            begin,
+            buffer,
+            filled: head.len(),
+            handed: 0,
+            wide: vec![0.0; wide],
+        }
+    }
+
+    /// Writes what is left.
+    pub fn finish(mut self) -> Result<()> {
+        self.take_window()?;
+        self.flush()
+    }
+
+    /// Makes the last window part of the buffer.
+    fn take_window(&mut self) -> Result<()> {
+        let count = std::mem::take(&mut self.handed);
+        let end = self.filled + count * self.store.size();
+        if self.store != Store::F32 {
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.buffer);
+            let narrow = bytemuck::cast_slice_mut(&mut bytes[self.filled..end]);
+            let lost = self.store.narrow(&self.wide[..count], narrow);
+            if lost > 0 {
+                return Err(Error::Refused(format!(
+                    "{lost} values are too large for {}; accepted: another --store-dtype",
+                    self.store.name()
+                )));
+            }
+        }
+        self.filled = end;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let bytes: &[u8] = &bytemuck::cast_slice(&self.buffer)[..self.filled];
+        self.blocks.add(self.begin, bytes);
+        let write = self.file.write_all_at(bytes, self.begin);
+        write.map_err(Error::io(self.path))?;
+        self.begin += self.filled as u64;
+        self.filled = 0;
+        Ok(())
+    }
+
+    /// Numbers that the block still takes.
+    fn room(&self) -> usize {
+        let used = (self.begin % BLOCK as u64) as usize + self.filled;
+        (BLOCK - used) / self.store.size()
+    }
+}
+
+impl Output for Place<'_> {
+    fn window(&mut self, most: usize) -> Result<&mut [f32]> {
+        self.take_window()?;
+        if self.room() == 0 {
+            self.flush()?;
+        }
+        self.handed = most.min(self.room());
+        if self.store != Store::F32 {
+            return Ok(&mut self.wide[..self.handed]);
+        }
+        let begin = self.filled / size_of::<f32>();
+        Ok(&mut self.buffer[begin..begin + self.handed])
+    }
+}
