@@ -59,6 +59,8 @@ bench: setup
 	$(BIN)/python benches/bench_bank.py
 	$(BIN)/python benches/bench_collect.py
 	$(BIN)/python benches/bench_algebra.py
+	$(BIN)/python benches/bench_evaluate.py
+	$(BIN)/python benches/bench_bootstrap.py
 
 quality: setup
 	$(BIN)/python benches/quality.py

@@ -56,14 +56,12 @@ def one_seed(folder: Path, arch: str, seed: int, config: Config, console: Consol
 
 def figures(results: dict[str, Any]) -> dict[str, float]:
     """Return the figures of one bank that the table shows."""
-    baselines = {
-        f"{b['family']} {'accuracy' if key == 'accuracy' else key}": b[key]["mean"]
-        if key == "accuracy"
-        else b[key]
-        for b in results["baselines"]
-        if b["family"] in {"average", "gaussian"}
-        for key in ("accuracy", "max_similarity")
-    }
+    known = {("average", 16): "average of 16", ("gaussian", 1): "Gaussian ×1"}
+    baselines = {}
+    for each in results["baselines"]:
+        if name := known.get((each["family"], each["strength"])):
+            baselines[f"{name} accuracy"] = each["score"]["mean"]
+            baselines[f"{name} max_similarity"] = each["max_similarity"]
     return {
         "original": results["original"]["mean"],
         "generated": results["generated"]["mean"],

@@ -1,6 +1,6 @@
 """Fixtures that several test packages share: a small folder of checkpoints, its bank, a run of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,14 @@ from tests.support import MEMBERS, TINY, checkpoint
 def one_thread() -> None:
     """Networks this small are slower on several threads, and on a busy machine much slower."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the predictions of the person who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PDIFF_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

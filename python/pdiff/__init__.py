@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pdiff.config import Config
     from pdiff.evaluation import evaluate
     from pdiff.generation import Generated, generate
-    from pdiff.report import save_report
+    from pdiff.report import make_report, save_report
     from pdiff.tasks import load_task
     from pdiff.training import Run, train
     from pdiff.verification import verify
@@ -41,6 +41,7 @@ __all__ = [
     "evaluate",
     "generate",
     "load_task",
+    "make_report",
     "save_report",
     "train",
     "verify",
@@ -56,6 +57,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "generate": "generation",
     "load_task": "tasks",
+    "make_report": "report",
     "save_report": "report",
     "train": "training",
     "verify": "verification",

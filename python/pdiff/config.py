@@ -88,6 +88,11 @@ class Config(_Section, frozen=True):
     generator: GeneratorConfig
     train: Optimisation
     """How the denoiser is trained."""
+    held_out: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Fraction of the bank that is not learned from, so that copies of the rest can be told from new models.
+
+    At least one member of a bank of 20 or more; nothing of a smaller one.
+    """
     seed: Annotated[int, Meta(ge=0)] = 0
 
     @staticmethod
@@ -215,6 +220,7 @@ _DEFAULT = Config(
         kind="flow", denoiser="mlp", standardise=True, timesteps=50, jitter=0.3, width=256, depth=3
     ),
     train=Optimisation(steps=1500, batch_size=64, lr=1e-3, ema=0.999),
+    held_out=0.1,
 )
 
 PRESETS: Mapping[str, Config] = {config.name: config for config in (_DEFAULT, _PAPER, _PAPER_FULL)}

@@ -48,9 +48,14 @@ def test_from_a_folder_of_checkpoints_to_a_report(
     results = json.loads((tmp_path / "evaluation" / "results.json").read_text())
     assert (results["original"]["n"], results["generated"]["n"]) == (30, 5)
     assert 0.3 < results["generated"]["mean"] <= 1
-    assert results["task"] == {"name": "digits", "arch": arch, "split": "test", "samples": 500}
-    assert {b["family"] for b in results["baselines"]} == {"noise", "average", "gaussian"}
-    assert results["verdict"]["sentence"] in (tmp_path / "evaluation" / "report.html").read_text()
+    assert results["task"] == {
+        **{"name": "digits", "arch": arch, "split": "test", "samples": 500},
+        "metric": {"name": "accuracy", "higher_is_better": True, "percent": True},
+    }
+    families = {"noise", "mean-noise", "average", "interpolation", "gaussian", "pca-gaussian"}
+    assert {b["family"] for b in results["baselines"]} == families
+    page = (tmp_path / "evaluation" / "report.html").read_text()
+    assert results["verdict"]["sentence"] in page.replace("\u00a0", " ")
 
     network = pdiff.load_task("digits").build(arch)
     for state in pdiff.Generated.open(tmp_path / "generated"):

@@ -62,7 +62,6 @@ class Journal:
         self._purpose = purpose
         self._found = _read(self._path, purpose)
         """By shard file. What is added besides is not kept in memory: nobody asks for it again."""
-        self._counts = {file: len(entry.members) for file, entry in self._found.items()}
         if self._found:  # again, so that nothing is appended to half a line
             _core.write_file(self._path, _lines(purpose, *self._found.values()))
         else:
@@ -70,8 +69,8 @@ class Journal:
 
     @property
     def checkpoints(self) -> int:
-        """Checkpoints that need not be read again."""
-        return sum(self._counts.values())
+        """Checkpoints that need not be read again, as the file has it at this moment."""
+        return sum(len(entry.members) for entry in _read(self._path, self._purpose).values())
 
     def find(self, file: str) -> Finished | None:
         """Return what an earlier process, interrupted, has told of a shard file."""
@@ -86,7 +85,6 @@ class Journal:
                 os.fsync(file.fileno())
         else:
             _core.write_file(self._path, _lines(self._purpose, entry))
-        self._counts[entry.file] = len(entry.members)
 
 
 def _lines(*records: msgspec.Struct) -> bytes:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "train": "Learn a codec and a generator from a bank.",
     "generate": "Draw new checkpoints from a run.",
     "evaluate": "Judge generated checkpoints: how good, and how new.",
+    "report": "Write the page of an evaluation, or compare several.",
     "verify": "Check every digest of a bank, a run or generated checkpoints.",
     "convert": "Rewrite one checkpoint as safetensors.",
     "doctor": "Check the installation and the machine.",

@@ -7,7 +7,7 @@ the exact basis; the bank is streamed twice.
 import torch
 from torch import Tensor
 
-from pdiff.bank import Bank, Normalizer
+from pdiff.bank import Bank, Normalizer, View
 
 __all__ = ["PcaCodec", "fit_pca"]
 
@@ -38,17 +38,30 @@ class PcaCodec:
         return {"mean": self.mean, "basis": self.basis}
 
 
-def fit_pca(bank: Bank, normalizer: Normalizer, latent_dim: int) -> PcaCodec:
-    """Fit the codec to the normalised rows of a bank [K, D].
+def fit_pca(bank: Bank, normalizer: Normalizer, latent_dim: int, members: View | None = None) -> PcaCodec:
+    """Fit the codec to the normalised rows of a bank [K, D], or of those `members` of it.
 
     Z is `latent_dim`, or the number of directions with any variance if that is smaller. The bank is streamed,
     so memory is that of the basis [Z, D].
     """
-    members = len(bank)
-    values, vectors = torch.linalg.eigh(bank.gram(normalizer))  # ascending
+    indices = torch.arange(len(bank)) if members is None else torch.from_numpy(members.indices.copy())
+    values, vectors = torch.linalg.eigh(_gram(bank, normalizer, indices))  # ascending
     count = min(latent_dim, int((values > _TOLERANCE * values[-1]).sum()))
     # Row j of Vᵀ X is the j-th direction times the norm √λ_j of the scores along it; over K rows that norm
     # is √K standard deviations.
-    weights = (vectors[:, -count:].flip(1) / members**0.5).T  # [Z, K]
-    mean = bank.combine(torch.full((1, members), 1 / members), normalizer)[0]
-    return PcaCodec(mean, bank.combine(weights, normalizer, centred=True))
+    weights = torch.zeros(count, len(bank), dtype=torch.float64)  # [Z, K]
+    weights[:, indices] = (vectors[:, -count:].flip(1) / len(indices) ** 0.5).T
+    average = torch.zeros(1, len(bank))
+    average[:, indices] = 1 / len(indices)
+    # Each row of weights adds up to 0, so it does not matter over which members the rows are centred.
+    return PcaCodec(bank.combine(average, normalizer)[0], bank.combine(weights, normalizer, centred=True))
+
+
+def _gram(bank: Bank, normalizer: Normalizer, indices: Tensor) -> Tensor:
+    """Return the Gram matrix of the rows `indices`, centred over them: f64."""
+    gram = bank.gram(normalizer)
+    if len(indices) == len(bank):
+        return gram
+    gram = gram[indices][:, indices]
+    means = gram.mean(dim=0)
+    return gram - means - means[:, None] + means.mean()

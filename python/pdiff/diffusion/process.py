@@ -1,6 +1,6 @@
 """A generative process: how a denoiser is trained and how latents are drawn with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pdiff.config import GeneratorConfig
 from pdiff.diffusion.denoisers import ConvDenoiser, MlpDenoiser
 from pdiff.diffusion.objective import Denoiser, ddpm_loss, flow_loss
-from pdiff.diffusion.samplers import ddpm_sample, flow_sample
+from pdiff.diffusion.samplers import ddpm_states, flow_states, last
 from pdiff.diffusion.schedule import Schedule, linear_schedule
 from pdiff.rng import normal
 
@@ -26,8 +26,17 @@ class Process(Protocol):
     def loss(self, denoiser: Denoiser, clean: Tensor, generator: np.random.Generator) -> Tensor:
         """Return the scalar loss of clean latents [B, Z]; times and noise come from `generator`."""
 
+    @property
+    def steps(self) -> int:
+        """Steps from noise to latents."""
+
+    def states(
+        self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device
+    ) -> Iterator[Tensor]:
+        """Yield [N, dim] on `device` before the first step and after each; one generator draws one row."""
+
     def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
-        """Draw one latent with each generator: → [N, dim] on `device`."""
+        """Draw one latent with each generator, the last of the states: → [N, dim] on `device`."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,24 @@ class DdpmProcess:
         noise = normal(generator, clean.shape, clean.device)
         return ddpm_loss(denoiser, self.schedule, clean, index.to(clean.device), noise)
 
-    def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
-        """Run the ancestral reverse process."""
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.schedule.timesteps
+
+    def states(
+        self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device
+    ) -> Iterator[Tensor]:
+        """Yield the states of the ancestral reverse process."""
 
         def noise() -> Tensor:
             return _normals(dim, generators, device)
 
-        return ddpm_sample(denoiser, self.schedule, noise(), noise)
+        return ddpm_states(denoiser, self.schedule, noise(), noise)
+
+    def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
+        """Run the ancestral reverse process."""
+        return last(self.states(denoiser, dim, generators, device))
 
 
 @dataclass(frozen=True)
@@ -63,9 +83,15 @@ class FlowProcess:
         noise = normal(generator, clean.shape, clean.device)
         return flow_loss(denoiser, clean, time.to(clean.device), noise)
 
+    def states(
+        self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device
+    ) -> Iterator[Tensor]:
+        """Yield the states of the integration."""
+        return flow_states(denoiser, self.steps, _normals(dim, generators, device))
+
     def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
         """Integrate from noise to data."""
-        return flow_sample(denoiser, self.steps, _normals(dim, generators, device))
+        return last(self.states(denoiser, dim, generators, device))
 
 
 def _normals(dim: int, generators: Generators, device: torch.device) -> Tensor:

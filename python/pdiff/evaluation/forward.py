@@ -1,70 +1,123 @@
 """The outputs of a network on fixed batches, again and again while some of its tensors change."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pdiff.evaluation.trunk import Halves
+from pdiff.evaluation.operations import halve_operations
+from pdiff.evaluation.trunk import Halves, halve
 
 __all__ = ["RepeatedForward"]
 
 
-class RepeatedForward:
-    """Runs `network` on batch i as often as asked, computing what `halves` share only once.
+@dataclass(frozen=True)
+class _Proved:
+    """Halves that repeated the network bit for bit with every variant."""
 
-    The shared activations that cross the boundary are kept for the first batches, as many as fit into
-    `budget` bytes; the other batches go through the whole network. So do all of them if `halves` is None
-    or does not repeat the network bit for bit on the first batch.
+    halves: Halves
+    writes: bool
+    """Whether the tail writes to the boundary."""
+
+    def outputs(self, boundary: tuple[Any, ...]) -> Any:
+        return self.halves.tail(*(_copy(boundary) if self.writes else boundary))
+
+
+class RepeatedForward:
+    """Runs `network` on batch i as often as asked, computing what no tensor in `varying` reaches only once.
+
+    The network is split symbolically or, if that does not repeat it, by its operations on a batch of each
+    shape. `variants` put different models into the network: with each of them the halves must give the
+    whole network's bits on the first batch of a shape, with the last of them on every batch; one bit off,
+    and nothing is kept. The shared activations that cross the boundary are kept for the first batches, as
+    many as fit into `budget` bytes; the other batches go through the whole network.
     """
 
     def __init__(
-        self, network: nn.Module, batches: Sequence[Tensor], halves: Halves | None, budget: int
+        self,
+        network: nn.Module,
+        batches: Sequence[Tensor],
+        varying: Collection[str],
+        variants: Sequence[Callable[[], None]],
+        budget: int,
     ) -> None:
         self._network = network
         self._batches = batches
-        self._tail: nn.Module | None = None
-        self._writes = False
-        self._boundaries: list[tuple[Any, ...]] = []
-        if halves is not None and self._is_exact(halves):
-            self._tail = halves.tail
-            self._fill(halves.trunk, budget)
+        self._varying = varying
+        self._variants = variants
+        self._device = next((tensor.device for tensor in network.state_dict().values()), None)
+        self._kept: list[tuple[_Proved, tuple[Any, ...]]] = []
+        symbolic = halve(network, varying)
+        proved = None if symbolic is None else self._prove(symbolic, batches[0])
+        found = self._fill(proved, budget) if proved else None
+        if found is None:
+            found = self._fill(None, budget) or []
+        self._kept = found
 
     @property
     def cached(self) -> int:
         """Batches whose shared activations are kept."""
-        return len(self._boundaries)
+        return len(self._kept)
 
     @torch.inference_mode()
     def __call__(self, index: int) -> Any:
         """Return the network's outputs on batch `index`, with its tensors as they are now."""
-        if self._tail is None or index >= len(self._boundaries):
-            return self._network(self._batches[index].clone())  # a forward may write to its input
-        boundary = self._boundaries[index]
-        return self._tail(*(_copy(boundary) if self._writes else boundary))
+        if index >= len(self._kept):
+            return self._network(self._fresh(self._batches[index]))
+        proved, boundary = self._kept[index]
+        return proved.outputs(boundary)
+
+    def _fresh(self, inputs: Tensor) -> Tensor:
+        """Return a copy where the network is: a forward may write to its input."""
+        return inputs.to(self._device, copy=True)
+
+    @torch.inference_mode(False)  # whose tensors do not count their versions
+    @torch.no_grad()
+    def _prove(self, halves: Halves, inputs: Tensor) -> _Proved | None:
+        """Return the halves if they repeat the network with every variant, and whether the tail writes."""
+        writes = False
+        for put in self._variants:
+            put()
+            boundary = halves.trunk(self._fresh(inputs))
+            versions = [tensor._version for tensor in _tensors(boundary)]
+            with torch.inference_mode():
+                outputs = halves.tail(*boundary)
+                writes |= versions != [tensor._version for tensor in _tensors(boundary)]
+                if not _same(outputs, self._network(self._fresh(inputs))):
+                    return None
+        return _Proved(halves, writes)
 
     @torch.inference_mode()
-    def _is_exact(self, halves: Halves) -> bool:
-        """Return whether the halves repeat the network; notes whether the tail writes to the boundary."""
-        inputs = self._batches[0]
-        with torch.inference_mode(False), torch.no_grad():  # inference tensors do not count their versions
-            boundary = halves.trunk(inputs.clone())
-        versions = [tensor._version for tensor in _tensors(boundary)]
-        outputs = halves.tail(*boundary)
-        self._writes = versions != [tensor._version for tensor in _tensors(boundary)]
-        return _same(outputs, self._network(inputs.clone()))
+    def _fill(self, proved: _Proved | None, budget: int) -> list[tuple[_Proved, tuple[Any, ...]]] | None:
+        """Return the boundaries of the first batches; None if one of them does not repeat the network.
 
-    @torch.inference_mode()
-    def _fill(self, trunk: nn.Module, budget: int) -> None:
-        """Keep the boundaries of the first batches."""
+        Without `proved`, halves are found for each shape.
+        """
+        kept: list[tuple[_Proved, tuple[Any, ...]]] = []
+        shapes = dict.fromkeys({inputs.shape for inputs in self._batches}, proved)
+        seen = {tensor.untyped_storage().data_ptr() for tensor in self._network.state_dict().values()}
         for inputs in self._batches:
-            boundary = trunk(inputs.clone())
+            way = shapes[inputs.shape] or self._by_operations(inputs)
+            if way is None:
+                return kept
+            shapes[inputs.shape] = way
+            boundary = way.halves.trunk(self._fresh(inputs))
             storages = {s.data_ptr(): s.nbytes() for s in map(Tensor.untyped_storage, _tensors(boundary))}
-            budget -= sum(storages.values())
+            budget -= sum(size for pointer, size in storages.items() if pointer not in seen)
             if budget < 0:
-                return
-            self._boundaries.append(boundary)
+                return kept
+            if not _same(way.outputs(boundary), self._network(self._fresh(inputs))):
+                return None
+            seen |= storages.keys()
+            kept.append((way, boundary))
+        return kept
+
+    def _by_operations(self, inputs: Tensor) -> _Proved | None:
+        """Split the network by its operations on a batch of this shape."""
+        halves = halve_operations(self._network, self._varying, self._fresh(inputs))
+        return None if halves is None else self._prove(halves, inputs)
 
 
 def _tensors(value: object) -> list[Tensor]:

@@ -1,11 +1,12 @@
 """Predictions of whole populations: what each of their models gets right."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pdiff.distributed import everyones, share
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.predict import Prediction, Predictor
 from pdiff.progress import Tracker
@@ -29,7 +30,7 @@ class Judged:
     measured: Tensor | None = None
     """F32 [M, N, S], what `metric` measured on each sample."""
     votes: Tensor | None = None
-    """F16 [V, N, classes], the class probabilities of the first V models, where asked for."""
+    """F16 [V, N, classes], the class probabilities of V models, the first or those asked for."""
 
     def scores(self, samples: Tensor | None = None) -> Tensor:
         """Return how good each model is, on the samples of these indices (repeats count) or on all: f64 [M].
@@ -50,17 +51,26 @@ def _mean_over(wrong: Tensor, samples: Tensor | None) -> Tensor:
     return (wrong.double() @ counts.double()) / len(samples)
 
 
-def judge(population: Population, predictor: Predictor, tracker: Tracker, *, votes: int = 0) -> Judged:
+def judge(
+    population: Population, predictor: Predictor, tracker: Tracker, *, votes: int | Collection[int] = 0
+) -> Judged:
     """Predict with every model of `population`, block by block in bounded memory.
 
-    `votes` asks for the class probabilities of that many models, the first ones.
+    `votes` asks for the class probabilities of that many models, the first ones, or of these. Under
+    `torchrun` each process predicts with its share of the models, and all of them return the same.
     """
-    predictions: list[Prediction] = []
+    found: list[tuple[int, bytes]] = []
+    asked = range(votes) if isinstance(votes, int) else frozenset(votes)
+    measure = "accuracy" if predictor.metric is None else predictor.metric.name
     for indices in blocks(population.size, predictor.dim):
-        for row in population.rows(indices):
-            prediction = predictor.predict(row, votes=len(predictions) < votes)
-            predictions.append(prediction)
-            tracker.advance(1, accuracy=float(prediction.correct.double().mean()))
+        ours = share(indices)
+        for index, row in zip(ours, population.rows(ours) if ours else (), strict=True):
+            prediction = predictor.predict(row, votes=index in asked)
+            found.append((index, prediction.packed()))
+            tracker.advance(1, **{measure: predictor.score(prediction)})
+        if others := len(indices) - len(ours):
+            tracker.advance(others)
+    predictions = [_unpacked(data) for _, data in sorted(everyones(found))]
     return Judged(
         population,
         ~torch.stack([each.correct for each in predictions]),
@@ -68,6 +78,13 @@ def judge(population: Population, predictor: Predictor, tracker: Tracker, *, vot
         _stacked([each.measured for each in predictions]),
         _stacked([each.probabilities for each in predictions]),
     )
+
+
+def _unpacked(data: bytes) -> Prediction:
+    """Return what `packed` packed."""
+    prediction = Prediction.unpacked(data)
+    assert prediction is not None
+    return prediction
 
 
 def _stacked(parts: list[Tensor | None]) -> Tensor | None:

@@ -14,6 +14,7 @@ __all__ = [
     "iou_matrix",
     "max_similarity",
     "mean_similarity",
+    "similarity_to_others",
     "without_self",
 ]
 
@@ -45,6 +46,14 @@ def mean_similarity(similarity: Tensor) -> float:
     """Return the mean over pairs of different models of one set: f64 [M, M], M ≥ 2 (the paper's OO, GG)."""
     m = len(similarity)
     return float((similarity.sum() - similarity.diagonal().sum()) / (m * (m - 1)))
+
+
+def similarity_to_others(similarity: Tensor) -> Tensor:
+    """Return each model's mean similarity to the others of its set: f64 [M, M], M ≥ 2 → f64 [M].
+
+    Their mean is `mean_similarity`.
+    """
+    return (similarity.sum(dim=1) - similarity.diagonal()) / (len(similarity) - 1)
 
 
 def distinct_count(similarity: Tensor, threshold: float = 0.5) -> int:

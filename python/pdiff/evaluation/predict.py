@@ -1,40 +1,39 @@
 """Predictions of many models of one bank on one split of a task."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.errors import InputError, UsageError
+from pdiff.evaluation.context import context_of
+from pdiff.evaluation.decisions import Decisions
+from pdiff.evaluation.fast import Unsuited
 from pdiff.evaluation.forward import RepeatedForward
-from pdiff.evaluation.trunk import halve
-from pdiff.tasks.base import Split, Task, metric_of
+from pdiff.evaluation.prediction import Prediction
+from pdiff.evaluation.reestimate import Statistics
+from pdiff.evaluation.store import Store
+from pdiff.tasks.base import Classification, Split, Task, metric_of
 
 __all__ = ["Prediction", "Predictor"]
 
 CACHE_BYTES = 2 * 1024**3
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What one model does on the N samples of a split."""
-
-    correct: Tensor
-    """Bool [N]."""
-    measured: Tensor | None = None
-    """F32 [N, S], where the task has a metric of its own."""
-    probabilities: Tensor | None = None
-    """F16 [N, classes], where asked for and the task gives them."""
-
-
 class Predictor:
     """Judges models of `bank`, one raw row [D] at a time, on a fixed, unshuffled split of `task`.
 
     The network is built once and holds the bank's base; a model replaces the bank's subset only. What does
-    not depend on the subset is computed once for each batch and kept, up to `cache_bytes`.
+    not depend on the subset is computed once for each batch and kept, up to `cache_bytes`; small
+    classifiers run another way that decides as the plain network does. With `reestimate`, running statistics
+    that depend on the subset are estimated anew for each model, on that many training inputs. Predictions
+    are kept in the folder `store`, if given, and never made twice.
 
     Raises `InputError` if the network does not take the bank's checkpoints (names and shapes must match).
     """
@@ -48,24 +47,37 @@ class Predictor:
         split: Split = "test",
         batch_size: int = 1000,
         cache_bytes: int = CACHE_BYTES,
+        device: str | torch.device = "cpu",
+        reestimate: int = 0,
+        store: Path | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        if batch_size < 1:
-            raise UsageError(f"batch size {batch_size}: at least 1 is wanted")
-        self._bank = bank
-        self._task = task
+        if batch_size < 1 or reestimate < 0:
+            raise UsageError(f"batch size {batch_size}, {reestimate} inputs: at least 1 and 0 are wanted")
+        self._bank, self._task, self._batch_size = bank, task, batch_size
+        self._device = torch.device(device)
+        self._budget = min(cache_bytes, _free_bytes(self._device) // 2)
         self.metric = metric_of(task)
         inputs, targets = task.data(split)
-        self._targets = torch.split(targets, batch_size)
+        training = task.data("train")[0][:reestimate]
         self.samples = len(targets)
         """N, the samples of the split."""
-        network = task.build(arch).eval()
-        # Split before the bank is loaded: a value frozen by tracing is then the fresh network's, and the
-        # comparison with the loaded network finds it.
-        known = bank.subset_names <= network.state_dict().keys()
-        halves = halve(network, bank.subset_names) if known else None
-        _load(network, bank.state_dict(bank.batch([0])[0]), f"{task.name} {arch}")
-        self._state = network.state_dict()  # shares memory with the network
-        self._forward = RepeatedForward(network, torch.split(inputs, batch_size), halves, cache_bytes)
+        self._network = task.build(arch).eval()
+        _load(self._network, bank.state_dict(bank.batch([0])[0]), f"{task.name} {arch}")
+        self._network.to(self._device)
+        self._state = self._network.state_dict()  # shares memory with the network
+        self._store = None
+        if store is not None:
+            options = [arch, split, batch_size, self._device.type, reestimate]
+            context = context_of(
+                bank, task, self._network, (inputs, targets, training), options=options, say=say
+            )
+            self._store = None if context is None else Store(store, context, say)
+        self._inputs = self._placed(inputs)
+        self._targets = torch.split(targets.to(self._device), batch_size)
+        self._training = self._placed(training)
+        self.computed = 0
+        """Models that were run, not found in the store."""
 
     @property
     def dim(self) -> int:
@@ -81,21 +93,93 @@ class Predictor:
         """Return which samples each model gets right: M raw rows of [D] f32 → bool [M, N]."""
         return torch.stack([self.predict(row).correct for row in rows])
 
-    @torch.inference_mode()
+    def score(self, prediction: Prediction) -> float:
+        """Return how good a model is, in the task's metric."""
+        if self.metric is None or prediction.measured is None:
+            return float(prediction.correct.double().mean())
+        return self.metric.reduce(prediction.measured)
+
     def predict(self, row: Tensor, *, votes: bool = False) -> Prediction:
         """Judge one model, a raw row [D] f32; `votes` asks for class probabilities too."""
-        for name, tensor in self._bank.subset(row).items():
-            self._state[name].copy_(tensor)
-        parts = [self._judge(index, votes) for index in range(len(self._targets))]
+        votes = votes and hasattr(self._task, "probabilities")
+        keys = [] if self._store is None else _keys(row, votes)
+        for key in keys:
+            assert self._store is not None
+            found = self._store.get(key)
+            prediction = None if found is None else Prediction.unpacked(found)
+            if prediction is not None and len(prediction.correct) == self.samples:
+                return prediction
+        prediction = self._compute(row, votes)
+        if self._store is not None:
+            self._store.put(keys[0], prediction.packed())
+        return prediction
+
+    @torch.inference_mode()
+    def _compute(self, row: Tensor, votes: bool) -> Prediction:
+        """Judge one model by running it."""
+        forward, decisions = self._forward, self._decisions  # they put models of their own first
+        self._put(row)
+        self.computed += 1
+        if decisions is not None and not votes:
+            return Prediction(decisions.correct())
+        parts = [self._judge(targets, forward(i), votes) for i, targets in enumerate(self._targets)]
         return Prediction(
-            torch.cat([part.correct for part in parts]),
+            torch.cat([part.correct for part in parts]).cpu(),
             _joined([part.measured for part in parts]),
             _joined([part.probabilities for part in parts]),
         )
 
-    def _judge(self, index: int, votes: bool) -> Prediction:
-        """Judge the outputs of the loaded model on batch `index`."""
-        targets, outputs = self._targets[index], self._forward(index)
+    def _put(self, row: Tensor, *, estimate: bool = True) -> None:
+        """Make the network that of a raw row."""
+        for name, tensor in self._bank.subset(row).items():
+            self._state[name].copy_(tensor)
+        if estimate and self._statistics is not None:
+            self._statistics.estimate()
+
+    def _variants(self, *, estimate: bool = True) -> list[Callable[[], None]]:
+        """Return what puts the bank's first and last members into the network."""
+        rows = self._bank.batch([0, len(self._bank) - 1])
+        return [partial(self._put, row, estimate=estimate) for row in rows]
+
+    @cached_property
+    def _statistics(self) -> Statistics | None:
+        """The running statistics to estimate."""
+        if not len(self._training):
+            return None
+        count = -(-len(self._training) // self._batch_size)
+        batches = torch.tensor_split(self._training, count)  # none of them a single sample
+        variants = self._variants(estimate=False)
+        return Statistics(self._network, batches, self._bank.subset_names, variants, self._budget // 2)
+
+    @cached_property
+    def _forward(self) -> RepeatedForward:
+        """The network's forward on each batch."""
+        estimated = frozenset() if self._statistics is None else self._statistics.names
+        varying = self._bank.subset_names | estimated
+        batches = torch.split(self._inputs, self._batch_size)
+        return RepeatedForward(self._network, batches, varying, self._variants(), self._budget)
+
+    @cached_property
+    def _decisions(self) -> Decisions | None:
+        """The faster way to a classifier's decisions, if there is one and it is faster."""
+        plain = self.metric is None and getattr(type(self._task), "correct", None) is Classification.correct
+        if not plain or self._device.type != "cpu":
+            return None
+        targets = torch.cat(self._targets)
+        try:
+            ways = Decisions(self._network, self._inputs, targets, self._forward, self._batch_size)
+            fast, slow = _seconds(ways.correct), _seconds(ways.plainly)
+        except Unsuited:
+            return None
+        return ways if fast < slow else None
+
+    def _placed(self, inputs: Tensor) -> Tensor:
+        """Return inputs on the device, if they leave it room for the work."""
+        fits = 4 * inputs.nbytes < _free_bytes(self._device)
+        return inputs.to(self._device) if fits else inputs
+
+    def _judge(self, targets: Tensor, outputs: Any, votes: bool) -> Prediction:
+        """Judge the outputs of the loaded model on a batch."""
         correct = self._task.correct(outputs, targets)
         if correct.dtype != torch.bool or correct.shape != (len(targets),):
             raise UsageError(
@@ -103,10 +187,10 @@ class Predictor:
                 f"torch.bool [{len(targets)}] is wanted"
             )
         measured = None if self.metric is None else self._measured(outputs, targets)
-        probabilities: Callable[[Any], Tensor] | None = getattr(self._task, "probabilities", None)
-        if not votes or probabilities is None:
+        if not votes:
             return Prediction(correct, measured)
-        return Prediction(correct, measured, probabilities(outputs).half())
+        probabilities: Tensor = self._task.probabilities(outputs)  # type: ignore[attr-defined]
+        return Prediction(correct, measured, probabilities.half())
 
     def _measured(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return what the task's metric measures on a batch: f32 [B, S]."""
@@ -120,10 +204,31 @@ class Predictor:
         return measured.float()
 
 
+def _keys(row: Tensor, votes: bool) -> list[str]:
+    """Return the keys under which a prediction may be kept, its own first; one with votes serves both."""
+    content = _core.digest(row.contiguous().numpy())
+    kinds = ["votes"] if votes else ["", "votes"]
+    return [_core.digest(f"{content} {kind}".encode()) for kind in kinds]
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Return the memory that may be used; unbounded for the CPU."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2**62
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    """Return the seconds that something takes, the faster of two runs."""
+    times = [perf_counter()]
+    for _ in range(2):
+        action()
+        times.append(perf_counter())
+    return min(times[1] - times[0], times[2] - times[1])
+
+
 def _joined(parts: list[Tensor | None]) -> Tensor | None:
     """Concatenate the parts of all batches; None if there are none."""
     there = [part for part in parts if part is not None]
-    return torch.cat(there) if there else None
+    return torch.cat(there).cpu() if there else None
 
 
 def _load(network: nn.Module, state_dict: dict[str, Tensor], name: str) -> None:

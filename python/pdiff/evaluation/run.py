@@ -1,85 +1,159 @@
 """`evaluate`: originals, generated models, their ensemble and the baselines, through the same code."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 
-from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.errors import InputError, UsageError
-from pdiff.evaluation.baselines import baseline_populations, ensemble
-from pdiff.evaluation.families import Population
-from pdiff.evaluation.judge import judge
-from pdiff.evaluation.predict import Predictor
-from pdiff.evaluation.results import FORMAT, comparison
+from pdiff.distributed import is_main
+from pdiff.errors import UsageError
+from pdiff.evaluation.contest import Contest
+from pdiff.evaluation.curves import training_warnings
+from pdiff.evaluation.ensembles import vote_table
+from pdiff.evaluation.entries import bank_entry, cost_entry, provenance_entry, task_entry
+from pdiff.evaluation.families import League
+from pdiff.evaluation.field import Field, is_gaussian, populate
+from pdiff.evaluation.findings import findings
+from pdiff.evaluation.judge import Judged
+from pdiff.evaluation.jury import Jury
+from pdiff.evaluation.plots import plots
+from pdiff.evaluation.results import FORMAT, parts, run_entries
+from pdiff.evaluation.reverse import recorded_run, reverse
+from pdiff.evaluation.rivals import rival_populations
+from pdiff.evaluation.scored import Measured, Scored, score
+from pdiff.evaluation.seen import seen_by
+from pdiff.evaluation.space import space
+from pdiff.evaluation.subjects import same_bank
+from pdiff.evaluation.verdict import REPLICATES, envelopes, verdict
 from pdiff.evaluation.weights import weigh
 from pdiff.generation import Generated
 from pdiff.progress import SILENT, Progress
-from pdiff.provenance import provenance
 from pdiff.tasks import load_task
-from pdiff.tasks.base import Split, Task
+from pdiff.tasks.base import Metric, Permutations, Split, Task, metric_of, permutations_of
+from pdiff.training import choose_device
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    generated: Generated,
+    generated: Generated | Sequence[Generated],
     *,
     task: Task | str | None = None,
     arch: str | None = None,
     batch_size: int = 1000,
     split: Split = "test",
     seed: int = 0,
-    baselines_n: int | None = None,
+    baselines_n: int = 30,
+    league: League | None = None,
+    gradients: int = 0,
+    controls: Mapping[str, Generated] | None = None,
+    reestimate: int = 0,
+    align: bool = False,
+    replicates: int = REPLICATES,
+    device: str | None = None,
+    cache: Path | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Judge generated models beside their bank and return the results (`report.save_report` writes them).
 
-    Every model is judged on the whole `split`, in its fixed order, and nothing is chosen by what it shows.
-    Accuracies are fractions, distances in units of each tensor's std. `task` and `arch` are the bank's own
-    unless given. `seed` draws the baselines, of which there are `baselines_n` models each (as many as
-    generated ones by default). Raises `InputError` if the network does not take the checkpoints or a
-    generated value is not finite, `UsageError` for options that cannot work.
+    Several folders of one bank are runs of one method, and `controls` the same method without the bank, by
+    name. Every model is judged on the whole `split`, in its fixed order; nothing is chosen by what it shows.
+    `task` and `arch` are the bank's own unless given. `league` says what rivals may have seen beside the
+    bank: by default what the generator did; `gradients` are how many minibatches, `reestimate` how many
+    training inputs give each model new BatchNorm statistics. `seed` draws the baselines, `baselines_n` models
+    a point, and the `replicates` of the bootstrap. `align` asks for distances modulo the order of hidden
+    units, as far as the task declares it. Predictions are kept in the folder `cache`, and taken from it. Of
+    several processes of a `torch.distributed` group each predicts with a share of the models, and only rank 0
+    returns more than {}. The fields of the results are in `evaluation.results`.
+
+    Raises `InputError` if the network does not take the checkpoints or a generated value is not finite,
+    `UsageError` for options that cannot work.
     """
     started = perf_counter()
-    bank = generated.bank
+    runs = [generated] if isinstance(generated, Generated) else list(generated)
+    bank = same_bank(runs)
     task = load_task(task) if isinstance(task, str) else task or _task(bank)
     arch = arch or _arch(bank, task)
-    size = len(generated) if baselines_n is None else baselines_n
-    if size < 1 or len(bank) < 2:
-        raise UsageError(f"{size} baselines of a bank of {len(bank)}: at least 1 and 2 are wanted")
-    predictor = Predictor(bank, task, arch, split=split, batch_size=batch_size)
-    compared = [
-        Population("original", None, len(bank), bank.batch),
-        Population("generated", None, len(generated), partial(_generated_rows, generated)),
-    ]
-    others = [
-        Population("ensemble", None, 1, lambda _: ensemble(bank)),
-        *baseline_populations(bank, size, seed),
-    ]
-    models = sum(population.size for population in (*compared, *others))
-    with progress.track("Evaluating", models, "model") as tracker:
-        judged = [judge(each, predictor, tracker) for each in (*compared, *others)]
-    weights = [weigh(each.population, bank, distances=each.population in compared) for each in judged]
-    original, ours, mean, *rivals = zip(judged, weights, strict=True)
-    return {
+    if baselines_n < 2 or len(bank) < 2:
+        raise UsageError(f"{baselines_n} baselines of a bank of {len(bank)}: at least 2 of each are wanted")
+    seen = seen_by(runs, league, gradients, reestimate)
+    options: dict[str, Any] = {"batch_size": batch_size, "device": choose_device(device), "store": cache}
+    jury = Jury(bank, task, arch, split, reestimate=seen.inputs, say=progress.message, **options)
+    voters = jury.voters(sum(map(len, runs)))
+    rivals = rival_populations(bank, task, arch, size=baselines_n, seed=seed, gradients=seen.gradients)
+    field = populate(runs, bank, controls or {}, rivals, size=baselines_n, voters=voters, seed=seed)
+    judged, selected = jury.judge(field, voters, seed, progress)
+    run = recorded_run(runs[0])
+    way = reverse(runs[0], run, jury.predictor, options["device"], progress)
+    if not is_main():
+        return {}
+    kept = [run.info.held_out for run in runs]
+    scored = _scored(judged, bank, kept[0], permutations_of(task, arch) if align else ())
+    results = {
         "format": FORMAT,
-        "task": {"name": task.name, "arch": arch, "split": split, "samples": predictor.samples},
-        "bank": {
-            "path": str(bank.path.resolve()),
-            "digest": bank.digest,
-            "members": len(bank),
-            "dim": bank.dim,
-        },
-        **comparison(original, ours, mean, rivals, f"{predictor.samples:,} {split} samples"),
-        "cost": {**msgspec.to_builtins(generated.info.cost), "evaluate_s": perf_counter() - started},
-        "provenance": _provenance(generated, task, split, seed, size),
+        "task": task_entry(task, arch, split, jury.samples),
+        "bank": bank_entry(bank, kept),
+        "league": seen.entry,
+        **parts(scored, selected),
+        "runs": run_entries(runs, scored.runs),
+        "votes": _votes(judged, task.data(split)[1], seed) if voters else None,
+        "warnings": [*jury.warnings, *_warnings(runs, split)],
+        "provenance": provenance_entry(runs, task, split, seed, baselines_n),
     }
+    place = space(bank, scored.original, scored.runs, kept)
+    results["novelty"]["z_u"], results["geometry"] = place["z_u"], place["geometry"]
+    drawn = {"seed": seed, "replicates": replicates, "progress": progress}
+    results |= _verdict(results, judged, metric_of(task), **drawn)
+    results["plots"] = plots(judged, bank, run, way)
+    results["warnings"] += training_warnings(results["plots"]["training"])
+    return results | {"cost": cost_entry(runs, perf_counter() - started)}
+
+
+def _scored(judged: Field[Judged], bank: Bank, kept: tuple[int, ...], groups: Permutations) -> Field[Scored]:
+    """Weigh everybody and compare with the bank's members; distances are of originals and generated models.
+
+    The originals are weighed beside the members that the first run learned from.
+    """
+
+    def weighed(each: Judged) -> Measured:
+        ours = any(each is run for run in judged.runs)
+        distances = ours or each is judged.original
+        align = groups if ours and groups else None
+        return each, weigh(each.population, bank, distances=distances, held_out=kept, align=align)
+
+    measured = judged.map(weighed)
+    return measured.map(lambda each: score(each, measured.original))
+
+
+def _verdict(
+    results: Mapping[str, Any],
+    judged: Field[Judged],
+    metric: Metric | None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Return verdict, with its findings, and envelopes."""
+    contest = Contest(judged.original, judged.runs, judged.rivals)
+    errors = torch.cat([run.wrong for run in judged.runs]).double().mean()
+    more_errors = float(errors / judged.original.wrong.double().mean().clamp(min=1e-12))
+    found = verdict(contest, league=results["league"]["name"], metric=metric, **options)
+    return {
+        "verdict": found | {"findings": findings(results, more_errors)},
+        "envelopes": envelopes(contest),
+    }
+
+
+def _votes(judged: Field[Judged], targets: Tensor, seed: int) -> dict[str, Any]:
+    """Return the table of soft votes."""
+    gaussian = [each for each in judged.baselines if is_gaussian(each.population)]
+    original, generated, draws = (
+        [each.votes for each in family if each.votes is not None]
+        for family in ([judged.original], judged.runs, gaussian)
+    )
+    return vote_table(original, generated, draws, targets, seed)
 
 
 def _task(bank: Bank) -> Task:
@@ -98,48 +172,14 @@ def _arch(bank: Bank, task: Task) -> str:
     return task.architectures[0]
 
 
-def _generated_rows(generated: Generated, indices: Sequence[int]) -> Tensor:
-    """Return raw rows [B, D] of generated models, read from their files."""
-    return torch.stack([_generated_row(generated, index) for index in indices])
-
-
-def _generated_row(generated: Generated, index: int) -> Tensor:
-    """Return the raw row [D] of one model; everything else in its file must be the bank's own."""
-    bank, state = generated.bank, generated[index]
-    where = generated.path / generated.info.files[index]
-    for name, tensor in bank.base.items():
-        if name not in bank.subset_names and not (name in state and torch.equal(state[name], tensor)):
-            raise InputError(f"{where}: {name} is not the bank's; evaluate judges what generate wrote")
-    row = bank.flatten(state)
-    if not bool(row.isfinite().all()):
-        raise InputError(f"{where}: holds values that are not finite")
-    return row
-
-
-def _provenance(
-    generated: Generated, task: Task, split: Split, seed: int, baselines_n: int
-) -> dict[str, Any]:
-    """Return what made these numbers: versions, seeds, digests and counts."""
-    inputs, targets = task.data(split)
-    return {
-        **provenance(),
-        "seed": seed,
-        "generation": {"seed": generated.info.seed, "preset": generated.info.run.preset},
-        "digests": {
-            "bank": generated.bank.digest,
-            "run": generated.info.run.digest,
-            "inputs": _digest(inputs),
-            "targets": _digest(targets),
-        },
-        "sample_counts": {
-            "samples": len(targets),
-            "original": len(generated.bank),
-            "generated": len(generated),
-            "each_baseline": baselines_n,
-        },
-    }
-
-
-def _digest(tensor: Tensor) -> str:
-    """Return the BLAKE3 of a tensor's bytes."""
-    return _core.digest(tensor.flatten().view(torch.uint8).numpy())
+def _warnings(runs: Sequence[Generated], split: Split) -> list[str]:
+    """Return what a reader of the intervals should know, in sentences."""
+    found = []
+    if len(runs) == 1:
+        found.append(
+            "One training run: the intervals are over test samples and models, not over trainings of the "
+            "generator. Give several generated folders for that."
+        )
+    if split != "test":
+        found.append(f"Judged on the {split} split: what was tuned there looks better than it is.")
+    return found

@@ -4,7 +4,7 @@ Models of one bank differ in a few tensors. Whatever the network computes before
 them is the same for every model, so it need be computed only once for each batch of data.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
@@ -12,16 +12,16 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-__all__ = ["Halves", "halve"]
+__all__ = ["Halves", "halve", "split"]
 
 
 @dataclass(frozen=True)
 class Halves:
     """`tail(*trunk(inputs))` computes what the network computes; both share its parameters and buffers."""
 
-    trunk: fx.GraphModule
-    """Inputs [B, ...] → tuple of the values that cross the boundary."""
-    tail: fx.GraphModule
+    trunk: Callable[[Tensor], tuple[Any, ...]]
+    """Inputs [B, ...] → the values that cross the boundary."""
+    tail: Callable[..., Any]
     """The values that cross the boundary → the network's outputs."""
 
 
@@ -37,14 +37,32 @@ def halve(network: nn.Module, varying: Collection[str]) -> Halves | None:
     Returns None if the network cannot be traced (control flow that depends on data, for example) or if
     its first operation already depends on a varying tensor. Tracing sees no reordering of in-place
     operations and no values frozen while tracing, so the caller has to compare the halves with the
-    network; see `Predictor`.
+    network; see `RepeatedForward`.
     """
     try:
         graph = _Tracer().trace(network)
     except Exception:  # a user's forward may raise anything when it meets a proxy
         return None
-    shared = _shared_nodes(graph, network, varying)
-    if not any(node.op.startswith("call") for node in shared):
+    state = network.state_dict(keep_vars=True)
+    touched = {id(state[name]) for name in varying}  # identity decides, so tied tensors count too
+    return split(
+        network, graph, lambda node: any(id(tensor) in touched for tensor in _tensors(node, network))
+    )
+
+
+def split(root: nn.Module, graph: fx.Graph, touched: Callable[[fx.Node], bool]) -> Halves | None:
+    """Split a graph of `root` before everything that depends on a node that is `touched`.
+
+    Returns None if no operation comes before.
+    """
+    shared: set[fx.Node] = set()
+    fed: set[fx.Node] = set()  # what depends on the inputs; without any of it nothing is worth keeping
+    for node in graph.nodes:
+        if node.op != "output" and shared.issuperset(node.all_input_nodes) and not touched(node):
+            shared.add(node)
+        if node.op == "placeholder" or not fed.isdisjoint(node.all_input_nodes):
+            fed.add(node)
+    if not any(node.op.startswith("call") for node in shared & fed):
         return None
     boundary = [
         node
@@ -52,19 +70,7 @@ def halve(network: nn.Module, varying: Collection[str]) -> Halves | None:
         if node in shared and node.op != "get_attr" and not shared.issuperset(node.users)
     ]
     trunk, tail = _trunk(graph, shared, boundary), _tail(graph, shared, boundary)
-    return Halves(fx.GraphModule(network, trunk), fx.GraphModule(network, tail))
-
-
-def _shared_nodes(graph: fx.Graph, network: nn.Module, varying: Collection[str]) -> set[fx.Node]:
-    """Return the nodes that depend on no varying tensor; identity decides, so tied tensors count too."""
-    state = network.state_dict(keep_vars=True)
-    touched = {id(state[name]) for name in varying}
-    shared: set[fx.Node] = set()
-    for node in graph.nodes:
-        own = {id(tensor) for tensor in _tensors(node, network)}
-        if node.op != "output" and shared.issuperset(node.all_input_nodes) and not own & touched:
-            shared.add(node)
-    return shared
+    return Halves(fx.GraphModule(root, trunk), fx.GraphModule(root, tail))
 
 
 def _tensors(node: fx.Node, network: nn.Module) -> list[Tensor]:

@@ -1,126 +1,146 @@
-"""A few plain sentences on where the generated models stand, and nothing that the numbers do not say.
+"""Where the generated models stand: above the frontier of their league, on it, or below it.
 
-In the plane of mean accuracy against mean max-similarity, a baseline *covers* the generated models if it is
-at least as accurate at the same or a lower max-similarity. Where none does, two baselines on either side
-still bound what is easy: a mixture of their models has any point of the chord between them. The generated
-models are above the baselines only if they beat both by more than two standard errors; where the baselines
-do not lie on both sides, nothing is claimed.
+In each plane the position is that of the 95 % interval of the margin over the frontier: above 0, below 0, or
+around it. The verdict is "above" only if both positions are: the plane of max-similarity alone rewards moving
+the whole cloud away from the bank, that of GG alone rewards damage. It is "below" if either is.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any, Literal
 
-from torch import Tensor
+import numpy as np
 
-__all__ = ["Point", "best_rival", "covering", "lead", "sentences"]
+from pdiff.evaluation.bootstrap import LEVEL, bootstrap, interval
+from pdiff.evaluation.contest import Contest, Plane
+from pdiff.evaluation.envelope import Mixture, Values, gg_frontier, hull
+from pdiff.evaluation.families import League, label
+from pdiff.progress import SILENT, Progress
+from pdiff.tasks.base import Metric
 
+__all__ = ["REPLICATES", "Position", "envelopes", "position", "verdict"]
 
-@dataclass(frozen=True)
-class Point:
-    """A family's place in the plane."""
+REPLICATES = 200
 
-    name: str
-    models: int
-    similarity: float
-    """Mean max-similarity."""
-    rates: Tensor
-    """F64 [N], for each sample the fraction of the models that are right."""
+Position = Literal["above", "on", "below"]
 
-    @property
-    def accuracy(self) -> float:
-        """Mean accuracy, a fraction."""
-        return round(float(self.rates.mean()), 12)
-
-    def __str__(self) -> str:
-        return f"{_percent(self.accuracy)} at {self.similarity:.3f}"
+_LEAGUES: dict[League, str] = {
+    "weights": "weights-only league",
+    "inputs": "league of weights and unlabelled inputs",
+    "gradients": "league of training gradients",
+}
 
 
-def covering(generated: Point, baselines: Sequence[Point]) -> list[Point]:
-    """Return the baselines that are as accurate and as novel as `generated` or more, most accurate first."""
-    better = [
-        b for b in baselines if b.similarity <= generated.similarity and b.accuracy >= generated.accuracy
-    ]
-    return sorted(better, key=lambda point: -point.accuracy)
+def position(low: float, high: float) -> Position:
+    """Return where an interval of margins lies."""
+    if low > 0:
+        return "above"
+    return "below" if high < 0 else "on"
 
 
-def best_rival(similarity: float, baselines: Sequence[Point]) -> Point | None:
-    """Return the most accurate baseline, or mixture of two, at `similarity` or below.
+def verdict(
+    contest: Contest,
+    *,
+    league: League,
+    metric: Metric | None,
+    seed: int,
+    replicates: int = REPLICATES,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Return the part `verdict` of the results, but for the findings.
 
-    None if all baselines lie on one side of it: nothing is extrapolated.
+    `score` and `frontier` are in the metric's unit; `margin` and `interval` are positive where the generated
+    models are better. `at_gg` is None for a generator with one model.
     """
-    lower = [point for point in baselines if point.similarity <= similarity]
-    higher = [point for point in baselines if point.similarity > similarity]
-    if not lower or not (higher or any(point.similarity == similarity for point in lower)):
-        return None
-    mixtures = [_mixture(low, high, similarity) for low in lower for high in higher]
-    return max([*lower, *mixtures], key=lambda point: point.accuracy)
+    standing = contest.standing(contest.everything())
+    margins = bootstrap(contest, replicates=replicates, seed=seed, progress=progress)
+    similarity, gg = standing.in_max_similarity, standing.in_gg
+    at_similarity = _entry(contest, similarity, margins.max_similarity)
+    at_gg = None if gg is None or margins.gg is None else _entry(contest, gg, margins.gg)
+    overall = _overall([at_similarity["position"], None if at_gg is None else at_gg["position"]])
+    return {
+        "league": league,
+        "position": overall,
+        "sentence": _sentence(overall, at_similarity, at_gg, _LEAGUES[league], metric),
+        "at_max_similarity": at_similarity,
+        "at_gg": at_gg,
+        "bootstrap": {
+            "replicates": replicates,
+            "level": LEVEL,
+            "seed": seed,
+            "over": ["samples", "models", *(["runs"] if contest.runs > 1 else [])],
+        },
+    }
 
 
-def _mixture(low: Point, high: Point, similarity: float) -> Point:
-    """Return the mixture of two families' models that has `similarity` on average."""
-    share = (similarity - low.similarity) / (high.similarity - low.similarity)
-    rates = (1 - share) * low.rates + share * high.rates
-    return Point(f"mixture of {low.name} and {high.name}", low.models + high.models, similarity, rates)
+def envelopes(contest: Contest) -> dict[str, list[list[float]]]:
+    """Return the frontier's vertices [[x, score], …] in both planes, scores in the metric's unit."""
+    standing = contest.standing(contest.everything())
+    x, score = standing.rival_similarities, standing.rival_scores
+    several = standing.several
+    gg = gg_frontier(standing.rival_gg[np.ix_(several, several)], score[several]) if len(several) else []
+    return {
+        "max_similarity": [
+            [float(x[vertex]), contest.oriented(float(score[vertex]))] for vertex in hull(x, score)
+        ],
+        "gg": [[place, contest.oriented(best)] for place, best in gg],
+    }
 
 
-def lead(generated: Point, rival: Point) -> tuple[float, float]:
-    """Return by how much `generated` is more accurate, and the standard error over samples (paired)."""
-    difference = generated.rates - rival.rates
-    return float(difference.mean()), float(difference.std(correction=0)) / math.sqrt(len(difference))
+def _entry(contest: Contest, plane: Plane, margins: Values) -> dict[str, Any]:
+    """Return what is said about one plane."""
+    low, high = interval(margins)
+    return {
+        "at": plane.at,
+        "score": contest.oriented(plane.score),
+        "frontier": contest.oriented(plane.rival.score),
+        "margin": plane.margin,
+        "interval": [low, high],
+        "position": position(low, high),
+        "rival": _name(contest, plane.rival),
+    }
 
 
-def sentences(generated: Point, original: Point, baselines: Sequence[Point], samples: str) -> str:
-    """Return the verdict; `samples` says on what: `10,000 test samples`."""
-    facts = (
-        f"{_counted(generated.models, 'generated model')}: {_percent(generated.accuracy)} mean accuracy on "
-        f"{samples} ({_counted(original.models, 'original')}: {_percent(original.accuracy)}), "
-        f"max-similarity {generated.similarity:.3f}."
-    )
-    return f"{facts} {_comparison(generated, baselines)}"
+def _name(contest: Contest, rival: Mixture) -> str:
+    """Return the families that reach the frontier: `mixture of Gaussian ×1 and average of 16`."""
+    populations = [contest.rivals[index].population for index in (rival.first, rival.second)]
+    first, second = (label(each.family, each.strength) for each in populations)
+    if rival.share in {0.0, 1.0} or rival.first == rival.second:
+        return second if rival.share == 1 else first
+    return f"mixture of {first} and {second}"
 
 
-def _comparison(generated: Point, baselines: Sequence[Point]) -> str:
-    """Say how `generated` compares with the baselines."""
-    if better := covering(generated, baselines):
-        others = f", and so {_are(len(better) - 1)}" if len(better) > 1 else ""
-        return (
-            f"At this or a lower max-similarity the {better[0].name} is at least as accurate "
-            f"({better[0]}){others}: not above the baselines."
-        )
-    rival = best_rival(generated.similarity, baselines)
-    if rival is None:
-        return _no_bracket(generated, baselines)
-    reach = f"At this or a lower max-similarity the baselines reach {rival} ({rival.name})"
-    gain, error = lead(generated, rival)
-    if gain <= 0:
-        return f"{reach}: not above the baselines."
-    points = f"{100 * gain:.2f} ± {200 * error:.2f} points"
-    if gain <= 2 * error:
-        return f"{reach}; {points} are too little to tell apart: not above the baselines."
-    return f"{reach}: {points} above these baselines, in this plane and with the error of the samples alone."
+def _overall(positions: list[Position | None]) -> Position:
+    """Return the verdict from both planes; a plane that is not there keeps it from being above."""
+    if "below" in positions:
+        return "below"
+    return "above" if positions == ["above", "above"] else "on"
 
 
-def _no_bracket(generated: Point, baselines: Sequence[Point]) -> str:
-    """Say that the baselines do not reach the generated models' max-similarity."""
-    if not baselines:
-        return "No baselines were evaluated, so nothing is said about how hard this is."
-    lowest = min(baselines, key=lambda point: point.similarity)
-    highest = max(baselines, key=lambda point: point.similarity)
-    side, nearest = ("low", lowest) if generated.similarity < lowest.similarity else ("high", highest)
-    return (
-        f"No baseline has a max-similarity as {side} (the nearest is the {nearest.name}, {nearest}), "
-        "so these numbers do not say whether the generated models are above the baselines."
-    )
+def _sentence(
+    overall: Position,
+    similarity: dict[str, Any],
+    gg: dict[str, Any] | None,
+    league: str,
+    metric: Metric | None,
+) -> str:
+    """Say it in one sentence."""
+    places = [(similarity, "max-similarity")] + ([(gg, "GG")] if gg else [])
+    if overall == "above":
+        parts = [f"by {_margin(entry, metric)} at {name} {entry['at']:.3f}" for entry, name in places]
+        return f"Above the frontier {' and '.join(parts)} ({league})."
+    parts = [
+        f"{_margin(entry, metric, sign=True)} at {name} {entry['at']:.3f} ({entry['position']})"
+        for entry, name in places
+    ]
+    missing = "" if gg else "; a single generated model has no GG"
+    where = "On" if overall == "on" else "Below"
+    return f"{where} the frontier: {' and '.join(parts)}{missing} ({league})."
 
 
-def _are(count: int) -> str:
-    return "is 1 other" if count == 1 else f"are {count} others"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f}%"
+def _margin(entry: dict[str, Any], metric: Metric | None, *, sign: bool = False) -> str:
+    """Return a margin with half its interval's width: `0.24 ± 0.10 points`."""
+    low, high = entry["interval"]
+    half = (high - low) / 2
+    plus = "+" if sign else ""
+    if metric is None or metric.percent:
+        return f"{100 * entry['margin']:{plus}.2f} ± {100 * half:.2f} points".replace("-", "−")
+    return f"{entry['margin']:{plus}.3g} ± {half:.3g} ({metric.name})".replace("-", "−")

@@ -1,5 +1,6 @@
 """Drawing new checkpoints from a run, and writing them the way they are wanted."""
 
+from pdiff.generation.card import rewrite_card
 from pdiff.generation.formats import FORMATS, Format
 from pdiff.generation.generated import GENERATED, Cost, Generated, Info, RunReference
 from pdiff.generation.run import generate
@@ -15,5 +16,6 @@ __all__ = [
     "Info",
     "RunReference",
     "generate",
+    "rewrite_card",
     "sample_rows",
 ]

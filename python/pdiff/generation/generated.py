@@ -33,10 +33,12 @@ class RunReference(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """Seconds that the generator took."""
+    """What the generator took, in seconds."""
 
     once_s: float
     per_model_s: float
+    gradient_evaluations: int = 0
+    """Minibatches of the networks' training data whose gradient was taken: 0 if it saw weights alone."""
 
 
 class Info(msgspec.Struct, frozen=True):
@@ -54,6 +56,10 @@ class Info(msgspec.Struct, frozen=True):
     """BLAKE3 of every file of every model."""
     keys: tuple[str, ...] = ()
     """What leads to the weights in a torch file."""
+    form: str = "safetensors"
+    """The format that was asked for."""
+    held_out: tuple[int, ...] = ()
+    """The bank's members that the run did not learn from."""
 
 
 class Generated(Sequence[dict[str, Tensor]]):

@@ -11,6 +11,7 @@ from pdiff.bank import Bank
 from pdiff.directories import refuse_directory, staged_directory
 from pdiff.disk import require_space
 from pdiff.errors import InputError, UsageError
+from pdiff.generation.card import write_card
 from pdiff.generation.formats import Format, writer
 from pdiff.generation.generated import FORMAT, GENERATED, Cost, Generated, Info, RunReference
 from pdiff.generation.sampling import sample_rows
@@ -37,8 +38,9 @@ def generate(
 
     With `format` `safetensors` each is one file with plain names; `pth` is a state dict as `torch.save`
     writes it, plain names too; `source` is what the bank was collected from: the same names, nesting, shards
-    and configuration. Model i depends on the run, the seed and i, not on `n`. Raises `InputError` if a
-    generated value is not finite or does not fit its dtype, `UsageError` if the disk has no room.
+    and configuration. A model card stands beside them. Model i depends on the run, the seed and i, not on
+    `n`. Raises `InputError` if a generated value is not finite or does not fit its dtype, `UsageError` if the
+    disk has no room.
     """
     if n < 1:
         raise UsageError(f"--n {n}: at least 1 checkpoint")
@@ -73,7 +75,10 @@ def generate(
             provenance=provenance(target),
             digests=digests,
             keys=run.bank.manifest.source.keys if format == "source" else (),
+            form=format,
+            held_out=run.result.held_out,
         )
+        write_card(staged, info, run.bank, out)
         write_sealed(staged / GENERATED, info)
     return Generated.open(out)
 

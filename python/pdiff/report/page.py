@@ -1,24 +1,25 @@
 """The report: one HTML page that carries its own style and figures and asks the network for nothing."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pdiff import _core
 from pdiff.artifacts import write_json
 from pdiff.directories import staged_directory
-from pdiff.report.figures import scatter, strips
+from pdiff.evaluation import label
+from pdiff.report.figures import figures, hidden, worst_drawn
+from pdiff.report.marks import colour_name, mark_svg
 from pdiff.report.measures import measures
+from pdiff.report.reading import REPORT, RESULTS
 from pdiff.report.summary import COLUMNS, SummaryRow, summary
-from pdiff.report.text import duration, number, percent
+from pdiff.report.svg import stylesheet
+from pdiff.report.text import Scale, duration, number
 
-__all__ = ["REPORT", "RESULTS", "render_report", "save_report", "write_report"]
-
-RESULTS = "results.json"
-REPORT = "report.html"
+__all__ = ["environment", "legend", "render_report", "save_report", "write_report"]
 
 
 def save_report(
@@ -40,31 +41,45 @@ def write_report(results: Mapping[str, Any], path: Path) -> None:
 
 def render_report(results: Mapping[str, Any]) -> str:
     """Return the page as text."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": number, "percent": percent, "duration": duration}
-    folder = files("pdiff.report")
-    template = environment.from_string(folder.joinpath("template.html").read_text("utf-8"))
-    rows = summary(results)
-    return template.render(
-        results=results,
-        columns=COLUMNS,
-        rows=rows,
-        legend=_legend(rows),
-        measures=measures(results),
-        scatter=scatter(results),
-        strips=strips(results),
-        style=folder.joinpath("style.css").read_text("utf-8"),
+    rows, scale = summary(results), Scale.of(results)
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            results=results,
+            scale=scale,
+            columns=COLUMNS,
+            rows=rows,
+            legend=legend(rows),
+            measures=measures(results),
+            figures={name: plot.drawing() for name, plot in figures(results).items()},
+            hidden=hidden(results),
+            worst=scale.text(worst_drawn(results)),
+        )
     )
 
 
-def _legend(rows: Sequence[SummaryRow]) -> dict[str, str]:
+@cache
+def environment() -> Environment:
+    """Return what renders the templates: everything is escaped, nothing may be missing."""
+    made = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=PackageLoader("pdiff.report", "templates"),
+    )
+    made.filters |= {"number": number, "duration": duration, "colour": colour_name, "mark": mark_svg}
+    made.globals |= {"label": label, "style": stylesheet}
+    return made
+
+
+def legend(rows: Sequence[SummaryRow]) -> dict[str, str]:
     """Return what each family's mark stands for; the strengths of one family share a mark."""
-    names: dict[str, list[str]] = {}
+    swept: dict[str, list[SummaryRow]] = {}
     for row in rows:
-        names.setdefault(row.family, []).append(row.name)
+        swept.setdefault(row.family, []).append(row)
     return {
-        family: each[0] if len(each) == 1 else f"{family}, {len(each)} scales"
-        for family, each in names.items()
+        family: each[0].name if len(each) == 1 else f"{each[0].name}–{each[-1].strength:g}"
+        for family, each in swept.items()
     }

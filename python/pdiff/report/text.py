@@ -1,16 +1,15 @@
 """How figures are written, the same in the table, on the page and in the terminal."""
 
-__all__ = ["duration", "number", "percent"]
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Scale", "duration", "number"]
 
 
 def number(value: float | None, digits: int) -> str:
     """Format with a fixed number of digits; a dash for a figure that is not defined."""
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def percent(fraction: float) -> str:
-    """Format an accuracy: 0.9712 → `97.12%`."""
-    return f"{100 * fraction:.2f}%"
 
 
 def duration(seconds: float) -> str:
@@ -21,3 +20,51 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the task's metric is called, and how its values are written and drawn."""
+
+    name: str
+    higher_is_better: bool
+    percent: bool
+
+    @staticmethod
+    def of(results: Mapping[str, Any]) -> "Scale":
+        """Return the scale of `results.json`."""
+        return Scale(**results["task"]["metric"])
+
+    @property
+    def axis(self) -> str:
+        """What an axis of scores is called; better is up or right, so that it may run backwards."""
+        unit = f"{self.name} (%)" if self.percent else self.name
+        return unit if self.higher_is_better else f"{unit}, lower is better"
+
+    def drawn(self, score: float) -> float:
+        """Return a score in the unit of the axis."""
+        return 100 * score if self.percent else score
+
+    def bare(self, score: float | None) -> str:
+        """Format a score for a column whose heading has the unit: 0.9712 → `97.12`."""
+        if score is None:
+            return "–"
+        return f"{100 * score:.2f}" if self.percent else f"{score:.4g}"
+
+    def text(self, score: float | None) -> str:
+        """Format a score with its unit: 0.9712 → `97.12%`."""
+        return f"{self.bare(score)}%" if self.percent and score is not None else self.bare(score)
+
+    def difference(self, value: float) -> str:
+        """Format a difference of two scores with its sign: 0.0024 → `+0.24`, −0.0024 → `−0.24`."""
+        text = f"{100 * value:+.2f}" if self.percent else f"{value:+.4g}"
+        return text.replace("-", "−", 1) if text.startswith("-") else text
+
+    @property
+    def points(self) -> str:
+        """The unit of a difference."""
+        return "points" if self.percent else self.name
+
+    def better(self, a: float, b: float) -> bool:
+        """Return whether score `a` is better than `b`."""
+        return a > b if self.higher_is_better else a < b

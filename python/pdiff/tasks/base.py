@@ -3,15 +3,22 @@
 Write your own as `my_task.py` with a function that returns a `Task`, and pass `--task my_task.py:factory`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-__all__ = ["Classification", "Metric", "Split", "Task", "metric_of"]
+__all__ = ["Classification", "Metric", "Permutations", "Split", "Task", "metric_of", "permutations_of"]
 
 Split = Literal["train", "validation", "test"]
+
+Permutations = Sequence[Sequence[tuple[str, int]]]
+"""Groups of (tensor, dimension) that have to be permuted together to leave a network's function unchanged.
+
+Dimension 0 of a layer's weight and bias, of the norm behind it, and dimension 1 of the next layer's weight. A
+dimension n times as long as the group's shortest is n consecutive numbers a unit (channels, flattened).
+"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,8 @@ class Task(Protocol):
     """A supervised problem whose networks `pdiff` can build and judge.
 
     A task may also have `metric`, a `Metric` (without it a network is as good as its fraction of correct
-    samples), and `probabilities(outputs)` → f32 [B, classes], which soft votes need.
+    samples), `probabilities(outputs)` → f32 [B, classes], which soft votes need, and `permutations(arch)` →
+    `Permutations`, for distances that do not depend on the order of hidden units.
     """
 
     name: str
@@ -79,3 +87,9 @@ def metric_of(task: Task) -> Metric | None:
     """Return the task's own metric, or None where a network is judged by its fraction of correct samples."""
     metric: Metric | None = getattr(task, "metric", None)
     return metric
+
+
+def permutations_of(task: Task, arch: str) -> Permutations:
+    """Return the groups of hidden units that the task declares for a network; none if it says nothing."""
+    declared: Callable[[str], Permutations] | None = getattr(task, "permutations", None)
+    return () if declared is None else declared(arch)

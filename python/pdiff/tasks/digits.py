@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from pdiff.errors import unknown
 from pdiff.rng import numpy_generator
-from pdiff.tasks.base import Classification, Split
-from pdiff.tasks.networks import convnet2d, mlp
+from pdiff.tasks.base import Classification, Permutations, Split
+from pdiff.tasks.networks import convnet2d, convnet_permutations, mlp, mlp_permutations
 
 __all__ = ["Digits"]
 
@@ -66,6 +66,10 @@ class Digits(Classification):
                 return mlp(SIZE * SIZE, hidden=(32, 32), classes=CLASSES)
             case _:
                 raise unknown("architecture of digits", arch, self.architectures)
+
+    def permutations(self, arch: str) -> Permutations:
+        """Return the groups of hidden units of a network."""
+        return convnet_permutations(depth=2) if arch == "convnet" else mlp_permutations(depth=2)
 
     def data(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return inputs [N, 1, 8, 8] f32 and labels [N] i64 in a fixed order."""

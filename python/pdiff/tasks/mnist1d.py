@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from pdiff.errors import unknown
 from pdiff.rng import numpy_generator
-from pdiff.tasks.base import Classification, Split
-from pdiff.tasks.networks import convnet1d, mlp, resnet1d
+from pdiff.tasks.base import Classification, Permutations, Split
+from pdiff.tasks.networks import convnet1d, convnet_permutations, mlp, mlp_permutations, resnet1d
 
 __all__ = ["Draws", "Mnist1D", "distort", "draw", "templates"]
 
@@ -165,6 +165,16 @@ class Mnist1D(Classification):
                 return resnet1d(LENGTH, widths=(16, 24, 32), classes=CLASSES)
             case _:
                 raise unknown("architecture of mnist1d", arch, self.architectures)
+
+    def permutations(self, arch: str) -> Permutations:
+        """Return the groups of hidden units of a network; none for `resnet`, whose shortcuts tie them."""
+        match arch:
+            case "convnet":
+                return convnet_permutations(depth=3)
+            case "mlp":
+                return mlp_permutations(depth=2)
+            case _:
+                return ()
 
     def data(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return inputs [N, 40] f32 and labels [N] i64; generated once a process, the same every time."""

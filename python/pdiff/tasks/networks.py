@@ -1,10 +1,15 @@
-"""The small networks of the built-in tasks. Every one maps a batch of inputs to logits [B, classes]."""
+"""The small networks of the built-in tasks. Every one maps a batch of inputs to logits [B, classes].
+
+Beside some of them stand the groups of their hidden units, whose order does not matter.
+"""
 
 from collections import OrderedDict
 
 from torch import Tensor, nn
 
-__all__ = ["convnet1d", "convnet2d", "mlp", "resnet1d"]
+from pdiff.tasks.base import Permutations
+
+__all__ = ["convnet1d", "convnet2d", "convnet_permutations", "mlp", "mlp_permutations", "resnet1d"]
 
 
 def mlp(inputs: int, hidden: tuple[int, ...], classes: int) -> nn.Module:
@@ -17,6 +22,15 @@ def mlp(inputs: int, hidden: tuple[int, ...], classes: int) -> nn.Module:
         width = size
     layers["head"] = nn.Linear(width, classes)
     return nn.Sequential(layers)
+
+
+def mlp_permutations(depth: int) -> Permutations:
+    """Return a group for each of the `depth` hidden layers of an `mlp`."""
+    following = [*(f"fc{index}" for index in range(2, depth + 1)), "head"]
+    return [
+        [(f"fc{index}.weight", 0), (f"fc{index}.bias", 0), (f"{after}.weight", 1)]
+        for index, after in enumerate(following, start=1)
+    ]
 
 
 def convnet1d(length: int, width: int, classes: int) -> nn.Module:
@@ -46,6 +60,19 @@ def convnet2d(size: int, widths: tuple[int, ...], classes: int) -> nn.Module:
     layers["flatten"] = nn.Flatten()
     layers["head"] = nn.Linear(channels * size * size, classes)
     return nn.Sequential(layers)
+
+
+def convnet_permutations(depth: int) -> Permutations:
+    """Return a group for each of the `depth` convolutions of a `convnet1d` or `convnet2d`."""
+    following = [*(f"conv{index}" for index in range(2, depth + 1)), "head"]
+    return [
+        [
+            (f"conv{index}.weight", 0),
+            *((f"norm{index}.{name}", 0) for name in ("weight", "bias", "running_mean", "running_var")),
+            (f"{after}.weight", 1),
+        ]
+        for index, after in enumerate(following, start=1)
+    ]
 
 
 class _ResidualBlock1d(nn.Module):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pdiff.bank import Bank
+from pdiff.bank import View
 from pdiff.bank.bank import Normalizer
 from pdiff.bank.stream import Stream
 from pdiff.rng import numpy_generator
@@ -34,7 +34,7 @@ class Draws:
 
     def __init__(
         self,
-        bank: Bank,
+        members: View,
         normalizer: Normalizer,
         size: int,
         *,
@@ -42,7 +42,7 @@ class Draws:
         purpose: str,
         device: torch.device,
     ) -> None:
-        self.bank = bank
+        self.members = members
         self.normalizer = normalizer
         self.size = size
         self.seed = seed
@@ -66,9 +66,11 @@ class Draws:
     def _from(self, step: int) -> Stream:
         # One batch ahead: rows may be wide, and a step takes longer than gathering them.
         schedule = self._schedule(step)
-        return Stream(self.bank, schedule, self.size, normalizer=self.normalizer, device=self.device, ahead=1)
+        return Stream(
+            self.members.bank, schedule, self.size, normalizer=self.normalizer, device=self.device, ahead=1
+        )
 
     def _schedule(self, step: int) -> Iterator[npt.NDArray[np.int64]]:
         while True:
-            yield draw(len(self.bank), self.size, self.seed, self.purpose, step)
+            yield self.members.indices[draw(len(self.members), self.size, self.seed, self.purpose, step)]
             step += 1

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.artifacts import relative
-from pdiff.bank import Bank
+from pdiff.bank import Bank, View
 from pdiff.codecs import Codec
 from pdiff.config import Config
 from pdiff.directories import prepare_directory
@@ -20,10 +20,11 @@ from pdiff.provenance import provenance
 from pdiff.sealing import read_sealed, write_sealed
 from pdiff.training.interrupt import Interruption, catch_signals
 from pdiff.training.loop import METRICS
+from pdiff.training.members import training_members
 from pdiff.training.stages import (
     WEIGHTS,
     codec_stage,
-    encode_bank,
+    encode_members,
     latent_stage,
     load_codec,
     stage_seconds,
@@ -78,6 +79,8 @@ class Result(msgspec.Struct, frozen=True):
     provenance: dict[str, Any]
     records: dict[str, str] = {}
     """BLAKE3 of the metrics of each stage that was trained, which nothing depends on."""
+    held_out: tuple[int, ...] = ()
+    """The bank's members that were not learned from."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ def train(
 ) -> Run:
     """Train a codec and a denoiser on `bank` and leave the run in directory `out`.
 
+    Members that the configuration holds out are not learned from, and listed in the result.
     `resume` goes on with what is there, if it is of the same bank and configuration. Raises `UsageError` for
     a directory that is not empty, otherwise.
     """
@@ -151,9 +155,10 @@ def _stages(
     interruption: Interruption,
 ) -> Result:
     """Run both stages and return what they took and how well the codec fits."""
-    codec = codec_stage(bank, config, out, device=device, progress=progress, interruption=interruption)
-    latents = encode_bank(bank, codec, config, out, device)
-    explained = _explained(bank, codec, config, latents.restore(latents.values))
+    members, held_out = training_members(bank, config)
+    codec = codec_stage(members, config, out, device=device, progress=progress, interruption=interruption)
+    latents = encode_members(members, codec, config, out, device)
+    explained = _explained(members, codec, config, latents.restore(latents.values))
     progress.message(
         f"the codec keeps {explained:.1%} of the variance between checkpoints in {codec.latent_dim} numbers"
     )
@@ -168,22 +173,23 @@ def _stages(
         digests={file: _core.digest_file(out / file) for file in (RUN, *WEIGHTS)},
         provenance=provenance(device),
         records={path.name: _core.digest_file(path) for path in sorted(out.glob(f"*{METRICS}"))},
+        held_out=held_out,
     )
 
 
 @torch.no_grad()
-def _explained(bank: Bank, codec: Codec, config: Config, latents: Tensor) -> float:
-    """Return 1 − (squared reconstruction error) / (squared deviation from the bank's mean), row by row."""
-    normalizer = bank.normalizer(config.normalize)
+def _explained(members: View, codec: Codec, config: Config, latents: Tensor) -> float:
+    """Return 1 − (squared reconstruction error) / (squared deviation from the members' mean), row by row."""
+    normalizer = members.normalizer(config.normalize)
     error = squares = 0.0
-    total = torch.zeros(bank.dim, dtype=torch.float64)
-    for index in range(len(bank)):
-        row = bank.batch([index], normalizer)[0].double()
+    total = torch.zeros(members.dim, dtype=torch.float64)
+    for index in range(len(members)):
+        row = members.batch([index], normalizer)[0].double()
         decoded = codec.decode(latents[index : index + 1])[0].cpu()
         error += float((decoded - row).square().sum())
         squares += float(row.square().sum())
         total += row
-    return 1 - error / (squares - float(total.square().sum()) / len(bank))
+    return 1 - error / (squares - float(total.square().sum()) / len(members))
 
 
 def choose_device(name: str | None) -> torch.device:

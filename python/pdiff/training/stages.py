@@ -1,4 +1,4 @@
-"""The two stages of a run: fit a codec to the bank's rows, then a denoiser to their latents."""
+"""The two stages of a run: fit a codec to rows of the bank, then a denoiser to their latents."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pdiff import _core
 from pdiff.artifacts import read_tensors, write_tensors
-from pdiff.bank import Bank
+from pdiff.bank import Bank, View
 from pdiff.codecs import Codec, ConvCodec, PcaCodec, fit_pca
 from pdiff.config import Config
 from pdiff.diffusion import build_denoiser, build_process
@@ -25,7 +25,7 @@ __all__ = [
     "WEIGHTS",
     "Latents",
     "codec_stage",
-    "encode_bank",
+    "encode_members",
     "latent_stage",
     "load_codec",
     "load_denoiser",
@@ -43,7 +43,7 @@ _ENCODE_BATCH = 64
 
 @dataclass(frozen=True)
 class Latents:
-    """The bank's latents [K, Z] as the denoiser sees them, and how to undo their standardisation."""
+    """The members' latents [K, Z] as the denoiser sees them, and how to undo their standardisation."""
 
     values: Tensor
     mean: Tensor
@@ -55,7 +55,7 @@ class Latents:
 
 
 def codec_stage(
-    bank: Bank,
+    members: View,
     config: Config,
     folder: Path,
     *,
@@ -63,15 +63,16 @@ def codec_stage(
     progress: Progress,
     interruption: Interruption,
 ) -> Codec:
-    """Return the run's codec: fitted to the bank and written, unless its file is there already."""
+    """Return the run's codec: fitted to the members and written, unless its file is there already."""
+    bank = members.bank
     if not (folder / _CODEC).exists():
         begin = time.perf_counter()
         if config.codec.kind == "pca":
-            codec = fit_pca(bank, bank.normalizer(config.normalize), config.codec.latent_dim)
+            codec = fit_pca(bank, bank.normalizer(config.normalize), config.codec.latent_dim, members)
             _write(folder / _CODEC, codec.state_dict(), time.perf_counter() - begin)
         else:
             network = _new_conv(bank, config).to(device)
-            draws = _conv_draws(bank, config, device)
+            draws = _conv_draws(members, config, device)
             loss = _conv_loss(draws, config, network)
             trainer = Trainer("codec", network, loss, config.codec_train, folder, waited=lambda: draws.waited)
             trainer.run(progress, interruption)
@@ -91,15 +92,17 @@ def load_codec(bank: Bank, config: Config, folder: Path, device: torch.device) -
 
 
 @torch.no_grad()
-def encode_bank(bank: Bank, codec: Codec, config: Config, folder: Path, device: torch.device) -> Latents:
+def encode_members(
+    members: View, codec: Codec, config: Config, folder: Path, device: torch.device
+) -> Latents:
     """Encode every member, without noise and with BatchNorm's running statistics, and write the latents.
 
-    With `generator.standardise`, each latent dimension is brought to mean 0 and std 1 over the bank.
+    With `generator.standardise`, each latent dimension is brought to mean 0 and std 1 over the members.
     """
-    normalizer = bank.normalizer(config.normalize)
+    normalizer = members.normalizer(config.normalize)
     parts = []
-    for begin in range(0, len(bank), _ENCODE_BATCH):
-        rows = bank.batch(range(begin, min(begin + _ENCODE_BATCH, len(bank))), normalizer)
+    for begin in range(0, len(members), _ENCODE_BATCH):
+        rows = members.batch(range(begin, min(begin + _ENCODE_BATCH, len(members))), normalizer)
         parts.append(codec.encode(rows.to(device)))
     values = torch.cat(parts)  # [K, Z]
     mean, std = torch.zeros_like(values[0]), torch.ones_like(values[0])
@@ -157,9 +160,9 @@ def _load(module: nn.Module, path: Path) -> None:
         raise InputError(f"{path}: not the weights of this run's configuration; train it again") from None
 
 
-def _conv_draws(bank: Bank, config: Config, device: torch.device) -> Draws:
-    normalizer, size = bank.normalizer(config.normalize), config.codec_train.batch_size
-    return Draws(bank, normalizer, size, seed=config.seed, purpose="codec-batch", device=device)
+def _conv_draws(members: View, config: Config, device: torch.device) -> Draws:
+    normalizer, size = members.normalizer(config.normalize), config.codec_train.batch_size
+    return Draws(members, normalizer, size, seed=config.seed, purpose="codec-batch", device=device)
 
 
 def _conv_loss(draws: Draws, config: Config, network: ConvCodec) -> Callable[[int], Tensor]:

@@ -48,3 +48,14 @@ def test_small_differences_of_rows_that_share_much_are_kept(x: Tensor, tmp_path:
     codec = fit(close, tmp_path, 100)
     error = (codec.decode(codec.encode(close)) - close).abs().max()
     assert float(error) < 1e-3  # ten times the rounding of numbers near 1000; the differences are near 0.02
+
+
+def test_some_members_of_a_bank_are_a_bank(x: Tensor, tmp_path: Path) -> None:
+    chosen = [0, 2, 3, 4, 7, 8, 10, 11]
+    bank = bank_of(x, tmp_path)
+    codec = fit_pca(bank, bank.normalizer("none"), 5, bank.view(chosen))
+    (tmp_path / "apart").mkdir()
+    alone = fit(x[chosen], tmp_path / "apart", 5)
+    torch.testing.assert_close(codec.mean, alone.mean)
+    signs = (codec.basis * alone.basis).sum(dim=1, keepdim=True).sign()
+    torch.testing.assert_close(codec.basis, signs * alone.basis, rtol=1e-4, atol=1e-5)

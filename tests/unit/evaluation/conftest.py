@@ -1,6 +1,6 @@
 """A bank of the small problem's checkpoints, and generated ones beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -46,11 +46,22 @@ def whole_bank(tmp_path: Path, network: nn.Module) -> Bank:
 
 
 @pytest.fixture
-def save_generated(tmp_path: Path) -> Callable[[Bank, Tensor], Generated]:
-    """Write raw rows [N, D] the way `generate` does: `save_generated(bank, rows)`."""
+def save_generated(tmp_path: Path) -> Callable[..., Generated]:
+    """Write raw rows [N, D] the way `generate` does: `save_generated(bank, rows)`.
 
-    def save(bank: Bank, rows: Tensor) -> Generated:
-        folder = tmp_path / "generated"
+    Other folders than `generated`, other seeds, held-out members and gradients are for the asking.
+    """
+
+    def save(
+        bank: Bank,
+        rows: Tensor,
+        *,
+        out: str = "generated",
+        seed: int = 7,
+        held_out: Sequence[int] = (),
+        gradient_evaluations: int = 0,
+    ) -> Generated:
+        folder = tmp_path / out
         folder.mkdir()
         files = [f"model-{index:04d}.safetensors" for index in range(len(rows))]
         for file, row in zip(files, rows, strict=True):
@@ -60,10 +71,11 @@ def save_generated(tmp_path: Path) -> Callable[[Bank, Tensor], Generated]:
             "provenance": {},
             "files": files,
             "digests": {file: _core.digest_file(folder / file) for file in files},
-            "seed": 7,
+            "seed": seed,
             "run": {"path": "run", "digest": "ab" * 32, "preset": "default"},
             "bank": {"path": str(bank.path), "digest": bank.digest},
-            "cost": {"once_s": 12.5, "per_model_s": 0.25},
+            "cost": {"once_s": 12.5, "per_model_s": 0.25, "gradient_evaluations": gradient_evaluations},
+            "held_out": list(held_out),
         }
         write_sealed(folder / GENERATED, info)
         return Generated.open(folder)

@@ -25,7 +25,7 @@ Save = Callable[[Bank, Tensor], Generated]
 def results(norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path) -> dict[str, Any]:
     """Five draws from the Gaussian baseline, evaluated as if a generator had made them."""
     generated = save_generated(norm_bank, gaussian(norm_bank, range(5), seed=99))
-    return evaluate(generated, task=task, arch="residual", batch_size=16, baselines_n=4)
+    return evaluate(generated, task=task, arch="residual", batch_size=16, baselines_n=4, replicates=5)
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -45,19 +45,27 @@ def test_results_are_plain_and_finite(results: dict[str, Any]) -> None:
 
 def test_the_parts_are_the_ones_promised(results: dict[str, Any], norm_bank: Bank) -> None:
     assert set(results) == {
-        *("format", "task", "bank", "original", "generated", "ensemble", "baselines", "novelty"),
-        *("points", "cost", "verdict", "provenance"),
+        *("format", "task", "bank", "league", "original", "generated", "runs", "ensemble", "baselines"),
+        *("controls", "novelty", "geometry", "votes", "verdict", "envelopes", "points", "plots"),
+        *("warnings", "cost", "provenance"),
     }
-    assert results["task"] == {"name": "waves", "arch": "residual", "split": "test", "samples": SAMPLES}
+    assert results["task"] == {
+        **{"name": "waves", "arch": "residual", "split": "test", "samples": SAMPLES},
+        "metric": {"name": "accuracy", "higher_is_better": True, "percent": True},
+    }
+    assert results["league"] == {"name": "weights", "gradient_evaluations": 0, "reestimated": False}
     assert results["bank"]["digest"] == norm_bank.digest
     assert (results["bank"]["members"], results["bank"]["dim"]) == (MEMBERS, 16)
-    for part, n in (("original", MEMBERS), ("generated", 5), ("ensemble", 1)):
+    for part, n in (("original", MEMBERS), ("generated", 5)):
         assert results[part]["n"] == n
-        assert results[part]["min"] <= results[part]["mean"] <= results[part]["best"]
+        assert results[part]["min"] <= results[part]["mean"] <= results[part]["max"]
     assert [(b["family"], b["n"]) for b in results["baselines"]] == [
-        *[("noise", 4)] * 3,
-        ("average", 4),
-        ("gaussian", 4),
+        *[("noise", 4)] * 6,
+        *[("mean-noise", 4)] * 6,
+        *[("average", 4)] * 3,
+        *[("interpolation", 4)] * 6,
+        *[("gaussian", 4), ("gaussian", 5), *[("gaussian", 4)] * 5],  # ×1: as many as vote
+        *[("pca-gaussian", 4)] * 7,
     ]
     assert results["cost"]["once_s"] == 12.5
     assert results["cost"]["evaluate_s"] > 0
@@ -81,10 +89,10 @@ def test_provenance_says_what_made_the_numbers(results: dict[str, Any], norm_ban
 
 def test_points_and_summaries_agree(results: dict[str, Any]) -> None:
     points = results["points"]
-    assert len(points) == MEMBERS + 5 + 1 + 5 * 4
+    assert len(points) == MEMBERS + 5 + 1 + 34 * 4 + 5  # as many of the Gaussian ×1 as vote
     ours = [point for point in points if point["family"] == "generated"]
-    assert results["generated"]["mean"] == pytest.approx(sum(p["accuracy"] for p in ours) / 5)
-    assert results["generated"]["best"] == max(p["accuracy"] for p in ours)
+    assert results["generated"]["mean"] == pytest.approx(sum(p["score"] for p in ours) / 5)
+    assert results["generated"]["max"] == max(p["score"] for p in ours)
     similarities = [p["max_similarity"] for p in ours]
     assert results["novelty"]["max_similarity"] == {
         "mean": pytest.approx(sum(similarities) / 5),
@@ -102,13 +110,13 @@ def test_the_same_again_but_for_the_clock(
     results: dict[str, Any], norm_bank: Bank, task: Waves, tmp_path: Path
 ) -> None:
     generated = Generated.open(tmp_path / "generated")
-    again = evaluate(generated, task=task, batch_size=50, baselines_n=4)
+    again = evaluate(generated, task=task, batch_size=50, baselines_n=4, replicates=5)
     for part in set(results) - {"cost", "provenance"}:
         assert again[part] == results[part]
 
 
 def test_copies_are_found_out(norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path) -> None:
-    results = evaluate(save_generated(norm_bank, norm_bank.batch(range(MEMBERS))), task=task)
+    results = evaluate(save_generated(norm_bank, norm_bank.batch(range(MEMBERS))), task=task, replicates=5)
     novelty = results["novelty"]
     assert results["generated"] == results["original"]
     assert novelty["max_similarity"] == {"mean": 1.0, "min": 1.0, "max": 1.0}
@@ -117,13 +125,13 @@ def test_copies_are_found_out(norm_bank: Bank, task: Waves, save_generated: Save
     assert novelty["dispersion"] == pytest.approx(1, abs=1e-9)
     assert novelty["l2_nearest"]["mean"] == pytest.approx(0, abs=1e-5)
     assert novelty["l2_nearest_original"]["min"] > 0.1
-    assert {b["n"] for b in results["baselines"]} == {MEMBERS}
+    assert {b["n"] for b in results["baselines"]} == {30}
 
 
 def test_averages_are_found_out(norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path) -> None:
     mean = norm_bank.batch(range(MEMBERS)).double().mean(dim=0).float()
     rows = torch.stack([mean, mean, mean])
-    results = evaluate(save_generated(norm_bank, rows), task=task)
+    results = evaluate(save_generated(norm_bank, rows), task=task, replicates=5)
     novelty = results["novelty"]
     assert novelty["dispersion"] == pytest.approx(0, abs=1e-6)
     assert (novelty["gg"], novelty["gg_nearest"], novelty["distinct"]) == (1, 1, 1)
@@ -133,7 +141,7 @@ def test_averages_are_found_out(norm_bank: Bank, task: Waves, save_generated: Sa
 def test_one_generated_model_leaves_out_what_needs_two(
     norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path
 ) -> None:
-    results = evaluate(save_generated(norm_bank, norm_bank.batch([0])), task=task)
+    results = evaluate(save_generated(norm_bank, norm_bank.batch([0])), task=task, replicates=5)
     novelty = results["novelty"]
     assert (novelty["gg"], novelty["gg_nearest"], novelty["dispersion"]) == (None, None, None)
     assert novelty["distinct"] == 1
@@ -161,7 +169,7 @@ def test_a_model_whose_other_tensors_were_changed_is_refused(
     name = next(name for name in state if name not in norm_bank.subset_names)
     save_file(state | {name: state[name] + 1}, path)
     with pytest.raises(InputError, match=f"model-0001.safetensors: {name} is not the bank's"):
-        evaluate(generated, task=task)
+        evaluate(generated, task=task, replicates=5)
 
 
 def test_values_that_are_not_finite_are_refused(
@@ -170,4 +178,4 @@ def test_values_that_are_not_finite_are_refused(
     rows = norm_bank.batch([0, 1])
     rows[1, 3] = torch.nan
     with pytest.raises(InputError, match="model-0001.safetensors: holds values that are not finite"):
-        evaluate(save_generated(norm_bank, rows), task=task)
+        evaluate(save_generated(norm_bank, rows), task=task, replicates=5)

@@ -4,7 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.distance import jaccard, pdist
 from torch import Tensor
+from torchmetrics.functional.classification import binary_jaccard_index
 
 from pdiff.evaluation.novelty import (
     containment,
@@ -12,6 +14,7 @@ from pdiff.evaluation.novelty import (
     iou_matrix,
     max_similarity,
     mean_similarity,
+    similarity_to_others,
     without_self,
 )
 
@@ -56,7 +59,53 @@ def test_within_a_set_a_model_is_not_its_own_neighbour(ours: list[set[int]]) -> 
     assert max_similarity(without_self(similarity)).tolist() == [max(row) for row in pairs]
     everyone = [value for row in pairs for value in row]
     assert mean_similarity(similarity) == pytest.approx(sum(everyone) / len(everyone), abs=1e-12)
+    others = [sum(row) / len(row) for row in pairs]
+    assert similarity_to_others(similarity).tolist() == pytest.approx(others, abs=1e-12)
     assert similarity.diagonal().tolist() == [1.0] * len(ours), "the argument is left alone"
+
+
+@pytest.mark.parametrize(
+    ("errors", "gg", "distinct"),
+    [
+        ([{1, 2, 3}] * 4, 1, 1),  # identical models
+        ([{0, 1}, {2, 3}, {4, 5}, {6}], 0, 4),  # disjoint errors
+        ([set()] * 4, 1, 1),  # empty error sets
+        ([set(range(SAMPLES))] * 4, 1, 1),  # all wrong
+        ([set(), set(range(SAMPLES)), {0}, {1}], (0 + 0 + 0 + 1 / 12 + 1 / 12 + 0) / 6, 4),
+    ],
+)
+def test_hand_made_populations(errors: list[set[int]], gg: float, distinct: int) -> None:
+    similarity = iou_matrix(masks(*errors), masks(*errors))
+    assert mean_similarity(similarity) == pytest.approx(gg, abs=1e-12)
+    assert float(similarity_to_others(similarity).mean()) == pytest.approx(gg, abs=1e-12)
+    assert distinct_count(similarity) == distinct
+    if gg == 1:
+        assert max_similarity(without_self(similarity)).tolist() == [1] * 4
+        assert containment(masks(*errors), masks(*errors), without_self(similarity)).tolist() == [1] * 4
+
+
+@given(MASKS, MASKS)
+def test_containment_equals_the_definition(ours: list[set[int]], bank: list[set[int]]) -> None:
+    models, members = masks(*ours), masks(*bank)
+    expected = []
+    for errors in ours:
+        nearest = max(bank, key=lambda member: iou(errors, member))  # the first of several
+        expected.append(len(errors & nearest) / len(nearest) if nearest else 1.0)
+    found = containment(models, members, iou_matrix(models, members))
+    assert found.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_torchmetrics_and_scipy_agree() -> None:
+    """Jaccard of binary masks is the IoU where both err at all; scipy's distance is one minus it."""
+    generator = torch.Generator().manual_seed(0)
+    ours, bank = (torch.rand(5, 200, generator=generator) < 0.3 for _ in range(2))
+    similarity = iou_matrix(ours, bank)
+    for i, a in enumerate(ours):
+        for j, b in enumerate(bank):
+            assert similarity[i, j].item() == pytest.approx(float(binary_jaccard_index(a, b.int())), abs=1e-6)
+            assert similarity[i, j].item() == pytest.approx(1 - jaccard(a.numpy(), b.numpy()), abs=1e-12)
+    within = 1 - torch.from_numpy(pdist(ours.numpy(), "jaccard"))
+    assert mean_similarity(iou_matrix(ours, ours)) == pytest.approx(float(within.mean()), abs=1e-12)
 
 
 def test_counts_are_exact_for_many_samples() -> None:

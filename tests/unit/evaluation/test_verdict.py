@@ -1,155 +1,146 @@
-"""The verdict: what it says for every position among the baselines, and what it never says."""
+"""The verdict: what it says for every position beside the frontier, and what it rests on."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pdiff.evaluation.verdict import Point, best_rival, covering, lead, sentences
+from pdiff.evaluation.contest import Contest
+from pdiff.evaluation.judge import Judged
+from pdiff.evaluation.novelty import iou_matrix, max_similarity, mean_similarity
+from pdiff.evaluation.verdict import envelopes, position, verdict
+from pdiff.tasks.base import Metric
+from tests.unit.evaluation.errors import judged, models
 
-N = 10_000
-
-
-def point(name: str, accuracy: float, similarity: float, models: int = 50, samples: int = N) -> Point:
-    """A family whose models all fail on the same samples, the last ones."""
-    rates = (torch.arange(samples) < round(accuracy * samples)).double()
-    return Point(name, models, similarity, rates)
-
-
-ORIGINAL = point("original", 0.9713, 0.95, models=300)
-AVERAGE = point("average of 16", 0.9726, 0.914)
-GAUSSIAN = point("Gaussian ×1", 0.9715, 0.857)
-WEAK = point("noise σ 0.01", 0.9700, 0.860)
-STRONG = point("noise σ 0.02", 0.9678, 0.748)
-BASELINES = [WEAK, STRONG, AVERAGE, GAUSSIAN]
-
-FRACTIONS = st.floats(0, 1)
-POINTS = st.lists(st.builds(point, st.just("b"), FRACTIONS, FRACTIONS, st.just(5), st.just(20)), max_size=6)
+N = 2000
+BANK = judged(models(0, 12, N, rate=0.10, centre=0.0, own=0.35), "original")
+RIVALS = [
+    BANK,
+    judged(models(1, 12, N, rate=0.09, centre=0.0, own=0.2), "average", 16),
+    judged(models(2, 12, N, rate=0.12, centre=0.0, own=0.7), "gaussian", 1.0),
+    judged(models(3, 12, N, rate=0.20, centre=0.0, own=1.4), "noise", 0.02),
+]
 
 
-def verdict(accuracy: float, similarity: float, baselines: list[Point] | None = None) -> str:
-    generated = point("p-diff", accuracy, similarity)
-    return sentences(
-        generated, ORIGINAL, BASELINES if baselines is None else baselines, "10,000 test samples"
-    )
-
-
-def test_the_facts_come_first() -> None:
-    assert verdict(0.9710, 0.91).startswith(
-        "50 generated models: 97.10% mean accuracy on 10,000 test samples (300 originals: 97.13%), "
-        "max-similarity 0.910. "
-    )
-
-
-def test_one_model_is_not_several() -> None:
-    generated, original = point("p-diff", 0.5, 0.5, models=1), point("original", 0.5, 0.5, models=1200)
-    text = sentences(generated, original, [], "100 validation samples")
-    assert text.startswith(
-        "1 generated model: 50.00% mean accuracy on 100 validation samples (1,200 originals: 50.00%)"
-    )
-
-
-def test_a_baseline_that_is_as_good_and_as_new_covers() -> None:
-    assert verdict(0.9710, 0.91).endswith(
-        "At this or a lower max-similarity the Gaussian ×1 is at least as accurate (97.15% at 0.857): "
-        "not above the baselines."
-    )
-
-
-def test_the_most_accurate_of_several_is_named() -> None:
-    three, two = verdict(0.9695, 0.95), verdict(0.9695, 0.87)
-    assert "the average of 16 is at least as accurate (97.26% at 0.914), and so are 2 others:" in three
-    assert "the Gaussian ×1 is at least as accurate (97.15% at 0.857), and so is 1 other:" in two
-
-
-def test_equal_counts_as_covered() -> None:
-    assert "is at least as accurate (97.15% at 0.857): not above" in verdict(0.9715, 0.857)
-
-
-def test_a_mixture_of_baselines_can_do_what_no_single_one_does() -> None:
-    assert verdict(0.9716, 0.90).endswith(
-        "At this or a lower max-similarity the baselines reach 97.23% at 0.900 "
-        "(mixture of Gaussian ×1 and average of 16): not above the baselines."
-    )
-
-
-def test_above_says_by_how_much_and_under_which_reserve() -> None:
-    share = (0.80 - 0.748) / (0.857 - 0.748)
-    rival = 0.9678 + share * (0.9715 - 0.9678)
-    text = verdict(0.9760, 0.80)
-    assert (
-        f"the baselines reach {100 * rival:.2f}% at 0.800 (mixture of noise σ 0.02 and Gaussian ×1): " in text
-    )
-    assert f": {100 * (0.9760 - rival):.2f} ± 0.1" in text
-    assert text.endswith(
-        "points above these baselines, in this plane and with the error of the samples alone."
-    )
-
-
-def test_a_lead_within_the_error_is_no_lead() -> None:
-    """The same 24 more right answers: once on top of the rival's, once against 250 others that are wrong."""
-    baselines = [AVERAGE, point("noise σ 0.001", 0.9713, 0.99)]
-    on_top = point("p-diff", 0.9750, 0.92)
-    swapped = Point("p-diff", 50, 0.92, (torch.arange(N) >= 250).double())
-    texts = {}
-    for name, generated, disagreements in (("on top", on_top, 24), ("swapped", swapped, 524)):
-        gain, error = lead(generated, AVERAGE)
-        assert gain == pytest.approx(0.0024)
-        assert error == pytest.approx((disagreements / N - 0.0024**2) ** 0.5 / N**0.5)
-        texts[name] = sentences(generated, ORIGINAL, baselines, "10,000 test samples")
-    assert "(average of 16): 0.24 ± 0.10 points above these baselines" in texts["on top"]
-    assert texts["swapped"].endswith(
-        "(average of 16); 0.24 ± 0.46 points are too little to tell apart: not above the baselines."
-    )
+def decided(
+    rate: float, centre: float, own: float, *, runs: int = 1, size: int = 12
+) -> tuple[dict[str, Any], Contest]:
+    """The verdict on made-up generated models."""
+    ours = [
+        judged(models(50 + run, size, N, rate=rate, centre=centre, own=own), run=run) for run in range(runs)
+    ]
+    contest = Contest(BANK, ours, RIVALS)
+    return verdict(contest, league="weights", metric=None, seed=0, replicates=40), contest
 
 
 @pytest.mark.parametrize(
-    ("similarity", "words"),
-    [
-        (0.5, "No baseline has a max-similarity as low (the nearest is the noise σ 0.02, 96.78% at 0.748)"),
-        (
-            0.97,
-            "No baseline has a max-similarity as high (the nearest is the average of 16, 97.26% at 0.914)",
-        ),
-    ],
+    ("low", "high", "expected"),
+    [(0.1, 0.2, "above"), (-0.2, -0.1, "below"), (-0.1, 0.1, "on"), (0.0, 0.1, "on"), (-0.1, 0.0, "on")],
 )
-def test_nothing_is_claimed_beyond_the_baselines(similarity: float, words: str) -> None:
-    text = verdict(0.99, similarity)
-    assert words in text
-    assert text.endswith("so these numbers do not say whether the generated models are above the baselines.")
+def test_the_position_is_the_intervals(low: float, high: float, expected: str) -> None:
+    assert position(low, high) == expected
 
 
-def test_without_baselines_nothing_is_claimed() -> None:
-    assert verdict(0.99, 0.5, []).endswith(
-        "No baselines were evaluated, so nothing is said about how hard this is."
+def test_better_at_the_same_similarities_is_above() -> None:
+    found, _ = decided(0.06, 0.5, 0.8)
+    assert found["position"] == "above"
+    similarity, gg = found["at_max_similarity"], found["at_gg"]
+    halves = [100 * (each["interval"][1] - each["interval"][0]) / 2 for each in (similarity, gg)]
+    assert found["sentence"] == (
+        f"Above the frontier by {100 * similarity['margin']:.2f} ± {halves[0]:.2f} points at max-similarity "
+        f"{similarity['at']:.3f} and by {100 * gg['margin']:.2f} ± {halves[1]:.2f} points at GG "
+        f"{gg['at']:.3f} (weights-only league)."
     )
+    assert similarity["rival"].startswith("mixture of ")
+    assert found["bootstrap"] == {"replicates": 40, "level": 0.95, "seed": 0, "over": ["samples", "models"]}
 
 
-@given(POINTS, FRACTIONS, FRACTIONS)
-def test_above_is_claimed_only_between_baselines_and_over_all_of_them(
-    baselines: list[Point], accuracy: float, similarity: float
-) -> None:
-    generated = point("p-diff", accuracy, similarity, samples=20)
-    text = sentences(generated, ORIGINAL, baselines, "20 test samples")
-    covered = [b for b in baselines if b.similarity <= similarity and b.accuracy >= generated.accuracy]
-    assert sorted(map(str, covering(generated, baselines))) == sorted(map(str, covered))
-    assert ("is at least as accurate" in text) == bool(covered)
-    if "points above" in text:
-        assert any(b.similarity <= similarity for b in baselines)
-        assert any(b.similarity >= similarity for b in baselines)
-        assert not covered
+def test_the_numbers_are_those_of_the_models() -> None:
+    found, contest = decided(0.06, 0.5, 0.8)
+    ours, bank = contest.groups[0].wrong, BANK.wrong
+    similarity, gg = found["at_max_similarity"], found["at_gg"]
+    assert similarity["score"] == gg["score"] == pytest.approx(1 - float(ours.double().mean()), abs=1e-12)
+    assert similarity["at"] == pytest.approx(float(max_similarity(iou_matrix(ours, bank)).mean()), abs=1e-12)
+    assert gg["at"] == pytest.approx(mean_similarity(iou_matrix(ours, ours)), abs=1e-12)
+    for each in (similarity, gg):
+        assert each["margin"] == pytest.approx(each["score"] - each["frontier"], abs=1e-12)
+        assert each["interval"][0] <= each["interval"][1]
 
 
-@given(POINTS, FRACTIONS)
-def test_the_rival_is_the_best_that_baselines_and_mixtures_do(
-    baselines: list[Point], similarity: float
-) -> None:
-    rival = best_rival(similarity, baselines)
-    sides = [b.similarity for b in baselines]
-    if not baselines or not min(sides) <= similarity <= max(sides):
-        assert rival is None
-        return
-    assert rival is not None
-    assert rival.similarity <= similarity
-    assert rival.accuracy >= max(b.accuracy for b in baselines if b.similarity <= similarity)
-    assert rival.accuracy <= max(b.accuracy for b in baselines) + 1e-12
+def test_a_cloud_moved_away_is_above_in_one_plane_only() -> None:
+    """All models err alike and unlike the bank's: new by max-similarity, and no more use than one of them."""
+    found, _ = decided(0.11, 1.2, 0.1)
+    assert found["at_max_similarity"]["position"] == "above"
+    assert found["at_gg"]["position"] == "below"
+    assert found["position"] == "below"
+    assert found["sentence"].startswith("Below the frontier: +")
+    assert " (above) and −" in found["sentence"]
+
+
+def test_draws_from_a_rival_are_on_the_frontier() -> None:
+    ours = [judged(models(2, 24, N, rate=0.12, centre=0.0, own=0.7)[12:])]
+    found = verdict(Contest(BANK, ours, RIVALS), league="inputs", metric=None, seed=0, replicates=40)
+    assert found["position"] == "on"
+    assert found["sentence"].startswith("On the frontier: ")
+    assert found["sentence"].endswith("(league of weights and unlabelled inputs).")
+
+
+def test_worse_at_the_same_similarities_is_below() -> None:
+    found, _ = decided(0.25, 0.0, 0.7)
+    assert (found["at_max_similarity"]["position"], found["position"]) == ("below", "below")
+
+
+def test_one_model_is_never_above() -> None:
+    found, _ = decided(0.02, 0.5, 0.8, size=1)
+    assert found["at_max_similarity"]["position"] == "above"
+    assert found["at_gg"] is None
+    assert found["position"] == "on"
+    assert "(above); a single generated model has no GG (weights-only league)." in found["sentence"]
+
+
+def test_several_runs_are_drawn_too() -> None:
+    """Runs with centres of their own: the interval knows, and their models are alike within a run."""
+    found, contest = decided(0.08, 0.6, 0.3, runs=3)
+    assert found["bootstrap"]["over"] == ["samples", "models", "runs"]
+    together = judged(torch.cat([run.wrong for run in contest.groups[:3]]))
+    pooled = verdict(Contest(BANK, [together], RIVALS), league="weights", metric=None, seed=0, replicates=40)
+    assert found["at_max_similarity"]["at"] == pytest.approx(pooled["at_max_similarity"]["at"], abs=1e-12)
+    assert found["at_gg"]["at"] > pooled["at_gg"]["at"], "GG is within runs"
+    low, high = found["at_max_similarity"]["interval"]
+    pooled_low, pooled_high = pooled["at_max_similarity"]["interval"]
+    assert high - low > pooled_high - pooled_low
+
+
+def test_a_score_of_which_less_is_better() -> None:
+    """Errors in some unit: generated models with fewer are above, and the numbers keep the unit."""
+    metric = Metric("RMSE", False, False, lambda outputs, _: outputs, lambda each: float(each.mean()))
+    generator = torch.Generator().manual_seed(0)
+
+    def with_errors(population: Judged, mean: float) -> Judged:
+        each = population.population
+        measured = mean + torch.rand(len(population.wrong), N, 1, generator=generator)
+        return judged(population.wrong, each.family, each.strength, metric=metric, measured=measured)
+
+    bank = with_errors(BANK, 2.0)
+    rivals = [bank, *(with_errors(rival, 2.5) for rival in RIVALS[1:])]
+    ours = with_errors(judged(models(60, 12, N, rate=0.1, centre=0.5, own=0.8)), 1.5)
+    contest = Contest(bank, [ours], rivals)
+    found = verdict(contest, league="gradients", metric=metric, seed=0, replicates=10)
+    assert found["position"] == "above"
+    assert found["at_gg"]["score"] == pytest.approx(2.0, abs=0.01)
+    assert found["at_gg"]["frontier"] == pytest.approx(2.5, abs=0.6)
+    assert found["at_gg"]["margin"] > 0.4
+    assert "(RMSE) at GG" in found["sentence"]
+    assert all(score > 1.9 for _, score in envelopes(contest)["gg"])
+
+
+def test_the_envelopes_are_the_frontiers_that_the_margins_are_over() -> None:
+    found, contest = decided(0.11, 0.3, 0.6)
+    drawn = envelopes(contest)
+    for plane, key in (("max_similarity", "at_max_similarity"), ("gg", "at_gg")):
+        x, score = torch.tensor(drawn[plane], dtype=torch.float64).T.numpy()
+        at = found[key]["at"]
+        assert found[key]["frontier"] == pytest.approx(float(np.interp(at, x, score)), abs=1e-4)
+        assert (np.diff(x) > 0).all()
+        assert (np.diff(score) >= -1e-12).all()

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pdiff.report import REPORT, write_report
-from pdiff.report.figures import accuracy_floor
+from pdiff.report.figures import worst_drawn
 from pdiff.report.page import render_report
 from pdiff.report.summary import summary_rows
-from pdiff.report.text import percent
-from tests.unit.report.sample import sample_results
+from pdiff.report.text import Scale
+from tests.unit.report.sample import lean_results, sample_results
 
 VOID = {"meta", "link", "br", "img"}
 ATTACK = "<script>alert('x')</script>\" onload=\"alert(1)"
@@ -58,7 +58,7 @@ def test_is_one_well_formed_page(page: str) -> None:
     assert page.startswith('<!doctype html>\n<html lang="en">')
     elements = read(page).elements
     tags = [tag for tag, _ in elements]
-    for once in ("html", "head", "body", "main", "h1", "title", "style", "table"):
+    for once in ("html", "head", "body", "main", "h1", "title", "style"):
         assert tags.count(once) == 1
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(ids) == len(set(ids)), "ids are unique"
@@ -68,10 +68,12 @@ def test_is_one_well_formed_page(page: str) -> None:
 
 
 def test_asks_the_network_for_nothing(page: str) -> None:
-    assert not re.search(r"https?:|//\w|@import|<script|<iframe|<object", page)
+    without_pixels = re.sub(r'"data:image/png;base64,[^"]*"', '"#"', page)
+    assert not re.search(r"https?:|//\w|@import|<script|<iframe|<object", without_pixels)
     for _, attributes in read(page).elements:
         assert "src" not in attributes
-        assert (attributes.get("href") or "#").startswith(("#", "data:,"))
+        assert (attributes.get("href") or "#").startswith(("#", "data:,", "data:image/png;base64,"))
+    assert "default-src 'none'" in page
     for target in re.findall(r"url\((.*?)\)", page):
         assert target.startswith("#")
 
@@ -88,7 +90,7 @@ def test_pictures_have_words(page: str) -> None:
     assert all(
         attributes.get("aria-label") or attributes.get("aria-hidden") == "true" for attributes in pictures
     )
-    assert sum("aria-label" in attributes for attributes in pictures) == 4
+    assert sum("aria-label" in attributes for attributes in pictures) == 19  # 10 figures, 9 of them twice
 
 
 def test_holds_the_table_and_the_verdict(page: str) -> None:
@@ -96,8 +98,18 @@ def test_holds_the_table_and_the_verdict(page: str) -> None:
     for row in summary_rows(sample_results()):
         assert " ".join(row) in text
     assert "0.24 ± 0.46 points." in text
-    assert f"8 models below {percent(accuracy_floor(sample_results()))} are not drawn." in text
-    for fact in ("14 ms", "38.2 s", "2 min 7 s", "generation 7, baselines 5", "2,618 numbers", "0" * 64):
+    worst = Scale.of(sample_results()).text(worst_drawn(sample_results()))
+    assert text.count(f"8 models worse than {worst} are not drawn.") == 3
+    for finding in ("Generated models are more alike than originals.", "was still falling when"):
+        assert finding in text
+    for fact in (
+        "14 ms",
+        "38.2 s",
+        "2 min 7 s",
+        "generation 7, baselines 5, bootstrap 5",
+        "2,618 numbers",
+        "0" * 64,
+    ):
         assert fact in text
 
 
@@ -105,10 +117,13 @@ def test_names_are_text_and_nothing_else() -> None:
     results = sample_results(ATTACK)
     results["bank"]["path"] = ATTACK
     results["verdict"]["sentence"] = ATTACK
+    results["plots"]["parameters"][0]["name"] = ATTACK
+    results["plots"]["map"] = {"reason": ATTACK}
+    results["warnings"] = [ATTACK]
     page = render_report(results)
     reader = read(page)
     assert not any(tag == "script" or "onload" in attributes for tag, attributes in reader.elements)
-    assert "".join(reader.text).count(ATTACK) == 4  # title, heading, verdict, path
+    assert "".join(reader.text).count(ATTACK) == 6  # title, heading, verdict, path, reason, warning
     assert reader.open == []
 
 
@@ -124,3 +139,27 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path, page: str) -> None
     write_report(sample_results(), tmp_path / REPORT)
     assert (tmp_path / REPORT).read_text("utf-8") == page
     assert len(page) < 1_000_000
+
+
+def test_what_is_missing_is_said() -> None:
+    results = lean_results()
+    results["verdict"]["at_gg"] = None
+    page = render_report(results)
+    for part in ("map", "reverse", "training"):
+        assert f"Not drawn: no {part}." in page
+    assert "models that vote" not in page
+
+
+def test_several_runs_have_a_table() -> None:
+    results = lean_results()
+    results["runs"] = [results["runs"][0] | {"path": f"/data/generated-{seed}"} for seed in range(3)]
+    text = " ".join(read(render_report(results)).text)
+    assert all(f"/data/generated-{seed}" in text for seed in range(3))
+
+
+def test_another_metric_has_its_name_everywhere() -> None:
+    results = lean_results()
+    results["task"]["metric"] = {"name": "RMSE", "higher_is_better": False, "percent": False}
+    page = render_report(results)
+    assert "accuracy" not in page
+    assert "RMSE, lower is better" in page

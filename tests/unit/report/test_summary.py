@@ -5,60 +5,112 @@ import pytest
 from pdiff.report import summary_rows
 from pdiff.report.measures import measures
 from pdiff.report.summary import COLUMNS, summary
-from pdiff.report.text import duration, number, percent
-from tests.unit.report.sample import sample_results
+from pdiff.report.text import Scale, duration, number
+from tests.unit.report.sample import FAMILIES, sample_results
 
 
 def test_the_table_as_text() -> None:
-    header, *rows = summary_rows(sample_results())
+    results = sample_results()
+    header, *rows = summary_rows(results)
     assert header == COLUMNS
-    assert [row[0] for row in rows] == [
-        *("original", "ensemble", "p-diff", "noise σ 0.013", "noise σ 0.026", "noise σ 0.052"),
-        *("average of 16", "Gaussian ×1"),
-    ]
-    assert rows[1] == ("ensemble", "1", "97.34", "97.34", "97.34", "0.00", "0.893", "–")
+    assert [row[0] for row in rows[:4]] == ["original", "ensemble", "p-diff", "noise σ 0.013"]
+    assert len(rows) == len(FAMILIES)
+    mean = results["ensemble"]["mean"]
+    assert rows[1][:4] == ("ensemble", "1", f"{100 * mean:.2f}", "–")
     assert rows[2][1] == "8"
-    assert rows[2][6:] == ("0.872", "0.83")
+    assert rows[2][7:9] == (number(results["novelty"]["max_similarity"]["mean"], 3), "0.930")
+    assert rows[2][10:] == ("0.83", "")
     assert all(len(row) == len(header) for row in rows)
 
 
 def test_the_table_as_numbers() -> None:
     results = sample_results()
     original, ensemble, ours, *baselines = summary(results)
-    assert (original.mean, original.max_similarity, original.dispersion) == (
+    assert (original.scores["mean"], original.gg, original.dispersion) == (
         results["original"]["mean"],
-        0.905,
+        results["novelty"]["oo"],
         1,
     )
-    assert ensemble.dispersion is None
-    assert (ours.best, ours.min, ours.std) == tuple(
-        results["generated"][key] for key in ("best", "min", "std")
-    )
-    assert [(b.family, b.n, b.mean) for b in baselines] == [
-        (b["family"], b["n"], b["accuracy"]["mean"]) for b in results["baselines"]
+    assert (ensemble.dispersion, ensemble.gg, ensemble.scores.get("best")) == (None, None, None)
+    assert ours.scores == results["generated"]
+    assert [(b.family, b.n, b.scores["mean"], b.gg) for b in baselines] == [
+        (b["family"], b["n"], b["score"]["mean"], b["gg"]) for b in results["baselines"]
     ]
 
 
+def test_controls_have_rows() -> None:
+    results = sample_results()
+    place = {key: results["baselines"][0][key] for key in ("score", "max_similarity", "gg", "dispersion")}
+    results["controls"] = [{"name": "one checkpoint", "n": 8, "containment": 0.25, **place}]
+    row = summary(results)[-1]
+    assert (row.name, row.n, row.containment, row.frontier) == ("one checkpoint", 8, 0.25, "")
+
+
+def test_the_frontier_is_where_no_mixture_is_better() -> None:
+    results = sample_results()
+    low, middle, high = results["baselines"][:3]
+    results["baselines"] = [low, middle, high]
+    for each, at, score in ((low, 0.2, 0.5), (middle, 0.4, 0.7), (high, 0.6, 0.9)):
+        each["score"] = each["score"] | {"mean": score}
+        each["max_similarity"] = each["gg"] = at
+    results["envelopes"] = {"max_similarity": [[0.2, 0.5], [0.6, 0.9]], "gg": [[0.2, 0.6], [0.6, 0.9]]}
+    assert [row.frontier for row in summary(results)[3:]] == ["MS", "MS", "MS, GG"]
+    middle["gg"] = None
+    low["score"]["mean"] = 0.4
+    assert [row.frontier for row in summary(results)[3:]] == ["", "MS", "MS, GG"]
+
+
 def test_measures_stand_beside_the_originals() -> None:
-    texts = {measure.name: (measure.value, measure.reference) for measure in measures(sample_results())}
+    results = sample_results()
+    novelty = results["novelty"]
+    oo, nearest = number(novelty["oo"], 3), number(novelty["original_max_similarity"], 3)
+    texts = {measure.name: (measure.value, measure.reference) for measure in measures(results)}
     assert texts == {
-        "Max-similarity": ("0.872", "originals 0.905"),
+        "Max-similarity": (number(novelty["max_similarity"]["mean"], 3), f"originals {nearest}"),
         "Containment": ("0.930", "originals 0.951"),
-        "Similarity within (GG)": ("0.802", "originals (OO) 0.742"),
-        "Nearest generated": ("0.884", "originals 0.905"),
-        "Distinct models": ("3", "of 8 generated"),
-        "Similarity across (OG)": ("0.768", "originals (OO) 0.742"),
+        "Similarity within (GG)": (number(novelty["gg"], 3), f"originals (OO) {oo}"),
+        "Nearest generated": ("0.884", f"originals {nearest}"),
+        "Distinct models": (
+            f"{novelty['distinct']}",
+            f"of 8 generated; originals {novelty['distinct_original']} of 30",
+        ),
+        "Similarity across (OG)": (number(novelty["og"], 3), f"originals (OO) {oo}"),
         "Dispersion": ("0.83", "originals 1 by definition"),
         "Distance to the bank": ("3.21", "originals 1.92"),
+        "Raw distance": ("0.32", "originals 0.19"),
+        "Copying (Z_U)": ("–", ""),
+        "Segments": ("0.940", "originals 0.870"),
     }
+
+
+def test_copying_and_alignment_where_they_were_measured() -> None:
+    results = sample_results()
+    results["novelty"] |= {
+        "z_u": {"value": -0.5, "generated": 8, "held_out": 3},
+        "l2_nearest_aligned": {"mean": 2.0, "min": 1.0},
+    }
+    found = {measure.name: measure for measure in measures(results)}
+    assert found["Copying (Z_U)"].value == "-0.50"
+    assert found["Copying (Z_U)"].reference == "8 generated against 3 held out"
+    assert found["Aligned distance"].value == "2"
+
+
+def test_off_the_hull_where_there_is_one() -> None:
+    results = sample_results()
+    results["geometry"]["affine_hull"] = {"generated": 0.5, "held_out": 0.75}
+    found = {measure.name: measure for measure in measures(results)}["Off the hull"]
+    assert (found.value, found.reference) == ("0.500", "held-out members 0.750")
+    results["geometry"]["affine_hull"]["held_out"] = None
+    found = {measure.name: measure for measure in measures(results)}["Off the hull"]
+    assert found.reference == ""
 
 
 def test_what_one_model_does_not_define_is_a_dash() -> None:
     results = sample_results()
     results["novelty"] |= {"gg": None, "gg_nearest": None, "dispersion": None}
     dashes = [measure.name for measure in measures(results) if measure.value == "–"]
-    assert dashes == ["Similarity within (GG)", "Nearest generated", "Dispersion"]
-    assert summary(results)[2].cells[-1] == "–"
+    assert dashes == ["Similarity within (GG)", "Nearest generated", "Dispersion", "Copying (Z_U)"]
+    assert summary(results)[2].cells[9:11] == ("–", "–")
 
 
 @pytest.mark.parametrize(
@@ -79,4 +131,19 @@ def test_durations_have_a_unit(seconds: float, text: str) -> None:
 
 
 def test_numbers() -> None:
-    assert (percent(0.97126), number(0.5, 3), number(None, 3)) == ("97.13%", "0.500", "–")
+    assert (number(0.5, 3), number(None, 3)) == ("0.500", "–")
+
+
+def test_scores_are_written_in_the_metrics_unit() -> None:
+    accuracy, error = Scale("accuracy", True, True), Scale("RMSE", False, False)
+    assert (accuracy.text(0.97126), accuracy.bare(0.97126), accuracy.difference(0.0024)) == (
+        "97.13%",
+        "97.13",
+        "+0.24",
+    )
+    assert (error.text(12.3456), error.bare(0.5), error.difference(-0.25)) == ("12.35", "0.5", "−0.25")
+    assert (accuracy.text(None), accuracy.drawn(0.5), error.drawn(0.5)) == ("–", 50, 0.5)
+    assert (accuracy.axis, error.axis) == ("accuracy (%)", "RMSE, lower is better")
+    assert (accuracy.points, error.points) == ("points", "RMSE")
+    assert accuracy.better(0.9, 0.8)
+    assert not error.better(0.9, 0.8)

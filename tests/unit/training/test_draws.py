@@ -16,12 +16,23 @@ from tests.unit.training.test_training import CONV
 def test_rows_are_a_function_of_the_step(bank: Bank) -> None:
     normalizer = bank.normalizer("tensor")
     for size in (4, MEMBERS + 3):
-        draws = Draws(bank, normalizer, size, seed=5, purpose="p", device=torch.device("cpu"))
+        draws = Draws(
+            bank.view(range(MEMBERS)), normalizer, size, seed=5, purpose="p", device=torch.device("cpu")
+        )
         for step in (3, 4, 5, 0, 1, 1, 9):
             generator = numpy_generator(5, "p", step)
             indices = generator.choice(MEMBERS, size, replace=size > MEMBERS)
             assert torch.equal(draws(step), bank.batch(indices, normalizer))
             assert draws.waited >= 0
+
+
+def test_rows_are_of_the_chosen_members_alone(bank: Bank) -> None:
+    normalizer = bank.normalizer("tensor")
+    chosen = bank.view([7, 2, 9])
+    draws = Draws(chosen, normalizer, 2, seed=5, purpose="p", device=torch.device("cpu"))
+    for step in range(3):
+        indices = chosen.indices[numpy_generator(5, "p", step).choice(3, 2, replace=False)]
+        assert torch.equal(draws(step), bank.batch(indices, normalizer))
 
 
 def test_the_metrics_say_how_long_steps_waited(make_run: Callable[..., Run]) -> None:

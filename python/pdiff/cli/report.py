@@ -1,0 +1,52 @@
+"""`pdiff report`: evaluations → a page, and figures as files."""
+
+from pathlib import Path
+
+import click
+
+from pdiff.cli import options
+
+__all__ = ["command"]
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command("report")
+@click.argument(
+    "evaluations", metavar="EVALUATION…", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="report.html",
+    show_default=True,
+    help="Page to write.",
+)
+@click.option(
+    "--png", type=click.Path(path_type=Path, file_okay=False), help="Folder for the figures, as PNG."
+)
+@click.option(
+    "--pdf", type=click.Path(path_type=Path, file_okay=False), help="Folder for the figures, as PDF."
+)
+@options.overwrite
+@options.json_output
+def command(
+    evaluations: tuple[Path, ...],
+    out: Path,
+    png: Path | None,
+    pdf: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write the page of one EVALUATION again, or one page that compares several.
+
+    An EVALUATION is what `pdiff evaluate` wrote, of which only results.json is read.
+    """
+    from pdiff.cli.console import Console
+    from pdiff.report import make_report
+
+    console = Console(as_json)
+    written = make_report(evaluations, out=out, png=png, pdf=pdf, overwrite=overwrite)
+    figures = f" and {len(written) - 1} figures" if len(written) > 1 else ""
+    console.say(f"Report: {out}{figures}")
+    console.result({"report": str(out), "figures": [str(path) for path in written[1:]]})

@@ -1,0 +1,48 @@
+"""Work shared between the processes that `torchrun` started; a process alone is rank 0 of 1."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch.distributed as dist
+
+__all__ = ["everyones", "group", "is_main", "share"]
+
+Item = TypeVar("Item")
+
+
+@contextmanager
+def group() -> Iterator[None]:
+    """Join the processes that `torchrun` started, if it did and nobody has, while the block runs."""
+    joins = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
+    if joins:
+        dist.init_process_group("gloo")
+    try:
+        yield
+    finally:
+        if joins:
+            dist.destroy_process_group()
+
+
+def is_main() -> bool:
+    """Return whether this is the process that speaks and writes."""
+    return not _together() or dist.get_rank() == 0
+
+
+def share(items: Sequence[Item]) -> Sequence[Item]:
+    """Return this process's share: every item is in that of exactly one process."""
+    return items[dist.get_rank() :: dist.get_world_size()] if _together() else items
+
+
+def everyones(items: list[Item]) -> list[Item]:
+    """Return what all processes give, in each of them; all of them have to call this."""
+    if not _together():
+        return items
+    lists: list[list[Item]] = [[]] * dist.get_world_size()
+    dist.all_gather_object(lists, items)
+    return [item for each in lists for item in each]
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,53 @@
+"""What a method and its rivals have seen beside the bank, which decides who is compared with whom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pdiff.errors import UsageError
+from pdiff.evaluation.families import League
+from pdiff.generation import Generated
+
+__all__ = ["REESTIMATED", "Seen", "seen_by"]
+
+REESTIMATED = 4000
+"""Training inputs that give new BatchNorm statistics in the league of inputs."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A league, and how much of what it allows is used."""
+
+    league: League
+    gradients: int
+    """Minibatches of training data whose gradient may be taken."""
+    inputs: int
+    """Training inputs that every model's BatchNorm statistics are estimated on; 0 leaves them alone."""
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The part `league` of the results."""
+        return {
+            "name": self.league,
+            "gradient_evaluations": self.gradients,
+            "reestimated": self.inputs > 0,
+        }
+
+
+def seen_by(runs: Sequence[Generated], league: League | None, gradients: int, inputs: int) -> Seen:
+    """Return what was asked for; by default, what the generators did.
+
+    Raises `UsageError` for more than the league allows.
+    """
+    own = max(run.info.cost.gradient_evaluations for run in runs)
+    if league is None:
+        league = "gradients" if own or gradients else "inputs" if inputs else "weights"
+    if gradients and league != "gradients":
+        raise UsageError(f"--gradients {gradients}: only with --league gradients, not {league}")
+    if inputs and league == "weights":
+        raise UsageError(f"--reestimate {inputs}: only with --league inputs or gradients")
+    if league == "gradients" and not (gradients or own):
+        raise UsageError("--league gradients: say how many gradients rivals may take (--gradients G)")
+    if league == "inputs":
+        inputs = inputs or REESTIMATED
+    return Seen(league, gradients or own if league == "gradients" else 0, inputs)

@@ -1,0 +1,69 @@
+"""The folders that are judged, as populations: runs of one method, and its controls."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pdiff.bank import Bank
+from pdiff.errors import InputError, UsageError
+from pdiff.evaluation.families import Population
+from pdiff.generation import Generated
+
+__all__ = ["control_populations", "run_populations", "same_bank"]
+
+
+def same_bank(runs: Sequence[Generated]) -> Bank:
+    """Return the bank of all runs; raises `UsageError` if there is none or they have several."""
+    if not runs:
+        raise UsageError("no generated checkpoints; name at least one folder")
+    bank = runs[0].bank
+    for run in runs[1:]:
+        if run.info.bank.digest != bank.digest:
+            raise UsageError(
+                f"{run.path}: of another bank than {runs[0].path}; runs of one method share a bank, "
+                "and other folders are controls (--control NAME=DIR)"
+            )
+    return bank
+
+
+def run_populations(runs: Sequence[Generated], bank: Bank) -> list[Population]:
+    """Return one population for each generated folder."""
+    return [
+        Population("generated", None, len(run), partial(_rows, run, bank, False), run=index)
+        for index, run in enumerate(runs)
+    ]
+
+
+def control_populations(controls: Mapping[str, Generated], bank: Bank) -> list[Population]:
+    """Return one population for each control, called by its name; its own bank may be another one."""
+    return [
+        Population(name, None, len(control), partial(_rows, control, bank, True))
+        for name, control in controls.items()
+    ]
+
+
+def _rows(generated: Generated, bank: Bank, counters: bool, indices: Sequence[int]) -> Tensor:
+    """Return raw rows [B, D] of models, read from their files; `counters` may differ from the bank's."""
+    return torch.stack([_row(generated, bank, counters, index) for index in indices])
+
+
+def _row(generated: Generated, bank: Bank, counters: bool, index: int) -> Tensor:
+    """Return the raw row [D] of one model; everything else in its file must be the bank's own."""
+    state = generated[index]
+    where = generated.path / generated.info.files[index]
+    for name, tensor in bank.base.items():
+        if name in bank.subset_names or (counters and _is_counter(tensor)):
+            continue
+        if not (name in state and torch.equal(state[name], tensor)):
+            raise InputError(f"{where}: {name} is not the bank's; evaluate judges what generate wrote")
+    row = bank.flatten(state)
+    if not bool(row.isfinite().all()):
+        raise InputError(f"{where}: holds values that are not finite")
+    return row
+
+
+def _is_counter(tensor: Tensor) -> bool:
+    """Return whether a tensor is a single integer, as BatchNorm's number of batches is."""
+    return tensor.dim() == 0 and not tensor.is_floating_point()

@@ -1,0 +1,59 @@
+"""How the numbers of the tensors that vary most are spread."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pdiff.report.figures.plot import NARROW, WIDE, Colours, Plot, is_wide
+from pdiff.wording import shown
+
+__all__ = ["parameters"]
+
+_ROW = 1.65
+_LINES = {"original": "-", "generated": "-", "gaussian": (0, (3, 1.5))}
+
+
+def parameters(results: Mapping[str, Any]) -> Plot:
+    """Draw `plots.parameters`: one panel a tensor; originals filled, the others as lines."""
+    tensors = results["plots"]["parameters"]
+    alternative = (
+        "Histograms of the values of each tensor, for originals, generated models and Gaussian draws: "
+        + ", ".join(shown(tensor["name"], 60) for tensor in tensors)
+        + "."
+    )
+    wide, narrow = (_ROW * math.ceil(len(tensors) / columns) for columns in (4, 2))
+    return Plot("parameters", alternative, partial(_draw, tensors), (WIDE, wide), (NARROW, narrow))
+
+
+def _draw(tensors: Sequence[Mapping[str, Any]], figure: Figure, colours: Colours) -> None:
+    columns = 4 if is_wide(figure) else 2
+    panels = figure.subplots(math.ceil(len(tensors) / columns), columns, squeeze=False).flat
+    for axes, tensor in zip(panels, tensors, strict=False):
+        _draw_tensor(axes, tensor, colours)
+    for axes in list(panels)[len(tensors) :]:
+        axes.set_visible(False)
+    for label, text in ((figure.supxlabel, "value"), (figure.supylabel, "share of the values")):
+        label(text, fontsize="medium", color=colours["muted"])
+
+
+def _draw_tensor(axes: Axes, tensor: Mapping[str, Any], colours: Colours) -> None:
+    for family, shares in tensor["shares"].items():
+        first, last = tensor["edges"]
+        edges = np.linspace(first, last, len(shares) + 1)
+        colour = colours[family]
+        if family == "original":
+            axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
+        axes.stairs(shares, edges, color=colour, linewidth=1.3, linestyle=_LINES[family])
+    name = f"{shown(tensor['name'], 26)} {'×'.join(map(str, tensor['shape']))}"
+    axes.set_title(name, fontsize="small")
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(labelsize="small")

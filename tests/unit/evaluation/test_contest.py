@@ -1,0 +1,199 @@
+"""Contests on draws against a slow reference that repeats samples and models one by one."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pdiff.evaluation.bootstrap import _draw, bootstrap, interval
+from pdiff.evaluation.contest import Contest, Draw, Standing
+from pdiff.evaluation.judge import Judged
+from pdiff.evaluation.novelty import iou_matrix, max_similarity, mean_similarity, without_self
+from pdiff.rng import numpy_generator
+from pdiff.tasks.base import Metric
+from tests.unit.evaluation.errors import judged, models
+
+N = 60
+
+
+def field(seed: int = 0, runs: int = 1) -> tuple[Judged, list[Judged], list[Judged]]:
+    """A bank, generated models of `runs` folders, and rivals: the bank, two families, a single model."""
+    bank = judged(models(seed, 7, N, rate=0.2, centre=0.5, own=0.3), "original")
+    ours = [
+        judged(models(seed + 100 + run, 5 + run, N, rate=0.25, centre=0.5, own=0.4), run=run)
+        for run in range(runs)
+    ]
+    rivals = [
+        bank,
+        judged(models(seed + 1, 4, N, rate=0.3, centre=0.6, own=0.6), "noise", 1.0),
+        judged(models(seed + 2, 6, N, rate=0.15, centre=0.2, own=0.1), "average", 4),
+        judged(models(seed + 3, 1, N, rate=0.2, centre=0.1, own=0.1), "ensemble"),
+    ]
+    return bank, ours, rivals
+
+
+def repeated(draw: Draw, population: Judged, counts: Tensor) -> list[tuple[int, set[tuple[int, int]]]]:
+    """The drawn models: (index, the places in the drawn test set that it gets wrong)."""
+    samples = torch.arange(N) if draw.samples is None else draw.samples
+    return [
+        (index, {(place, s) for place, s in enumerate(samples.tolist()) if population.wrong[index, s]})
+        for index in range(len(counts))
+        for _ in range(int(counts[index]))
+    ]
+
+
+def iou(a: set[tuple[int, int]], b: set[tuple[int, int]]) -> float:
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def slow(draw: Draw, bank: Judged, ours: list[Judged], rivals: list[Judged]) -> Standing:
+    """The definition, model by model and pair by pair."""
+    members = repeated(draw, bank, torch.ones(len(bank.wrong)))
+    groups = [
+        (group, repeated(draw, group, counts))
+        for group, counts in zip([*ours, *rivals], draw.models, strict=True)
+    ]
+    scores = [mean([1 - len(errors) / N for _, errors in drawn]) for _, drawn in groups]
+    nearest = [
+        mean(
+            [
+                max(iou(errors, m) for k, m in members if group is not bank or k != index)
+                for index, errors in drawn
+            ]
+        )
+        for group, drawn in groups
+    ]
+    within = [
+        [
+            mean([iou(x, y) for i, x in first for j, y in second if a is not b or i != j])
+            for b, second in groups
+        ]
+        for a, first in groups
+    ]
+    runs = [
+        run for run, count in enumerate(draw.runs.tolist()) for _ in range(int(count) * len(ours[run].wrong))
+    ]
+    rest = range(len(ours), len(groups))
+    return Standing(
+        mean([scores[run] for run in runs]),
+        mean([nearest[run] for run in runs]),
+        mean([within[run][run] for run in runs]),
+        np.array([scores[i] for i in rest]),
+        np.array([nearest[i] for i in rest]),
+        np.array([[within[i][j] for j in rest] for i in rest]),
+    )
+
+
+def assert_same(found: Standing, expected: Standing) -> None:
+    assert (found.score, found.max_similarity, found.gg) == pytest.approx(
+        (expected.score, expected.max_similarity, expected.gg), abs=1e-12
+    )
+    for name in ("rival_scores", "rival_similarities", "rival_gg"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-12)
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_draw_equals_the_definition(seed: int, runs: int) -> None:
+    bank, ours, rivals = field(seed, runs)
+    contest = Contest(bank, ours, rivals)
+    for replicate in range(3):
+        draw = _draw(contest, numpy_generator(seed, "test", replicate))
+        assert_same(contest.standing(draw), slow(draw, bank, ours, rivals))
+
+
+def test_everything_once_is_the_table() -> None:
+    bank, ours, rivals = field()
+    contest = Contest(bank, ours, rivals)
+    standing = contest.standing(contest.everything())
+    assert_same(standing, slow(contest.everything(), bank, ours, rivals))
+    similarity = iou_matrix(ours[0].wrong, bank.wrong)
+    assert standing.max_similarity == pytest.approx(float(max_similarity(similarity).mean()), abs=1e-12)
+    within = iou_matrix(bank.wrong, bank.wrong)
+    assert standing.rival_gg[0, 0] == pytest.approx(mean_similarity(within), abs=1e-12)
+    own = max_similarity(without_self(within))
+    assert standing.rival_similarities[0] == pytest.approx(float(own.mean()), abs=1e-12)
+
+
+def test_models_without_errors_are_alike() -> None:
+    none = torch.zeros(3, N, dtype=torch.bool)
+    bank = judged(none, "original")
+    contest = Contest(bank, [judged(none)], [bank])
+    standing = contest.standing(contest.everything())
+    assert (standing.score, standing.max_similarity, standing.gg) == pytest.approx((1, 1, 1), abs=1e-12)
+    every = ~none
+    contest = Contest(bank, [judged(every)], [bank])
+    standing = contest.standing(contest.everything())
+    assert (standing.score, standing.max_similarity, standing.gg) == pytest.approx((0, 0, 1), abs=1e-12)
+
+
+def test_one_model_has_no_place_in_the_plane_of_gg() -> None:
+    bank, ours, rivals = field()
+    contest = Contest(bank, [judged(ours[0].wrong[:1])], rivals)
+    standing = contest.standing(contest.everything())
+    assert standing.gg is None
+    assert standing.in_gg is None
+    assert bootstrap(contest, replicates=3, seed=0).gg is None
+
+
+def test_a_single_rival_has_no_gg() -> None:
+    bank, ours, rivals = field()
+    contest = Contest(bank, ours, rivals)
+    standing = contest.standing(contest.everything())
+    assert np.isnan(standing.rival_gg[3, 3])
+    plane = standing.in_gg
+    assert plane is not None
+    assert 3 not in {plane.rival.first, plane.rival.second}
+
+
+def test_a_metric_of_its_own_where_less_is_better() -> None:
+    """Mean absolute errors: scores are negated, and drawn again with the samples."""
+    metric = Metric("MAE", False, False, lambda outputs, _: outputs, lambda each: float(each.mean()))
+    bank, ours, rivals = field()
+    generator = torch.Generator().manual_seed(0)
+
+    def with_metric(population: Judged) -> Judged:
+        each = population.population
+        measured = torch.rand(len(population.wrong), N, 1, generator=generator)
+        return judged(population.wrong, each.family, each.strength, metric=metric, measured=measured)
+
+    bank = with_metric(bank)
+    ours, rivals = [with_metric(each) for each in ours], [bank, *map(with_metric, rivals[1:])]
+    contest = Contest(bank, ours, rivals)
+    draw = _draw(contest, numpy_generator(0, "test"))
+    standing = contest.standing(draw)
+    for found, population, counts in zip(
+        [standing.score, *standing.rival_scores], [*ours, *rivals], draw.models, strict=True
+    ):
+        assert population.measured is not None and draw.samples is not None
+        errors = population.measured[:, draw.samples, 0].double().mean(dim=1)
+        assert found == pytest.approx(-float(errors @ counts / counts.sum()), abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_margins() -> None:
+    contest = Contest(*field(runs=2))
+    one, again = (bootstrap(contest, replicates=6, seed=3) for _ in range(2))
+    longer, other = bootstrap(contest, replicates=8, seed=3), bootstrap(contest, replicates=6, seed=4)
+    assert one.gg is not None and again.gg is not None
+    assert (one.max_similarity == again.max_similarity).all() and (one.gg == again.gg).all()
+    assert (longer.max_similarity[:6] == one.max_similarity).all()
+    assert (other.max_similarity != one.max_similarity).any()
+
+
+def test_runs_are_drawn_before_their_models() -> None:
+    contest = Contest(*field(runs=3))
+    draws = [_draw(contest, numpy_generator(0, "test", index)) for index in range(200)]
+    assert {tuple(draw.runs.tolist()) for draw in draws} >= {(3, 0, 0), (1, 1, 1), (0, 2, 1)}
+    for draw, (run, group) in itertools.product(draws, enumerate(contest.groups)):
+        times = max(int(draw.runs[run]), 1) if run < 3 else 1
+        assert draw.models[run].sum() == times * len(group.wrong)
+
+
+def test_an_interval_is_of_percentiles() -> None:
+    assert interval(np.arange(201) / 200, 0.9) == pytest.approx((0.05, 0.95))

@@ -1,0 +1,109 @@
+"""Planted generators on a bank of real networks: each gets the verdict and the findings that it deserves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from pdiff.bank import Bank, collect
+from pdiff.evaluation import evaluate
+from pdiff.evaluation.baselines import average, gaussian
+from pdiff.generation import Generated
+from pdiff.tasks.base import Split
+from pdiff.tasks.mnist1d import Mnist1D
+from pdiff.zoo import build_zoo
+
+MEMBERS, PLANTED, TESTED, EPOCHS = 40, 6, 3000, 3
+
+
+class Small(Mnist1D):
+    """MNIST-1D with fewer test samples."""
+
+    def data(self, split: Split) -> tuple[Tensor, Tensor]:
+        inputs, labels = super().data(split)
+        return (inputs[:TESTED], labels[:TESTED]) if split == "test" else (inputs, labels)
+
+
+@dataclass(frozen=True)
+class Nets:
+    """Networks to plant."""
+
+    bank: Bank
+    """One trajectory."""
+    independent: Tensor
+    """F32 [PLANTED, D], trained from scratch each."""
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory: pytest.TempPathFactory) -> Nets:
+    folder = tmp_path_factory.mktemp("planted")
+    common: dict[str, Any] = {"task_name": "mnist1d", "options": {}, "arch": "convnet", "epochs": EPOCHS}
+    build_zoo(Small(), out=folder / "ckpts", k=MEMBERS, **common)
+    build_zoo(Small(), out=folder / "others", k=3, runs=PLANTED, seed=1, **common)
+    others = collect(folder / "others", out=folder / "others-bank")
+    return Nets(collect(folder / "ckpts", out=folder / "bank"), others.batch(range(2, 3 * PLANTED, 3)))
+
+
+Judge = Callable[[Tensor], dict[str, Any]]
+
+
+@pytest.fixture
+def judge(nets: Nets, save_generated: Callable[..., Generated]) -> Judge:
+    """Evaluate rows [N, D] as if a generator had made them."""
+
+    def evaluated(rows: Tensor, **options: Any) -> dict[str, Any]:
+        generated = save_generated(nets.bank, rows)
+        return evaluate(generated, task=Small(), arch="convnet", baselines_n=8, replicates=40, **options)
+
+    return evaluated
+
+
+def kinds(results: dict[str, Any]) -> set[str]:
+    return {found["kind"] for found in results["verdict"]["findings"]}
+
+
+def test_copies(nets: Nets, judge: Judge) -> None:
+    results = judge(nets.bank.batch(range(0, MEMBERS, 7)))
+    assert results["verdict"]["at_max_similarity"]["position"] == "below"
+    assert results["verdict"]["at_gg"]["position"] == "on"
+    assert kinds(results) == {"copies"}
+
+
+def test_averages(nets: Nets, judge: Judge) -> None:
+    results = judge(average(nets.bank, range(PLANTED), members=16, seed=99))
+    assert results["verdict"]["position"] == "on"
+    assert kinds(results) == {"averages", "concentrated"}
+
+
+def test_gaussian_draws(nets: Nets, judge: Judge) -> None:
+    results = judge(gaussian(nets.bank, range(PLANTED), scale=1.0, seed=99))
+    assert results["verdict"]["position"] == "on"
+    assert kinds(results) == {"concentrated"}, "in directions that do not matter to the network"
+
+
+def test_damaged_members(nets: Nets, judge: Judge) -> None:
+    """Members moved a little toward networks of another basin."""
+    rows = 0.85 * nets.bank.batch(range(0, MEMBERS, 7)) + 0.15 * nets.independent
+    results = judge(rows)
+    assert results["verdict"]["position"] == "below"
+    assert kinds(results) == {"damaged", "concentrated"}
+
+
+def test_a_cloud_moved_away_as_a_whole(nets: Nets, judge: Judge) -> None:
+    """One network from elsewhere, and the bank's own spread around it."""
+    mean = nets.bank.batch(range(MEMBERS)).mean(dim=0)
+    rows = nets.independent[-1] + nets.bank.batch(range(0, MEMBERS, 7)) - mean
+    results = judge(rows)
+    assert results["verdict"]["at_max_similarity"]["position"] == "above"
+    assert results["verdict"]["at_gg"]["position"] == "below"
+    assert results["verdict"]["position"] == "below"
+    (finding,) = (f for f in results["verdict"]["findings"] if f["kind"] == "concentrated")
+    assert finding["sentence"].endswith("the cloud has moved away as a whole.")
+
+
+def test_truly_new_models(nets: Nets, judge: Judge) -> None:
+    results = judge(nets.independent)
+    assert results["verdict"]["position"] == "above"
+    assert kinds(results) == set()

@@ -1,0 +1,228 @@
+"""What `evaluate` does with its options: several runs, controls, leagues, selection on validation, votes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pdiff.bank import Bank
+from pdiff.errors import UsageError
+from pdiff.evaluation import evaluate
+from pdiff.evaluation.baselines import average, gaussian
+from pdiff.evaluation.ensembles import SIZES
+from pdiff.evaluation.predict import Predictor
+from pdiff.evaluation.seen import REESTIMATED, seen_by
+from pdiff.generation import Generated
+from pdiff.tasks.base import Metric
+from tests.unit.evaluation.waves import MEMBERS, NORMS, Residual, Waves, save_bank
+
+Save = Callable[..., Generated]
+
+QUICK: dict[str, Any] = {"arch": "residual", "baselines_n": 3, "replicates": 3}
+
+
+def points(results: dict[str, Any], family: str) -> list[dict[str, Any]]:
+    return [point for point in results["points"] if point["family"] == family]
+
+
+@pytest.fixture
+def runs(whole_bank: Bank, save_generated: Save) -> list[Generated]:
+    """Two runs of four and three models, that held different members out."""
+    return [
+        save_generated(whole_bank, gaussian(whole_bank, range(4), seed=5), out="one", held_out=[1, 4]),
+        save_generated(whole_bank, gaussian(whole_bank, range(3), seed=6), out="two", seed=8, held_out=[4]),
+    ]
+
+
+def test_runs_are_judged_together_and_alike_within_themselves(runs: list[Generated], task: Waves) -> None:
+    results = evaluate(runs, task=task, **QUICK)
+    alone = [evaluate(run, task=task, **QUICK) for run in runs]
+    assert [(run["path"], run["seed"], run["n"]) for run in results["runs"]] == [
+        (str(runs[0].path.resolve()), 7, 4),
+        (str(runs[1].path.resolve()), 8, 3),
+    ]
+    for entry, single in zip(results["runs"], alone, strict=True):
+        assert entry["mean"] == pytest.approx(single["generated"]["mean"], abs=1e-9)
+        assert entry["gg"] == pytest.approx(single["novelty"]["gg"], abs=1e-9)
+        assert entry["max_similarity"] == pytest.approx(single["novelty"]["max_similarity"]["mean"], abs=1e-9)
+    means = [single["generated"]["mean"] for single in alone]
+    ggs = [single["novelty"]["gg"] for single in alone]
+    assert results["generated"]["n"] == 7
+    assert results["generated"]["mean"] == pytest.approx((4 * means[0] + 3 * means[1]) / 7)
+    assert results["novelty"]["gg"] == pytest.approx((4 * ggs[0] + 3 * ggs[1]) / 7)
+    assert results["verdict"]["at_gg"]["at"] == pytest.approx(results["novelty"]["gg"], abs=1e-9)
+    assert results["verdict"]["at_gg"]["score"] == pytest.approx(results["generated"]["mean"], abs=1e-9)
+    assert [point["run"] for point in points(results, "generated")] == [0] * 4 + [1] * 3
+    assert results["verdict"]["bootstrap"]["over"] == ["samples", "models", "runs"]
+    assert results["warnings"] == []
+    assert "One training run" in alone[0]["warnings"][0]
+
+
+def test_held_out_members_are_those_that_no_run_has_seen(runs: list[Generated], task: Waves) -> None:
+    results = evaluate(runs, task=task, **QUICK)
+    assert results["bank"]["held_out"] == [4]
+    z_u = results["novelty"]["z_u"]
+    assert (z_u["generated"], z_u["held_out"]) == (7, 3), "each run beside its own"
+
+
+def test_copies_of_training_members_have_a_low_rank(
+    tmp_path: Path, network: Residual, task: Waves, save_generated: Save
+) -> None:
+    bank = save_bank(tmp_path / "larger", network, NORMS, members=24)
+    copies = save_generated(bank, bank.batch(range(12)), held_out=range(12, 24))
+    results = evaluate(copies, task=task, **QUICK)
+    assert results["novelty"]["z_u"]["value"] < -3
+    assert results["verdict"]["findings"][0]["kind"] == "copies"
+
+
+def test_runs_of_several_banks_are_refused(
+    norm_bank: Bank, whole_bank: Bank, task: Waves, save_generated: Save
+) -> None:
+    folders = [
+        save_generated(norm_bank, norm_bank.batch([0, 1]), out="one"),
+        save_generated(whole_bank, whole_bank.batch([0, 1]), out="two"),
+    ]
+    with pytest.raises(UsageError, match="two: of another bank than .*one; .*--control NAME=DIR"):
+        evaluate(folders, task=task, **QUICK)
+    with pytest.raises(UsageError, match="no generated checkpoints"):
+        evaluate([], task=task, **QUICK)
+
+
+def test_a_control_may_be_of_another_bank(
+    tmp_path: Path, whole_bank: Bank, network: Residual, task: Waves, save_generated: Save
+) -> None:
+    names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
+    network.norm1.num_batches_tracked += 5  # another training counts its own batches
+    other = save_bank(tmp_path / "other", network, names, members=4)
+    assert other.digest != whole_bank.digest
+    control = save_generated(other, other.batch([0, 1, 2]), out="control")
+    ours = save_generated(whole_bank, gaussian(whole_bank, range(3), seed=5))
+    results = evaluate(ours, task=task, controls={"one-checkpoint": control}, **QUICK)
+    (entry,) = results["controls"]
+    assert set(entry) == {"name", "n", "score", "max_similarity", "containment", "gg", "dispersion"}
+    assert (entry["name"], entry["n"]) == ("one-checkpoint", 3)
+    same = save_generated(whole_bank, other.batch([0, 1, 2]), out="same")
+    assert entry["score"]["mean"] == evaluate(same, task=task, **QUICK)["generated"]["mean"]
+    assert len(points(results, "one-checkpoint")) == 3
+    with pytest.raises(UsageError, match="control 'noise': the name of another row"):
+        evaluate(ours, task=task, controls={"noise": control}, **QUICK)
+
+
+def test_the_best_model_is_chosen_on_validation(norm_bank: Bank, task: Waves, save_generated: Save) -> None:
+    rows = gaussian(norm_bank, range(6), scale=3.0, seed=5)
+    results = evaluate(save_generated(norm_bank, rows), task=task, **QUICK)
+    by = {
+        split: Predictor(norm_bank, task, "residual", split=split).correctness(rows).double().mean(dim=1)
+        for split in ("validation", "test")
+    }
+    chosen = int(by["validation"].argmax())
+    assert results["generated"]["selected"] == {
+        "index": chosen,
+        "validation": pytest.approx(float(by["validation"][chosen])),
+        "test": pytest.approx(float(by["test"][chosen])),
+    }
+    assert results["generated"]["best"] == results["generated"]["selected"]["test"]
+    assert results["generated"]["max"] == pytest.approx(float(by["test"].max()))
+    there = evaluate(
+        Generated.open(norm_bank.path.parents[1] / "generated"), task=task, split="validation", **QUICK
+    )
+    assert (there["generated"]["best"], there["generated"]["selected"]) == (None, None)
+    assert "validation split" in there["warnings"][-1]
+
+
+def test_what_the_generator_saw_decides_the_league(norm_bank: Bank, save_generated: Save) -> None:
+    plain = [save_generated(norm_bank, norm_bank.batch([0]), out="plain")]
+    tuned = [save_generated(norm_bank, norm_bank.batch([0]), out="tuned", gradient_evaluations=40)]
+    entries = {
+        "weights": (plain, None, 0, 0),
+        "inputs": (plain, "inputs", 0, 0),
+        "gradients": (tuned, None, 0, 0),
+    }
+    found = {name: seen_by(*arguments) for name, arguments in entries.items()}
+    assert {name: each.league for name, each in found.items()} == {name: name for name in entries}
+    assert (found["inputs"].inputs, found["gradients"].gradients) == (REESTIMATED, 40)
+    assert found["inputs"].entry == {"name": "inputs", "gradient_evaluations": 0, "reestimated": True}
+    assert seen_by(plain, None, 9, 0).league == "gradients"
+    assert seen_by(plain, None, 0, 100).inputs == 100
+    assert seen_by(tuned, "weights", 0, 0).gradients == 0, "whoever asks may look at another league"
+    for arguments, reason in (
+        (("weights", 5, 0), "--gradients 5: only with --league gradients"),
+        (("weights", 0, 5), "--reestimate 5: only with --league inputs"),
+        (("gradients", 0, 0), r"\(--gradients G\)"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            seen_by(plain, *arguments)
+
+
+def test_rivals_take_part_in_the_league_of_gradients(
+    norm_bank: Bank, task: Waves, save_generated: Save
+) -> None:
+    results = evaluate(
+        save_generated(norm_bank, average(norm_bank, range(3), members=4, seed=5)),
+        task=task,
+        gradients=8,
+        **QUICK,
+    )
+    assert results["league"] == {"name": "gradients", "gradient_evaluations": 8, "reestimated": False}
+    assert {b["league"] for b in results["baselines"]} == {"weights", "gradients"}
+    assert {b["family"] for b in results["baselines"]} >= {"tuned-mean", "cyclic", "tuned-gaussian", "noise"}
+    assert results["verdict"]["sentence"].endswith("(league of training gradients).")
+
+
+def test_statistics_are_reestimated_for_all_alike(norm_bank: Bank, task: Waves, save_generated: Save) -> None:
+    results = evaluate(
+        save_generated(norm_bank, norm_bank.batch(range(MEMBERS))), task=task, league="inputs", **QUICK
+    )
+    plain = evaluate(Generated.open(norm_bank.path.parents[1] / "generated"), task=task, **QUICK)
+    assert results["league"]["reestimated"] is True
+    for part in ("mean", "min", "max"):
+        assert results["generated"][part] == results["original"][part], "members in both columns"
+    assert results["original"]["mean"] != plain["original"]["mean"]
+
+
+def test_votes_are_of_everybody(norm_bank: Bank, task: Waves, save_generated: Save) -> None:
+    results = evaluate(save_generated(norm_bank, gaussian(norm_bank, range(5), seed=9)), task=task, **QUICK)
+    votes = results["votes"]
+    assert votes["sizes"] == list(SIZES)
+    assert set(votes["families"]) == {"original", "generated", "gaussian", "mixed"}
+    for figures in votes["families"].values():
+        for name in ("score", "nll", "ece"):
+            assert all(value is not None for value in figures[name][:3])
+    singles = [point["score"] for point in points(results, "generated")]
+    first = votes["families"]["generated"]["score"][0]
+    assert min(abs(first - single) for single in singles) < 1e-9
+
+
+class Squares:
+    """Waves with a metric of its own, of which less is better, and without probabilities."""
+
+    name, architectures = "squares", Waves.architectures
+    metric = Metric(
+        "MSE",
+        False,
+        False,
+        lambda outputs, targets: (outputs.gather(1, targets[:, None]) - 1).square(),
+        lambda measured: float(measured.mean()),
+    )
+
+    def __init__(self) -> None:
+        waves = Waves()
+        self.build, self.data, self.loss, self.correct = waves.build, waves.data, waves.loss, waves.correct
+
+
+def test_a_task_with_a_metric_goes_all_the_way(norm_bank: Bank, save_generated: Save) -> None:
+    results = evaluate(
+        save_generated(norm_bank, gaussian(norm_bank, range(4), seed=5)), task=Squares(), **QUICK
+    )
+    assert results["task"]["metric"] == {"name": "MSE", "higher_is_better": False, "percent": False}
+    assert results["votes"] is None
+    scores = torch.tensor([point["score"] for point in points(results, "generated")], dtype=torch.float64)
+    assert results["generated"]["mean"] == pytest.approx(float(scores.mean()))
+    assert results["generated"]["min"] == pytest.approx(float(scores.min())), "min is plainly the least"
+    place = results["verdict"]["at_max_similarity"]
+    assert place["margin"] == pytest.approx(place["frontier"] - place["score"]), "less is better"
+    drawn = [score for _, score in results["envelopes"]["max_similarity"]]
+    assert drawn == sorted(drawn, reverse=True)
+    assert "(MSE)" in results["verdict"]["sentence"]
