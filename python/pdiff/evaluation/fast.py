@@ -11,12 +11,14 @@ The last bits differ from the plain network's; `pdiff.evaluation.decisions` says
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import add
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+
+from pdiff.evaluation.layout import Layout, Unsuited, Value, samples_last
 
 __all__ = ["FastForward", "Unsuited"]
 
@@ -24,29 +26,6 @@ _BLOCK_BYTES = 3 * 2**19
 """The largest activation of a block of samples: most of a core's second-level cache."""
 _BLOCK = (64, 2000)
 """Fewest and most samples in a block."""
-
-
-class Unsuited(Exception):  # noqa: N818 (not an error: the network is run as it is)
-    """The network does something that has no fast way here."""
-
-
-@dataclass(frozen=True)
-class _Value:
-    """u + shift: activations as [L, C, B], which the network has as [B, C, L] or as [B, C·L]."""
-
-    data: Tensor
-    """u between `pad` more places at either end: [pad + L + pad, C, B]."""
-    shift: Tensor
-    """[C]."""
-    pad: int = 0
-    flat: bool = False
-    blocks: tuple[Tensor, ...] | None = None
-    """The inputs have memory for each block; `data` is the first of it."""
-
-    @property
-    def inner(self) -> Tensor:
-        """u, [L, C, B]."""
-        return self.data[self.pad : self.data.shape[0] - self.pad]
 
 
 class FastForward:
@@ -61,11 +40,12 @@ class FastForward:
             self._nodes = list(fx.Tracer().trace(network).nodes)
         except Exception:  # a user's forward may raise anything when it meets a proxy
             raise Unsuited("it cannot be traced") from None
-        self._modules = dict(network.named_modules())
-        if any(module._forward_hooks or module._forward_pre_hooks for module in self._modules.values()):
+        modules = dict(network.named_modules())
+        if any(module._forward_hooks or module._forward_pre_hooks for module in modules.values()):
             raise Unsuited("hooks")
         if any(tensor.dtype != torch.float32 for tensor in (inputs, *network.parameters())):
             raise Unsuited("numbers that are not f32")
+        self._layout = Layout(modules)
         self._plan([inputs[:1]])
         largest = max(value.data[..., 0].numel() for value in self._values.values())
         most = min(max(_BLOCK_BYTES // (4 * largest), _BLOCK[0]), _BLOCK[1])
@@ -92,10 +72,12 @@ class FastForward:
         self._samples = [len(block) for block in blocks]
         self._preparations: list[Callable[[], object]] = []
         self._steps: list[Callable[[], object]] = []
-        self._values: dict[fx.Node, _Value] = {}
+        self._values: dict[fx.Node, Value] = {}
         for node in self._nodes:
             if node.op == "placeholder":
-                value = self._laid_out(node, [_samples_last(block) for block in blocks], blocks[0].dim() != 3)
+                value = self._layout.inputs(
+                    node, [samples_last(block) for block in blocks], blocks[0].dim() != 3
+                )
             elif node.op == "output":
                 self._outputs = self._logits(self._values.get(node.args[0]))
                 return
@@ -104,23 +86,16 @@ class FastForward:
             self._values[node] = value
         raise Unsuited("no output")
 
-    def _laid_out(self, node: fx.Node, blocks: Sequence[Tensor], flat: bool) -> _Value:
-        """Return inputs [L, C, B] in memory that the first layer can read as it is."""
-        room = [self._room(node, *blocks[0].shape) for _ in blocks]
-        for value, block in zip(room, blocks, strict=True):
-            value.inner[..., : block.shape[2]] = block
-        return replace(room[0], flat=flat, blocks=tuple(value.data for value in room))
-
-    def _add_step(self, node: fx.Node) -> _Value:
+    def _add_step(self, node: fx.Node) -> Value:
         """Plan one node and return where its value will be."""
         operands = [self._values.get(argument) for argument in node.args]  # type: ignore[arg-type]
-        module = self._module(node)
+        module = self._layout.module(node)
         if node.kwargs or None in operands or (module is None and node.target not in (add, torch.add)):
             raise Unsuited(str(node.target))
         reads_any = type(module) in (nn.Conv1d, nn.Linear, nn.Unflatten, nn.Flatten, nn.Identity, nn.Dropout)
         if not reads_any and any(value.blocks for value in operands if value is not None):
             raise Unsuited("inputs that go elsewhere than into a product")
-        known: dict[type[nn.Module], Callable[[fx.Node, Any, Any], _Value]] = {
+        known: dict[type[nn.Module], Callable[[fx.Node, Any, Any], Value]] = {
             nn.Conv1d: self._convolve,
             nn.Linear: self._linear,
             nn.BatchNorm1d: self._normalise,
@@ -137,7 +112,7 @@ class FastForward:
             raise Unsuited(type(module).__name__)
         return known[type(module)](node, module, operands[0])
 
-    def _convolve(self, node: fx.Node, module: nn.Conv1d, value: _Value) -> _Value:
+    def _convolve(self, node: fx.Node, module: nn.Conv1d, value: Value) -> Value:
         """Multiply patches [Lo, K·C, B], which overlap in memory, with the weight [O, K·C]."""
         (width,), (stride,), padding = module.kernel_size, module.stride, module.padding
         plain = module.dilation == (1,) and module.groups == 1 and module.padding_mode == "zeros"
@@ -151,7 +126,7 @@ class FastForward:
             memory[value.pad - padding[0] :].as_strided(shape, (stride * row, samples, 1))
             for memory in value.blocks or [value.data] * len(self._samples)
         ]
-        out = self._room(node, places, module.out_channels, samples)
+        out = self._layout.room(node, places, module.out_channels, samples)
         weight = torch.empty(module.out_channels, width, channels)
         many, inner = weight.flatten(1).expand(places, -1, -1), out.inner
 
@@ -166,12 +141,12 @@ class FastForward:
         self._steps.append(lambda: torch.bmm(many, patches[self._block], out=inner))
         return out
 
-    def _linear(self, node: fx.Node, module: nn.Linear, value: _Value) -> _Value:
+    def _linear(self, node: fx.Node, module: nn.Linear, value: Value) -> Value:
         """Multiply all places and channels [L·C, B] with the weight [O, L·C]."""
         places, channels, samples = value.inner.shape
         if not value.flat or module.in_features != places * channels:
             raise Unsuited(str(module))
-        out = replace(self._room(node, 1, module.out_features, samples), flat=True)
+        out = replace(self._layout.room(node, 1, module.out_features, samples), flat=True)
         weight = torch.empty(module.out_features, places, channels)
         rows, inner = weight.flatten(1), out.inner[0]
         features = [
@@ -193,7 +168,7 @@ class FastForward:
         """Fold what follows a product into its weight [O, ...] and shift [O]."""
         if bias is not None:
             shift += bias
-        norm = self._norm_after(node)
+        norm = self._layout.norm_after(node)
         if norm is not None:
             assert norm.running_mean is not None
             assert norm.running_var is not None
@@ -205,60 +180,53 @@ class FastForward:
             if norm.bias is not None:
                 shift += norm.bias
 
-    def _norm_after(self, node: fx.Node) -> nn.BatchNorm1d | None:
-        """Return the BatchNorm that alone reads the product that a node is."""
-        if type(self._module(node)) not in (nn.Conv1d, nn.Linear) or len(node.users) != 1:
-            return None
-        norm = self._module(next(iter(node.users)))
-        return norm if type(norm) is nn.BatchNorm1d and norm.running_var is not None else None
-
-    def _normalise(self, node: fx.Node, module: nn.BatchNorm1d, value: _Value) -> _Value:
+    def _normalise(self, node: fx.Node, module: nn.BatchNorm1d, value: Value) -> Value:
         """Leave the value: the product before has done it."""
-        if self._norm_after(node.all_input_nodes[0]) is not module:
+        if self._layout.norm_after(node.all_input_nodes[0]) is not module:
             raise Unsuited("BatchNorm that does not follow a product")
         return value
 
-    def _relu(self, node: fx.Node, _: nn.ReLU, value: _Value) -> _Value:
+    def _relu(self, node: fx.Node, _: nn.ReLU, value: Value) -> Value:
         """Cut u off where u + shift is 0, in place if nobody else reads it."""
         out = value
-        if not self._alone(node.all_input_nodes[0]):
-            out = replace(self._room(node, *value.inner.shape), flat=value.flat, shift=value.shift)
+        if not self._layout.alone(node.all_input_nodes[0]):
+            out = replace(self._layout.room(node, *value.inner.shape), flat=value.flat, shift=value.shift)
         source, shift, inner = value.inner, value.shift[:, None], out.inner
         edge = torch.empty_like(shift)
         self._preparations.append(lambda: torch.neg(shift, out=edge))
         self._steps.append(lambda: torch.maximum(source, edge, out=inner))
         return out
 
-    def _sum(self, node: fx.Node, one: _Value, other: _Value) -> _Value:
+    def _sum(self, node: fx.Node, one: Value, other: Value) -> Value:
         """Add two values of one shape."""
         if one.inner.shape != other.inner.shape or one.flat != other.flat:
             raise Unsuited("an addition of two shapes")
-        out = replace(self._room(node, *one.inner.shape), flat=one.flat)
+        out = replace(self._layout.room(node, *one.inner.shape), flat=one.flat)
         self._preparations.append(lambda: torch.add(one.shift, other.shift, out=out.shift))
         left, right, inner = one.inner, other.inner, out.inner
         self._steps.append(lambda: torch.add(left, right, out=inner))
         return out
 
-    def _pool(self, node: fx.Node, module: nn.AdaptiveAvgPool1d, value: _Value) -> _Value:
+    def _pool(self, node: fx.Node, module: nn.AdaptiveAvgPool1d, value: Value) -> Value:
         """Average over all places, which the shift passes through."""
         if value.flat or module.output_size not in (1, (1,)):
             raise Unsuited(str(module))
-        out = replace(self._room(node, 1, *value.inner.shape[1:]), shift=value.shift)
+        out = replace(self._layout.room(node, 1, *value.inner.shape[1:]), shift=value.shift)
         source, inner = value.inner, out.inner
         self._steps.append(lambda: torch.mean(source, dim=0, keepdim=True, out=inner))
         return out
 
-    def _unflatten(self, node: fx.Node, module: nn.Unflatten, value: _Value) -> _Value:
+    def _unflatten(self, node: fx.Node, module: nn.Unflatten, value: Value) -> Value:
         """Take input features [B, L] for one channel [B, 1, L]."""
         places, features, samples = value.inner.shape
         into = (module.dim, *module.unflattened_size)
         if value.blocks is None or places != 1 or into != (1, 1, features):
             raise Unsuited(str(module))
-        return self._laid_out(
+        return self._layout.inputs(
             node, [memory.view(features, 1, samples) for memory in value.blocks], flat=False
         )
 
-    def _logits(self, value: _Value | None) -> Tensor:
+    def _logits(self, value: Value | None) -> Tensor:
         """Return where the finished outputs [classes, B] will be."""
         if value is None or not value.flat or value.inner.shape[0] != 1:
             raise Unsuited("outputs that are not logits")
@@ -266,48 +234,13 @@ class FastForward:
         self._steps.append(lambda: logits.add_(shift))
         return logits
 
-    def _room(self, node: fx.Node, places: int, channels: int, samples: int) -> _Value:
-        """Return memory for a node's value, with what the convolutions that read it want at either end."""
-        pad = self._pad(node)
-        return _Value(torch.zeros(places + 2 * pad, channels, samples), torch.zeros(channels), pad)
 
-    def _pad(self, node: fx.Node) -> int:
-        """Return how many places outside a node's value the convolutions want that read its memory."""
-        wanted = [0]
-        for user in node.users:
-            module = self._module(user)
-            if type(module) is nn.Conv1d and not isinstance(module.padding, str):
-                wanted.append(module.padding[0])
-            elif type(module) in _VIEWS:
-                wanted.append(self._pad(user))
-        return max(wanted)
-
-    def _alone(self, node: fx.Node) -> bool:
-        """Return whether nobody reads what lies in a node's memory but the node's one user."""
-        if len(node.users) > 1 or node.op == "placeholder":
-            return False
-        return type(self._module(node)) not in _VIEWS or self._alone(node.all_input_nodes[0])
-
-    def _module(self, node: fx.Node) -> nn.Module | None:
-        """Return the module that a node calls, if it calls one."""
-        return self._modules[str(node.target)] if node.op == "call_module" else None
-
-
-def _samples_last(inputs: Tensor) -> Tensor:
-    """Return inputs as [L, C, B]; features are channels of one place."""
-    return inputs.permute(2, 1, 0) if inputs.dim() == 3 else inputs.flatten(1).t()[None]
-
-
-def _flatten(_: fx.Node, module: nn.Flatten, value: _Value) -> _Value:
+def _flatten(_: fx.Node, module: nn.Flatten, value: Value) -> Value:
     """Merge all dimensions but the first."""
     if (module.start_dim, module.end_dim) != (1, -1):
         raise Unsuited(str(module))
     return replace(value, flat=True)
 
 
-def _pass(_: fx.Node, __: nn.Module, value: _Value) -> _Value:
+def _pass(_: fx.Node, __: nn.Module, value: Value) -> Value:
     return value
-
-
-_VIEWS = (nn.BatchNorm1d, nn.ReLU, nn.Flatten, nn.Identity, nn.Dropout)
-"""Modules whose value lies in the memory of what they read, or may."""
