@@ -1,13 +1,15 @@
 """The plain network's decisions from logits that are the plain network's but for the last bits.
 
 A sample is decided when its target's logit is further from the largest other one than rounding can move
-them; every other sample is decided by the plain network, in the batch that it belongs to. How far rounding
-moves logits is not proved but measured, for each model anew, on a few samples and with a wide margin; where
-the plain network is asked, what it gives is held against that bound too, and a model that breaks it is left
-to the plain network altogether.
+them; every other sample is decided by the plain network. How far rounding moves logits is not proved but
+measured, for each model anew, on a few samples and with a wide margin; where the plain network is asked,
+what it gives is held against that bound too, and a model that breaks it is left to the plain network
+altogether. The plain network is asked for a few samples at a time if, tried once with all samples in another
+order, it gives each the bits that it has in its batch; otherwise for the batch that the sample belongs to.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from pdiff.evaluation.fast import FastForward, Unsuited
 __all__ = ["Decisions"]
 
 _PROBE = 64
-"""Samples on which the deviation of each model is measured."""
+"""Samples on which the deviation of each model is measured; as many are asked about at once."""
 _SAFETY = 10.0
 """How many times the largest deviation measured a margin must be to decide; margins have been seen 2.4 times
 that far apart, over thousands of samples."""
@@ -39,11 +41,11 @@ class Decisions:
     ) -> None:
         self._network, self._plain = network, plain
         self._forward = FastForward(network, inputs)
-        self._probe = inputs[:_PROBE]
+        self._inputs, self._probe = inputs, inputs[:_PROBE]
         self._batches = torch.split(targets, batch_size)
         self._targets = targets[None]
         self.asked = 0
-        """Batches that the plain network was asked for, of all models."""
+        """Samples that the plain network was asked for, of all models."""
 
     @torch.inference_mode()
     def correct(self) -> Tensor:
@@ -51,19 +53,39 @@ class Decisions:
         logits = self._forward.logits()
         bound = self._bound(logits[:, :_PROBE])
         margin = _margins(logits, self._targets)
-        correct, decided = margin > 0, margin.abs() > bound
-        size = len(self._batches[0])
-        for index, targets in enumerate(self._batches):
-            start = index * size
-            if bool(decided[start : start + size].all()):
-                continue
-            outputs = self._plain(index)
-            self.asked += 1
-            ours, theirs = margin[start : start + size], _margins(outputs.t().clone(), targets[None])
-            if not bool(((ours - theirs).abs() < bound).all()):
+        correct, undecided = margin > 0, ~(margin.abs() > bound)
+        if not bool(undecided.any()):
+            return correct
+        for chosen, outputs in self._groups(margin, undecided):
+            self.asked += len(outputs)
+            targets = self._targets[0, chosen]
+            theirs = _margins(outputs.t().clone(), targets[None])
+            if not bool(((margin[chosen] - theirs).abs() < bound).all()):
                 return self.plainly()
-            correct[start : start + size] = outputs.argmax(dim=-1) == targets
+            correct[chosen] = outputs.argmax(dim=-1) == targets
         return correct
+
+    def _groups(self, margin: Tensor, undecided: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield indices that cover the undecided samples, and the plain network's outputs on each group."""
+        count = -(-int(undecided.sum()) // _PROBE) * _PROBE
+        if 2 * count <= len(margin) and bool(margin.isfinite().all()) and self._alike_in_parts:
+            nearest = margin.abs().topk(count, largest=False).indices
+            for chosen in torch.split(nearest, _PROBE):
+                yield chosen, self._network(self._inputs[chosen])
+            return
+        indices = torch.split(torch.arange(len(margin)), len(self._batches[0]))
+        for index, chosen in enumerate(indices):
+            if bool(undecided[chosen].any()):
+                yield chosen, self._plain(index)
+
+    @cached_property
+    def _alike_in_parts(self) -> bool:
+        """Whether the plain network gives samples in other company the bits that they have in their batch."""
+        order = torch.randperm(len(self._inputs), generator=torch.Generator().manual_seed(0))
+        order = torch.cat([order, order[: -len(order) % _PROBE]])
+        parts = torch.cat([self._network(self._inputs[chosen]) for chosen in torch.split(order, _PROBE)])
+        whole = torch.cat([self._plain(index) for index in range(len(self._batches))])
+        return torch.equal(parts, whole[order])
 
     @torch.inference_mode()
     def plainly(self) -> Tensor:

@@ -121,7 +121,49 @@ def test_asks_the_plain_network_where_rounding_could_decide() -> None:
     with torch.inference_mode():
         ways = Decisions(network, inputs, targets, lambda i: network(batches[i]), 50)
         assert torch.equal(ways.correct(), torch.cat([network(b) for b in batches]).argmax(dim=1) == targets)
-        assert ways.asked == len(batches)
+        logits, others = network(inputs), targets[:, None] != torch.arange(3)
+        gaps = logits[~others] - logits[others].view(-1, 2).amax(dim=1)
+        count = int((gaps.abs() < 1e-5).sum())
+        assert count > decisions._PROBE, "one group has to be too small for this to mean anything"
+        assert ways.asked == -(-count // decisions._PROBE) * decisions._PROBE
+
+
+def few_ties() -> tuple[nn.Module, Tensor, Tensor]:
+    """The same, with logits far apart for all but ten samples."""
+    network, inputs, targets = ties()
+    inputs[:, 0] = 100.0
+    inputs[20:400:40, 0] = 0.0
+    with torch.no_grad():
+        network.fc1.weight[0] = 0.0
+        network.fc1.weight[0, 0] = 1.0
+        network.head.weight[:2, 0] = torch.tensor([1.0, 0.0])
+    return network, inputs, targets
+
+
+def test_asks_for_a_few_samples_where_others_do_not_change_their_bits() -> None:
+    network, inputs, targets = few_ties()
+    batches = inputs.split(50)
+    with torch.inference_mode():
+        ways = Decisions(network, inputs, targets, lambda i: network(batches[i]), 50)
+        assert torch.equal(ways.correct(), torch.cat([network(b) for b in batches]).argmax(dim=1) == targets)
+        assert ways.asked == decisions._PROBE
+
+
+def test_asks_for_whole_batches_where_the_company_changes_the_bits() -> None:
+    network, inputs, targets = few_ties()
+    batches = inputs.split(50)
+
+    def plain(index: int) -> Tensor:
+        outputs = network(batches[index])
+        outputs[:, 1] *= 1 + 2e-7  # decides a tie the other way
+        return outputs
+
+    with torch.inference_mode():
+        ways = Decisions(network, inputs, targets, plain, 50)
+        expected = torch.cat([plain(i) for i in range(len(batches))]).argmax(dim=1) == targets
+        assert torch.equal(ways.correct(), expected)
+        assert ways.asked > decisions._PROBE
+        assert ways.asked % 50 == 0
 
 
 def test_a_decided_network_is_not_asked() -> None:
