@@ -33,7 +33,7 @@ from tests.unit.evaluation.waves import Waves
 
 class Slow(Waves):
     def correct(self, outputs, targets):
-        time.sleep(0.006)  # so that most of the command's time goes into predictions
+        time.sleep(0.003)  # so that most of the command's time goes into predictions
         return super().correct(outputs, targets)
 
 factory = Slow
