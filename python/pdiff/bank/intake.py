@@ -107,8 +107,9 @@ def _plan(
         raise InputError(f"{len(group.checkpoints)} checkpoints found, at least {MINIMUM_MEMBERS} are needed")
     rest = group.checkpoints[-1].origin if base is None else open_base(base, request.choice, group.example)
     tensors = group.example.header.tensors
-    layout = select(group.checkpoints, tensors, selection, check_rest=base is None, progress=progress)
-    for note in describe_subset(tensors, layout):
+    subset = select(group.checkpoints, tensors, selection, check_rest=base is None, progress=progress)
+    layout = subset.layout
+    for note in describe_subset(tensors, layout, subset.lost):
         progress.message(note)
     purpose = Purpose(layout.fingerprint, selection.include, selection.exclude, selection.last_norms, dtype)
     return _Plan(group, layout, purpose, rest, base is not None, dtype, _task(request.roots))
