@@ -33,8 +33,8 @@ def extend_bank(path: Path, request: Request, base: Path | None, progress: Progr
     They must hold the tensors of the bank's rows. The rest must be the bank's own, bit for bit, unless the
     bank was collected with a base of its own choice, or `base` (equal to the bank's) says that it may differ.
     It is looked at in new checkpoints only: read in one, and that one compared with the others as `collect`
-    does it. Until the new manifest is in place the bank is the old one; what an extension that was killed left is
-    removed by the next. Raises `UsageError` if there is no bank or another process extends it.
+    does it. Until the new manifest is in place the bank is the old one; what an extension that was killed
+    left is removed by the next. Raises `UsageError` if there is no bank or another process extends it.
     """
     Bank.open(path)  # no lock where there is no bank
     with locked(path, "extending"):

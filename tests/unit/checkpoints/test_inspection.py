@@ -27,7 +27,7 @@ def test_a_folder_of_one_kind_to_the_last_value(tmp_path: Path) -> None:
     (tmp_path / "optimizer.pt").write_bytes(b"x")
     (tmp_path / "empty.pt").touch()
     size = sum(file.stat().st_size for file in tmp_path.glob("*.safetensors"))
-    tensor = {"tied_to": None}
+    tensor = {"tied_to": None, "sampled": False}
     assert msgspec.to_builtins(inspect([tmp_path])) == {
         "checkpoints": 3,
         "kinds": [
@@ -41,7 +41,7 @@ def test_a_folder_of_one_kind_to_the_last_value(tmp_path: Path) -> None:
                 "files": 1,
                 "parameters": 10,
                 "numbers": 11,
-                "varying": 7,
+                "varying": 6,
                 "compared": "samples",
                 "keys": {"": 3},
                 "averaged": 0,
