@@ -16,7 +16,7 @@ from pdiff.bank.shards import Rows, ShardWriter
 from pdiff.bank.writer import rows_bytes, write_statistics
 from pdiff.checkpoints import difference, open_one
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Opened
-from pdiff.directories import locked
+from pdiff.directories import locked, require_writable
 from pdiff.disk import require_space
 from pdiff.errors import InputError
 from pdiff.progress import Progress
@@ -37,6 +37,8 @@ def extend_bank(path: Path, request: Request, base: Path | None, progress: Progr
     left is removed by the next. Raises `UsageError` if there is no bank or another process extends it.
     """
     Bank.open(path)  # no lock where there is no bank
+    for folder in (path, path / SHARDS):
+        require_writable(path, folder)
     with locked(path, "extending"):
         bank = Bank.open(path)
         _tidy(path, bank)

@@ -8,7 +8,7 @@ from pdiff._core import Layout, TensorInfo
 from pdiff.bank.source import AVERAGE_COUNT
 from pdiff.checkpoints.records import Checkpoint, Example
 from pdiff.checkpoints.tensors import FLOATING
-from pdiff.wording import agreeing, shown, some
+from pdiff.wording import agreeing, counted, shown, some
 
 __all__ = ["describe", "describe_subset"]
 
@@ -29,7 +29,7 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
         names = some([key or "the top level" for key in others])
         yield f"{source}: the weights of {_key(header.key)} are taken, not {names}; choose with --key"
     for prefix, count in header.prefixes:
-        yield f"{source}: prefix {shown(prefix)} is taken off {count} names"
+        yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
     yield from _left_out(source, header.left_out)
 
 

@@ -128,7 +128,7 @@ def test_one_bad_file_among_good_ones_is_left_out_unless_strict(ckpts: Path, tmp
     assert any(line.startswith("left out broken.safetensors: ") for line in said)
     assert "left out empty.safetensors: empty" in said
     message = refusal(ckpts, strict=True)
-    assert message.endswith("; and 1 more are refused")
+    assert message.endswith("; and 1 more is refused")
 
 
 def test_mixed_shapes_are_refused_with_the_difference_or_the_majority_is_taken(

@@ -1,5 +1,6 @@
 """Extending a bank: what a fresh one of all files would hold, old shards untouched, all or nothing."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -201,6 +202,14 @@ def test_a_failed_extension_leaves_the_old_bank(
         with pytest.raises(type(error)):
             collect(more, out=bank.path, extend=True)
     assert tree(bank.path) == before
+
+
+def test_a_bank_that_is_not_writable_is_refused_at_once(
+    bank: Bank, more: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != bank.path)
+    with pytest.raises(UsageError, match="is not writable; name another with --out"):
+        collect(more, out=bank.path, extend=True)
 
 
 def test_a_bank_opened_before_says_that_it_was_changed(bank: Bank, more: Path) -> None:

@@ -200,6 +200,15 @@ def test_tied_tensors_are_compared_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert {t.name: t.varies for t in kind.tensors} == {"embed": True, "head": True, "bias": False}
 
 
+def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "x.safetensors")
+    found = inspect([tmp_path])
+    assert found.checkpoints == 0
+    assert [(each.name, each.why) for each in found.refused] == [
+        ("x.safetensors", "no weights found: it holds no tensors")
+    ]
+
+
 def test_averaged_weights_are_counted(tmp_path: Path) -> None:
     for index in range(4):
         state = {"state_dict": {"w": torch.ones(2)}} | ({"ema": {"w": torch.ones(2)}} if index else {})
