@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from pdiff.cli.streams import prepare_streams
 from pdiff.cli.stopping import Terminated, stop_on_sigterm
+from pdiff.cli.streams import prepare_streams
 from pdiff.errors import PdiffError, exit_code
 
 __all__ = ["cli", "main"]

@@ -26,9 +26,9 @@ def staged_directory(
 
     With `journal`, the name of a file that the block writes once there is something worth keeping, a block
     that is interrupted or killed, or finds something foreign in its way in the end, leaves the sibling, and
-    the next one with `resume` is given it again. The journal is removed just before the exchange, so that no finished
-    directory ever holds it: killed in between, the block starts anew. What killed processes left is otherwise
-    put back or removed first.
+    the next one with `resume` is given it again. The journal is removed just before the exchange, so that no
+    finished directory ever holds it: killed in between, the block starts anew. What killed processes left is
+    otherwise put back or removed first.
 
     Raises `UsageError` if `out` is not empty, unless `overwrite` is set and `out` holds the file `marker`
     that says it is ours to replace: asked before the block and, since that may take hours, after it.
