@@ -26,11 +26,15 @@ struct Comparison<'a> {
     first: Checkpoint,
     names: &'a [String],
     varies: Vec<AtomicBool>,
+    /// Whether only a sample of it was compared.
+    sampled: Vec<AtomicBool>,
     extent: Extent,
     cancel: &'a Cancel,
 }
 
 /// For each of `names`, whether its bytes differ between any two of the checkpoints.
+///
+/// None where no difference was seen, but only a sample was compared.
 ///
 /// All must hold every name with the dtype and shape of the first. A tensor once found to vary is not read
 /// again. Memory does not grow with the checkpoints.
@@ -43,16 +47,18 @@ pub fn varying_tensors(
     names: &[String],
     extent: Extent,
     cancel: &Cancel,
-) -> Result<Vec<bool>> {
+) -> Result<Vec<Option<bool>>> {
     let Some((first, others)) = origins.split_first() else {
         return Err(Error::Value(
             "no checkpoints; accepted: at least one".into(),
         ));
     };
+    let flags = || names.iter().map(|_| AtomicBool::new(false)).collect();
     let comparison = Comparison {
         first: first.open(cancel)?,
         names,
-        varies: names.iter().map(|_| AtomicBool::new(false)).collect(),
+        varies: flags(),
+        sampled: flags(),
         extent,
         cancel,
     };
@@ -67,32 +73,38 @@ pub fn varying_tensors(
 
 impl Comparison<'_> {
     /// Which tensors differed.
-    fn finish(self) -> Result<Vec<bool>> {
+    fn finish(self) -> Result<Vec<Option<bool>>> {
         self.first.check_unchanged()?;
-        let flags = self.varies.into_iter();
-        Ok(flags.map(AtomicBool::into_inner).collect())
+        let flags = self.varies.into_iter().zip(self.sampled);
+        let outcome = |(varies, sampled): (AtomicBool, AtomicBool)| {
+            let varies = varies.into_inner();
+            (varies || !sampled.into_inner()).then_some(varies)
+        };
+        Ok(flags.map(outcome).collect())
     }
 
     /// Compares one checkpoint with the first, tensor by tensor.
     fn compare(&self, other: &Checkpoint) -> Result<()> {
-        for (name, varies) in self.names.iter().zip(&self.varies) {
+        for (index, name) in self.names.iter().enumerate() {
+            let varies = &self.varies[index];
             let (found, expected) = (other.find(name)?, self.first.find(name)?);
             check_same_kind(other, found, &self.first, expected)?;
-            if !varies.load(Ordering::Relaxed) && self.differ(other, found, expected, varies)? {
+            if !varies.load(Ordering::Relaxed) && self.differ(other, found, expected, index)? {
                 varies.store(true, Ordering::Relaxed);
             }
         }
         other.check_unchanged()
     }
 
-    /// Whether two tensors differ; may give up once `varies` is known to be true from another thread.
+    /// Whether two tensors differ; may give up once that is known from another thread.
     fn differ(
         &self,
         other: &Checkpoint,
         found: &Tensor,
         expected: &Tensor,
-        varies: &AtomicBool,
+        index: usize,
     ) -> Result<bool> {
+        let varies = &self.varies[index];
         if self.extent != Extent::Bytes
             && let Some(here) = other.recorded_crc(found)
             && let Some(there) = self.first.recorded_crc(expected)
@@ -104,7 +116,9 @@ impl Comparison<'_> {
             self.first.reader(expected, self.cancel)?,
         );
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for (skipped, compared) in self.extent.pieces(found.byte_len()) {
+        let pieces = self.extent.pieces(found.byte_len());
+        self.sampled[index].fetch_or(pieces.len() > 1, Ordering::Relaxed);
+        for (skipped, compared) in pieces {
             here.skip(skipped);
             there.skip(skipped);
             let end = here.left() - compared;

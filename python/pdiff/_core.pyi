@@ -194,8 +194,10 @@ def natural_sort(names: Sequence[str]) -> list[str]:
 
 def varying_tensors(
     origins: Sequence[Origin], names: Sequence[str], *, sample: bool = False, checksums: bool = True
-) -> list[bool]:
+) -> list[bool | None]:
     """For each name, whether its values differ, bit for bit, between any two of the checkpoints.
+
+    None where no difference was seen, but only a sample was compared.
 
     All must hold every name with the same dtype and shape. Reads in parallel; a tensor once found to vary is
     not read again. With `checksums`, two storages of torch archives whose recorded lengths and CRC-32 agree

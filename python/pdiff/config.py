@@ -128,7 +128,7 @@ class Config(_Section, frozen=True):
         try:
             return msgspec.convert(values, type=Config)
         except msgspec.ValidationError as error:
-            raise UsageError(f"configuration: {error}") from None
+            raise UsageError(f"configuration: {_explained(str(error), values)}") from None
 
     def values(self) -> dict[str, Any]:
         """Return the resolved configuration as plain JSON values."""
@@ -149,6 +149,17 @@ class Config(_Section, frozen=True):
         for name, section in sections.items():
             lines += ["", f"[{name}]", *_toml_lines(section)]
         return "\n".join(lines)
+
+
+def _explained(message: str, values: Any) -> str:
+    """Return msgspec's message with the key before it and the value that was given, where it is one value."""
+    what, _, path = message.partition(" - at `$.")
+    given = values
+    for key in path.removesuffix("`").split("."):
+        given = given.get(key) if isinstance(given, dict) else None
+    if not path or given is None or isinstance(given, dict):
+        return message
+    return f"{path.removesuffix('`')} = {given!r}: {what}"
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:

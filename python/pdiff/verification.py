@@ -74,6 +74,8 @@ def verify(path: str | Path) -> Verification:
             verification.count(marker)
             verification.attempt(lambda: check(verification))  # noqa: B023 (called at once)
             return verification
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder")
     markers = f"{MANIFEST}, {RUN} or {GENERATED}"
     raise UsageError(f"{path}: nothing that pdiff can verify (no {markers})")
 

@@ -1,8 +1,8 @@
 """Names from files, which hold anything, as they may stand in a message of one line."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
-__all__ = ["printable", "shown", "some"]
+__all__ = ["agreeing", "counted", "printable", "shown", "some"]
 
 _LONGEST = 200
 
@@ -26,3 +26,13 @@ def some(names: Sequence[str], most: int = 3) -> str:
     """Return the first of several names, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(shown, names[:most])) + more
+
+
+def counted(number: int, unit: str) -> str:
+    """Return a number and its unit: `1 tensor`, `2,000 tensors`."""
+    return f"{number:,} {unit}" if number == 1 else f"{number:,} {unit}s"
+
+
+def agreeing(names: Sized, verb: str) -> str:
+    """Return the verb as it is said of so many: one `differs`, several `differ`."""
+    return f"{verb}s" if len(names) == 1 else verb

@@ -28,7 +28,7 @@ pub fn varying_tensors(
     names: Vec<String>,
     sample: bool,
     checksums: bool,
-) -> PyResult<Vec<bool>> {
+) -> PyResult<Vec<Option<bool>>> {
     let origins = inner(&origins);
     let extent = match (sample, checksums) {
         (true, true) => Extent::Sample,

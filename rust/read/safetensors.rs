@@ -50,10 +50,17 @@ impl Header {
         source.read_exact_at(&mut prefix, 0)?;
         let length = u64::from_le_bytes(prefix);
         let rest = source.size() - LENGTH_BYTES;
-        if length > rest || length > MAX_HEADER {
-            let limit = rest.min(MAX_HEADER);
+        if length > rest.max(MAX_HEADER) {
+            let begin = prefix.escape_ascii();
             return Err(source.refuse(format!(
-                "not a safetensors or torch file: header of {length} bytes announced; accepted: at most {limit}"
+                "not a safetensors or torch file (it begins with b'{begin}')"
+            )));
+        }
+        let limit = rest.min(MAX_HEADER);
+        if length > limit {
+            return Err(source.refuse(format!(
+                "no safetensors or torch file, or truncated: header of {length} bytes announced; \
+                 accepted: at most {limit}"
             )));
         }
         let mut json = vec![0; length as usize];

@@ -139,13 +139,19 @@ fn nothing(values: &Values<'_>, object: Id) -> String {
     const SHOWN: usize = 8;
     const LONGEST: usize = 60;
     let mut holds = values.kind(object).to_owned();
-    if values.pairs(object).is_some() {
+    if let Some(pairs) = values.pairs(object) {
         let texts = entries(values, object).texts;
         let key =
             |(key, _): &(&str, Id)| format!("{:?}", key.chars().take(LONGEST).collect::<String>());
         let keys: Vec<String> = texts.iter().take(SHOWN).map(key).collect();
         let more = if texts.len() > SHOWN { ", ..." } else { "" };
-        holds = format!("{holds} with the keys [{}{more}]", keys.join(", "));
+        let is_other = |&&(key, _): &&(Id, Id)| values.text(key).is_none();
+        let others = match pairs.iter().filter(is_other).count() {
+            0 => String::new(),
+            1 => " and 1 key that is no valid text".into(),
+            count => format!(" and {count} keys that are no valid text"),
+        };
+        holds = format!("{holds} with the keys [{}{more}]{others}", keys.join(", "));
     }
     format!("no weights found: it holds {holds}; accepted: a dictionary from names to tensors")
 }

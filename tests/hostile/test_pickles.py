@@ -61,6 +61,10 @@ MALFORMED = {
     "a number": (b"\x80\x02K\x05.", "no weights found: it holds an integer"),
     "a list": (b"\x80\x02].", "no weights found: it holds a list"),
     "an empty dictionary": (b"\x80\x02}.", "no weights found"),
+    "a key that is half a character": (
+        b"\x80\x02" + dictionary([(text("\ud800"), integer(1)), (text("a"), integer(2))]) + b".",
+        'a dictionary with the keys ["a"] and 1 key that is no valid text',
+    ),
     "None": (b"\x80\x02N.", "no weights found: it holds None"),
 }
 

@@ -93,7 +93,7 @@ def test_counters_and_scalars_are_carried_over_and_said_to_be(tmp_path: Path) ->
     bank, notes = collected(
         tmp_path, lambda i: {"w": varying(i, 4), "steps": torch.tensor(i), "scale": torch.tensor(2.5)}
     )
-    assert notes.said("carried unchanged", "I64", "0-d")
+    assert notes.said("carried unchanged", "1 I64 tensor; 1 of them differs between checkpoints (steps)")
     state = generated(tmp_path, bank)[0]
     assert (state["scale"].item(), state["scale"].shape) == (2.5, ())
     assert state["steps"].item() in range(MEMBERS)

@@ -1,6 +1,6 @@
 """Names that hold anything, in one short line."""
 
-from pdiff.wording import printable, shown, some
+from pdiff.wording import agreeing, counted, printable, shown, some
 
 
 def test_what_cannot_be_printed_is_replaced() -> None:
@@ -20,3 +20,8 @@ def test_of_many_names_the_first_are_shown() -> None:
     assert some(["a"]) == "a"
     assert some(["a", "b", "c"]) == "a, b, c"
     assert some([f"n{i}" for i in range(2000)]) == "n0, n1, n2 and 1,997 more"
+
+
+def test_one_is_told_from_several() -> None:
+    assert [counted(n, "tensor") for n in (0, 1, 2000)] == ["0 tensors", "1 tensor", "2,000 tensors"]
+    assert [agreeing(names, "differ") for names in (["a"], ["a", "b"])] == ["differs", "differ"]

@@ -11,16 +11,16 @@ from pdiff.bank.bank import Bank
 from pdiff.bank.manifest import BASE, SHARDS, ShardEntry
 from pdiff.bank.notes import describe, describe_subset
 from pdiff.bank.reading import Request, check_averaged, check_ties, open_all
-from pdiff.bank.selection import compared, floating
+from pdiff.bank.selection import carried, compared, floating
 from pdiff.bank.shards import Rows, ShardWriter
 from pdiff.bank.writer import rows_bytes, write_statistics
 from pdiff.checkpoints import difference, open_one
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Opened
-from pdiff.directories import locked
+from pdiff.directories import locked, require_writable
 from pdiff.disk import require_space
 from pdiff.errors import InputError
 from pdiff.progress import Progress
-from pdiff.wording import shown, some
+from pdiff.wording import agreeing, counted, shown, some
 
 __all__ = ["extend_bank", "open_base", "remove_orphans"]
 
@@ -28,31 +28,43 @@ _STATISTICS = "stats-{:05d}.safetensors"
 
 
 def extend_bank(path: Path, request: Request, base: Path | None, progress: Progress) -> None:
-    """Add the checkpoints that `request` names to the bank at `path`; those that are in it count once.
+    """Add the checkpoints that `request` names to the bank at `path`; those whose rows it has count once.
 
     They must hold the tensors of the bank's rows. The rest must be the bank's own, bit for bit, unless the
     bank was collected with a base of its own choice, or `base` (equal to the bank's) says that it may differ.
-    Until the new manifest is in place the bank is the old one; what an extension that was killed left is
-    removed by the next. Raises `UsageError` if there is no bank or another process extends it.
+    It is looked at in new checkpoints only: read in one, and that one compared with the others as `collect`
+    does it. Until the new manifest is in place the bank is the old one; what an extension that was killed
+    left is removed by the next. Raises `UsageError` if there is no bank or another process extends it.
     """
     Bank.open(path)  # no lock where there is no bank
+    for folder in (path, path / SHARDS):
+        require_writable(path, folder)
     with locked(path, "extending"):
         bank = Bank.open(path)
         _tidy(path, bank)
-        checkpoints = _fitting(bank, request, base, progress)
+        own = _own_base(bank)
+        if base is not None:
+            _check_base(bank, own, base, request, progress)
+        free = bank.manifest.base_given or base is not None
+        checkpoints = _fitting(bank, request, own, free=free, progress=progress)
         require_space(path, rows_bytes(len(checkpoints), bank.layout, bank.manifest.dtype))
         with _undone(path):
-            _add(bank, checkpoints, progress)
+            _add(bank, checkpoints, None if free else own, progress)
 
 
-def _add(bank: Bank, checkpoints: Sequence[Checkpoint], progress: Progress) -> None:
-    """Write rows, statistics and manifest."""
+def _add(bank: Bank, checkpoints: Sequence[Checkpoint], own: Example | None, progress: Progress) -> None:
+    """Write rows, statistics and manifest; what is new must have the rest of `own`, if given."""
     manifest = bank.manifest
     rows = Rows(list(manifest.shards), list(manifest.members), {member.digest for member in manifest.members})
     first = max((_number(shard) for shard in manifest.shards), default=-1) + 1
     ShardWriter(bank.path, bank.layout, dtype=manifest.dtype).write(checkpoints, rows, first, progress)
     added = len(rows.members) - len(manifest.members)
-    progress.message(f"{added} new checkpoints, {len(checkpoints) - added} are in the bank already")
+    if added and own is not None:
+        sources = {member.source for member in rows.members[len(manifest.members) :]}
+        _check_rest(bank, own, [c for c in checkpoints if c.source in sources], progress)
+    there = len(checkpoints) - added
+    are = "is" if there == 1 else "are"
+    progress.message(f"{counted(added, 'new checkpoint')}, {there} {are} in the bank already")
     if not added:
         return
     old = manifest.statistics
@@ -95,19 +107,21 @@ def _number(shard: ShardEntry) -> int:
     return int(Path(shard.file).stem)
 
 
-def _fitting(bank: Bank, request: Request, base: Path | None, progress: Progress) -> list[Checkpoint]:
+def _check_base(bank: Bank, own: Example, base: Path, request: Request, progress: Progress) -> None:
+    """Raise `InputError` if the rest of the checkpoint `base` is not the bank's own."""
+    given = open_base(base, request.choice, own)
+    if different := compared([own.header.origin, given], _rest(bank, own), progress):
+        raise InputError(
+            f"{base}: {shown(min(different))} differs from the bank's; "
+            f"{bank.path / BASE} takes the bank's own"
+        )
+
+
+def _fitting(
+    bank: Bank, request: Request, own: Example, *, free: bool, progress: Progress
+) -> list[Checkpoint]:
     """Return the checkpoints that can be rows of the bank; raises `InputError` if any cannot."""
     opened = open_all(request, progress)
-    own = _own_base(bank)
-    rest = [t.name for t in floating(own.header.tensors) if t.name not in bank.subset_names]
-    if base is not None:
-        given = open_base(base, request.choice, own)
-        if different := compared([own.header.origin, given], rest, progress):
-            raise InputError(
-                f"{base}: {shown(min(different))} differs from the bank's; "
-                f"{bank.path / BASE} takes the bank's own"
-            )
-    free = bank.manifest.base_given or base is not None
     kinds = _kinds(bank, opened, own, free=free, majority=request.majority, progress=progress)
     checkpoints = [checkpoint for checkpoint in opened.checkpoints if checkpoint.kind in kinds]
     for kind in kinds:
@@ -117,8 +131,6 @@ def _fitting(bank: Bank, request: Request, base: Path | None, progress: Progress
             progress.message(note)
     check_averaged(checkpoints, request.choice, bank.manifest.source.averaged)
     check_ties(checkpoints, bank.manifest.tied)
-    if not free:
-        _check_rest(bank, own, checkpoints, rest, progress)
     return checkpoints
 
 
@@ -148,16 +160,29 @@ def _holds_rows(bank: Bank, example: Example) -> bool:
     return same_adapter and all(found.get(s.name) == (s.dtype, s.shape) for s in bank.layout.segments)
 
 
-def _check_rest(
-    bank: Bank, own: Example, checkpoints: Sequence[Checkpoint], rest: Sequence[str], progress: Progress
-) -> None:
-    """Raise `InputError` if anything that is not generated is not the bank's own."""
-    origins = [own.header.origin, *(checkpoint.origin for checkpoint in checkpoints)]
-    if different := sorted(compared(origins, rest, progress)):
+def _rest(bank: Bank, own: Example) -> list[str]:
+    """Return the floating tensors that are not generated."""
+    return [t.name for t in floating(own.header.tensors) if t.name not in bank.subset_names]
+
+
+def _check_rest(bank: Bank, own: Example, new: Sequence[Checkpoint], progress: Progress) -> None:
+    """Raise `InputError` if anything that is not generated is not the bank's own.
+
+    Of tensors that cannot be modelled it is only said which differ. The bank's copy has no checksums: so one
+    checkpoint is compared with it, and the others with that one.
+    """
+    rest, others = _rest(bank, own), [t.name for t in carried(own.header.tensors)]
+    origins = [checkpoint.origin for checkpoint in new]
+    differs = compared([own.header.origin, origins[0]], [*rest, *others], progress)
+    differs |= compared(origins, [name for name in [*rest, *others] if name not in differs], progress)
+    if different := sorted(differs.intersection(rest)):
         raise InputError(
-            f"{some(different, 1)} differ from the bank's, and are not generated; say with "
+            f"{some(different, 1)} {agreeing(different, 'differ')} from the bank's, and "
+            f"{'is' if len(different) == 1 else 'are'} not generated; say with "
             f"--base {bank.path / BASE} that the bank's values are to be used"
         )
+    if lost := sorted(differs):
+        progress.message(f"taken from the bank, though different in new checkpoints: {some(lost)}")
 
 
 def _own_base(bank: Bank) -> Example:

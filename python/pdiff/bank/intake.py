@@ -23,6 +23,7 @@ from pdiff.directories import staged_directory
 from pdiff.disk import require_space
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import SILENT, Progress
+from pdiff.wording import counted
 
 __all__ = ["collect"]
 
@@ -104,11 +105,13 @@ def _plan(
     """Read what there is and decide what the rows are; raises for what cannot become a bank."""
     group = read_group(request, progress)
     if len(group.checkpoints) < MINIMUM_MEMBERS:
-        raise InputError(f"{len(group.checkpoints)} checkpoints found, at least {MINIMUM_MEMBERS} are needed")
+        found = counted(len(group.checkpoints), "checkpoint")
+        raise InputError(f"{found} found, at least {MINIMUM_MEMBERS} are needed")
     rest = group.checkpoints[-1].origin if base is None else open_base(base, request.choice, group.example)
     tensors = group.example.header.tensors
-    layout = select(group.checkpoints, tensors, selection, check_rest=base is None, progress=progress)
-    for note in describe_subset(tensors, layout):
+    subset = select(group.checkpoints, tensors, selection, check_rest=base is None, progress=progress)
+    layout = subset.layout
+    for note in describe_subset(tensors, layout, subset.lost):
         progress.message(note)
     purpose = Purpose(layout.fingerprint, selection.include, selection.exclude, selection.last_norms, dtype)
     return _Plan(group, layout, purpose, rest, base is not None, dtype, _task(request.roots))
@@ -125,7 +128,11 @@ def _write(staged: Path, plan: _Plan, out: Path, progress: Progress) -> None:
     with _explained(journal, len(checkpoints)):
         ShardWriter(staged, plan.layout, journal, dtype=plan.dtype).write(checkpoints, rows, 0, progress)
         if len(rows.members) < len(checkpoints):
-            progress.message(f"{len(checkpoints) - len(rows.members)} identical checkpoints count once")
+            twice = len(checkpoints) - len(rows.members)
+            progress.message(
+                f"{counted(twice, 'checkpoint')} {'is' if twice == 1 else 'are'} identical to others, "
+                "and identical checkpoints count once"
+            )
         remove_orphans(staged / SHARDS, {Path(shard.file).name for shard in rows.shards})
         finish_bank(
             staged,

@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pdiff._core import Layout, TensorInfo
 from pdiff.bank.source import AVERAGE_COUNT
 from pdiff.checkpoints.records import Checkpoint, Example
 from pdiff.checkpoints.tensors import FLOATING
-from pdiff.wording import shown, some
+from pdiff.wording import agreeing, counted, shown, some
 
 __all__ = ["describe", "describe_subset"]
 
@@ -29,7 +29,7 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
         names = some([key or "the top level" for key in others])
         yield f"{source}: the weights of {_key(header.key)} are taken, not {names}; choose with --key"
     for prefix, count in header.prefixes:
-        yield f"{source}: prefix {shown(prefix)} is taken off {count} names"
+        yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
     yield from _left_out(source, header.left_out)
 
 
@@ -47,16 +47,23 @@ def _left_out(source: str, names: Sequence[str]) -> Iterator[str]:
     )
 
 
-def describe_subset(tensors: Sequence[TensorInfo], layout: Layout) -> Iterator[str]:
-    """Yield one line for what is not modelled as it is."""
+def describe_subset(tensors: Sequence[TensorInfo], layout: Layout, lost: Iterable[str] = ()) -> Iterator[str]:
+    """Yield one line for what is not modelled as it is; `lost` are the names of those that differ."""
     names = {segment.name for segment in layout.segments}
-    carried = Counter(kind for tensor in tensors if (kind := _unmodelled(tensor, names)) is not None)
-    if carried:
-        counts = ", ".join(f"{count} {kind}" for kind, count in carried.most_common())
-        yield f"carried unchanged from one checkpoint: {counts} tensors"
+    kinds = Counter(kind for tensor in tensors if (kind := _unmodelled(tensor, names)) is not None)
+    if kinds:
+        yield _carried(kinds, sorted(lost))
     wide = sum(segment.dtype == "F64" for segment in layout.segments)
     if wide:
         yield f"F64 tensors are worked on in float32 ({wide} of {len(layout.segments)})"
+
+
+def _carried(kinds: Counter[str], lost: Sequence[str]) -> str:
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    note = f"carried unchanged from one checkpoint: {counts} {'tensor' if kinds.total() == 1 else 'tensors'}"
+    if not lost:
+        return note
+    return f"{note}; {len(lost)} of them {agreeing(lost, 'differ')} between checkpoints ({some(lost)})"
 
 
 def _unmodelled(tensor: TensorInfo, names: set[str]) -> str | None:
@@ -67,7 +74,7 @@ def _unmodelled(tensor: TensorInfo, names: set[str]) -> str | None:
         return tensor.dtype
     if math.prod(tensor.shape) == 0:
         return "empty"
-    return None if tensor.shape else "0-d"
+    return None
 
 
 def _key(key: str) -> str:

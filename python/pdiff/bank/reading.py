@@ -69,7 +69,8 @@ def open_all(request: Request, progress: Progress) -> Opened:
     opened = open_checkpoints(found, request.choice, progress) if found.candidates else Opened([], {}, [])
     refused = [*found.refused, *opened.refused]
     if refused and (request.strict or not opened.checkpoints):
-        more = f"; and {len(refused) - 1} more are refused" if len(refused) > 1 else ""
+        left = len(refused) - 1
+        more = f"; and {left:,} more {'is' if left == 1 else 'are'} refused" if left else ""
         raise InputError(f"{refused[0][0]}: {refused[0][1]}{more}")
     if not opened.checkpoints:
         names = [name for name, _ in found.skipped[:3]]

@@ -12,9 +12,9 @@ from pdiff.checkpoints.records import Checkpoint
 from pdiff.checkpoints.tensors import FLOATING, differing
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import Progress
-from pdiff.wording import some
+from pdiff.wording import agreeing, counted, some
 
-__all__ = ["Selection", "compared", "floating", "norm_modules", "select"]
+__all__ = ["Selection", "Subset", "carried", "compared", "floating", "norm_modules", "select"]
 
 _NORM_NAME = re.compile(r"norm|^(ln|gn|bn)(_?\d+|_f)?$|_(ln|gn|bn)$", re.IGNORECASE)
 
@@ -41,6 +41,15 @@ class Selection:
         return included and not _match(names, self.exclude)
 
 
+@dataclass(frozen=True)
+class Subset:
+    """What was chosen."""
+
+    layout: Layout
+    lost: frozenset[str] = frozenset()
+    """Tensors that differ between the checkpoints, but cannot be modelled: one checkpoint's are taken."""
+
+
 def _match(names: Sequence[str], globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for name in names for glob in globs)
 
@@ -48,6 +57,11 @@ def _match(names: Sequence[str], globs: Sequence[str]) -> bool:
 def floating(tensors: Sequence[TensorInfo]) -> list[TensorInfo]:
     """Return the tensors that could be modelled: floating, not empty, of tied ones the first."""
     return [t for t in tensors if t.dtype in FLOATING and math.prod(t.shape) > 0 and t.tied_to is None]
+
+
+def carried(tensors: Sequence[TensorInfo]) -> list[TensorInfo]:
+    """Return the tensors that cannot be modelled, whatever is selected: integers, flags, complex, 8 bits."""
+    return [t for t in tensors if t.dtype not in FLOATING and math.prod(t.shape) > 0 and t.tied_to is None]
 
 
 def norm_modules(tensors: Sequence[TensorInfo]) -> list[str]:
@@ -74,43 +88,47 @@ def select(
     *,
     check_rest: bool,
     progress: Progress,
-) -> Layout:
-    """Return the layout of the subset for checkpoints of one kind, whose tensors are `tensors`.
+) -> Subset:
+    """Choose the subset of checkpoints of one kind, whose tensors are `tensors`.
 
-    With `check_rest`, floating tensors outside the subset must be the same in every checkpoint. Integers are
-    carried over, never modelled; so are 0-d tensors, unless a glob names them. Of tied tensors the first
-    stands for all. Raises `UsageError` if a selection matches nothing, `InputError` if nothing varies or the
-    rest differs.
+    With `check_rest`, floating tensors outside the subset must be the same in every checkpoint, and of the
+    others it is found out which differ: integers are carried over, never modelled. Of tied tensors the first
+    stands for all. Raises `UsageError` if a selection matches nothing, `InputError` if there is nothing to
+    match, if nothing varies or if the rest differs.
     """
-    candidates = floating(tensors)
-    norms = norm_modules(candidates)[-selection.last_norms :] if selection.last_norms else None
-    aliases = _aliases(tensors)
-    wanted = {t.name for t in candidates if _wanted(t, aliases.get(t.name, []), norms, selection)}
-    if not wanted:
-        examples = some([t.name for t in candidates])
-        raise UsageError(f"the selection matches none of {len(candidates)} floating tensors ({examples})")
+    candidates, others = floating(tensors), [t.name for t in carried(tensors)] if check_rest else []
+    if not candidates:
+        raise InputError(
+            f"{checkpoints[0].source}: no floating tensors, so nothing to learn; "
+            f"accepted: {', '.join(sorted(FLOATING))}"
+        )
+    wanted = _wanted(tensors, candidates, selection)
     if selection.explicit:
         names = [t.name for t in candidates if t.name not in wanted] if check_rest else []
     else:
         names = [t.name for t in candidates]
-    differs = compared([c.origin for c in checkpoints], names, progress)
+    differs = compared([c.origin for c in checkpoints], [*names, *others], progress)
+    lost = differs.intersection(others)
+    differs -= lost
     chosen = wanted if selection.explicit else wanted & differs
     if not chosen:
+        but = f" but for {some(sorted(lost))}, which cannot be modelled" if lost else ""
         raise InputError(
-            f"all {len(checkpoints)} checkpoints are identical: nothing varies, nothing to learn"
+            f"all {len(checkpoints)} checkpoints are identical{but}: nothing varies, nothing to learn"
         )
     rest = sorted(differs - chosen)
     if check_rest and rest:
         raise InputError(
-            f"{some(rest, 1)} outside the selection differ between checkpoints; select them too, "
-            "or say with --base FILE whose values to use"
+            f"{some(rest, 1)} outside the selection {agreeing(rest, 'differ')} between checkpoints; "
+            f"select {'it' if len(rest) == 1 else 'them'} too, or say with --base FILE whose values to use"
         )
-    return Layout([(t.name, t.dtype, t.shape) for t in candidates if t.name in chosen])
+    layout = Layout([(t.name, t.dtype, t.shape) for t in candidates if t.name in chosen])
+    return Subset(layout, frozenset(lost))
 
 
 def compared(origins: Sequence[Origin], names: Sequence[str], progress: Progress) -> set[str]:
     """Return which of the tensors are not the same in all checkpoints."""
-    if not names:
+    if not names or len(origins) < 2:
         return set()
     with progress.track("Comparing tensors", len(origins) - 1, "checkpoint") as tracker:
         return differing(origins, names, tracker)
@@ -126,10 +144,27 @@ def _aliases(tensors: Sequence[TensorInfo]) -> dict[str, list[str]]:
 
 
 def _wanted(
-    tensor: TensorInfo, aliases: Sequence[str], norms: Sequence[str] | None, selection: Selection
-) -> bool:
-    """Return whether a tensor may be generated; `norms` are the only modules wanted, if given."""
-    if not selection.accepts([tensor.name, *aliases]) or not (tensor.shape or selection.include):
-        return False
-    module, _, leaf = tensor.name.rpartition(".")
-    return norms is None or (leaf in {"weight", "bias"} and module in norms)
+    tensors: Sequence[TensorInfo], candidates: Sequence[TensorInfo], selection: Selection
+) -> set[str]:
+    """Return the candidates that the selection lets through; raises `UsageError` if there are none."""
+    norms = _last_norms(candidates, selection.last_norms) if selection.last_norms else None
+    aliases = _aliases(tensors)
+    wanted = set()
+    for tensor in candidates:
+        module, _, leaf = tensor.name.rpartition(".")
+        in_norms = norms is None or (leaf in {"weight", "bias"} and module in norms)
+        if in_norms and selection.accepts([tensor.name, *aliases.get(tensor.name, [])]):
+            wanted.add(tensor.name)
+    if not wanted:
+        what = counted(len(candidates), "floating tensor")
+        raise UsageError(f"the selection matches none of {what} ({some([t.name for t in candidates])})")
+    return wanted
+
+
+def _last_norms(candidates: Sequence[TensorInfo], number: int) -> list[str]:
+    """Return the last `number` normalisation layers; raises `UsageError` if there are fewer."""
+    norms = norm_modules(candidates)
+    if len(norms) < number:
+        found = f"{counted(len(norms), 'normalisation layer')} ({some(norms)})" if norms else "none"
+        raise UsageError(f"--last-norms {number}: of normalisation layers the network has {found}")
+    return norms[-number:]

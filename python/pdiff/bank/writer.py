@@ -26,6 +26,7 @@ from pdiff.bank.source import describe_source, write_companions
 from pdiff.checkpoints.records import Example
 from pdiff.checkpoints.tensors import stored_bytes
 from pdiff.errors import InputError
+from pdiff.wording import counted
 
 __all__ = ["MINIMUM_MEMBERS", "bank_bytes", "finish_bank", "rows_bytes", "write_statistics"]
 
@@ -51,7 +52,8 @@ def finish_bank(
     `base` holds everything that is not generated. Raises `InputError` for too few members.
     """
     if len(rows.members) < MINIMUM_MEMBERS:
-        raise InputError(f"{len(rows.members)} different checkpoints, at least {MINIMUM_MEMBERS} are needed")
+        found = counted(len(rows.members), "different checkpoint")
+        raise InputError(f"{found}, at least {MINIMUM_MEMBERS} are needed")
     statistics = write_statistics(bank, STATISTICS, rows.shards, layout)
     _core.write_checkpoint(bank / BASE, base, {"format": "pt"})
     source = describe_source(example)

@@ -13,7 +13,7 @@ from pdiff import _core
 from pdiff.checkpoints.opening import open_one
 from pdiff.checkpoints.records import Choice, Example
 from pdiff.checkpoints.tensors import stored_bytes
-from pdiff.directories import scratch
+from pdiff.directories import require_writable, scratch
 from pdiff.disk import require_space
 from pdiff.errors import CodeError, InputError, UsageError
 from pdiff.wording import printable, shown
@@ -70,6 +70,7 @@ def _check(file: Path, out: Path, overwrite: bool) -> None:
         raise UsageError(f"{printable(str(out))}: the output is safetensors; name it *{_SUFFIX}")
     if not out.parent.is_dir():
         raise UsageError(f"{printable(str(out))}: no such folder {printable(str(out.parent))}")
+    require_writable(out, out.parent)
     if not out.exists():
         return
     if not out.is_file() or (file.exists() and out.samefile(file)):

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from pdiff.checkpoints.tensors import FLOATING
+
 __all__ = ["BankFacts", "Inspection", "KindFacts", "LeftAside", "Nested", "Range", "TensorFacts"]
 
 
@@ -17,6 +19,13 @@ class TensorFacts(msgspec.Struct, frozen=True):
     varies: bool | None
     """Whether it differs between the checkpoints; None if that is unknown."""
     tied_to: str | None = None
+    sampled: bool = False
+    """Whether `varies` is false only for samples of the tensor: no difference was seen."""
+
+    @property
+    def taken(self) -> bool:
+        """Whether `collect` would generate it: it varies, and can be modelled."""
+        return self.varies is True and self.dtype in FLOATING
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -62,7 +71,7 @@ class KindFacts(msgspec.Struct, frozen=True):
     numbers: int
     """Numbers of any type in one checkpoint."""
     varying: int | None
-    """Numbers in the tensors that vary."""
+    """Floating numbers in the tensors that vary: what `collect` takes."""
     compared: str
     """`bytes`, `samples` or, where it could not be done, why not."""
     keys: dict[str, int]

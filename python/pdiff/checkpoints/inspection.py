@@ -14,7 +14,7 @@ from pdiff.checkpoints.facts import BankFacts, Inspection, KindFacts, LeftAside,
 from pdiff.checkpoints.find import find_checkpoints
 from pdiff.checkpoints.opening import difference, open_checkpoints
 from pdiff.checkpoints.records import Checkpoint, Choice, Example
-from pdiff.checkpoints.tensors import FLOATING, differing
+from pdiff.checkpoints.tensors import FLOATING, judged
 from pdiff.errors import InputError
 from pdiff.progress import SILENT, Progress, Tracker
 from pdiff.sealing import unsealed
@@ -83,9 +83,7 @@ def _kind(
     header = example.header
     tensors = _in_order(header)
     varies, compared = _varying(checkpoints, tensors, tracker, deep)
-    facts = [
-        TensorFacts(t.name, t.dtype, t.shape, prod(t.shape), varies.get(t.name), t.tied_to) for t in tensors
-    ]
+    facts = [_tensor(t, varies) for t in tensors]
     known = len(checkpoints) > 1 and bool(varies)
     return KindFacts(
         checkpoints=len(checkpoints),
@@ -97,7 +95,7 @@ def _kind(
         files=len(example.candidate.files),
         parameters=sum(t.numbers for t in facts if t.dtype in FLOATING and t.tied_to is None),
         numbers=sum(t.numbers for t in facts if t.tied_to is None),
-        varying=sum(t.numbers for t in facts if t.varies and t.tied_to is None) if known else None,
+        varying=sum(t.numbers for t in facts if t.taken and t.tied_to is None) if known else None,
         compared=compared,
         keys=dict(Counter(c.origin.key for c in checkpoints).most_common()),
         averaged=sum(c.averaged for c in checkpoints),
@@ -107,6 +105,20 @@ def _kind(
         adapter=example.candidate.adapter,
         metrics=_ranges(c.metrics for c in checkpoints),
         tensors=facts,
+    )
+
+
+def _tensor(tensor: _core.TensorInfo, varies: dict[str, bool | None]) -> TensorFacts:
+    known = tensor.name in varies
+    differs = varies.get(tensor.name)
+    return TensorFacts(
+        name=tensor.name,
+        dtype=tensor.dtype,
+        shape=tensor.shape,
+        numbers=prod(tensor.shape),
+        varies=bool(differs) if known else None,
+        tied_to=tensor.tied_to,
+        sampled=known and differs is None,
     )
 
 
@@ -121,17 +133,17 @@ def _in_order(header: _core.Checkpoint) -> list[_core.TensorInfo]:
 
 def _varying(
     checkpoints: Sequence[Checkpoint], tensors: Sequence[_core.TensorInfo], tracker: Tracker, deep: bool
-) -> tuple[dict[str, bool], str]:
-    """Return whether each tensor varies, and how that was found out; empty if it cannot be known."""
+) -> tuple[dict[str, bool | None], str]:
+    """Return whether each tensor varies (None: not seen), and how that was found out; empty if unknown."""
     if len(checkpoints) < 2:
         return {}, "one checkpoint, nothing to compare it with"
     names = [t.name for t in tensors if t.tied_to is None]
     origins = [checkpoint.origin for checkpoint in checkpoints]
     try:
-        found = differing(origins, names, tracker, sample=not deep, checksums=not deep)
+        found = judged(origins, names, tracker, sample=not deep, checksums=not deep)
     except (InputError, OSError) as error:
         return {}, f"not compared ({error})"
-    return {t.name: (t.tied_to or t.name) in found for t in tensors}, "bytes" if deep else "samples"
+    return {t.name: found[t.tied_to or t.name] for t in tensors}, "bytes" if deep else "samples"
 
 
 def _bank(folder: Path) -> BankFacts:

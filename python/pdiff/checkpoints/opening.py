@@ -49,7 +49,7 @@ def _add(opened: Opened, candidate: Candidate, outcome: _core.Summary | InputErr
     kind = sys.intern(_kind(candidate, outcome.kind))  # one text for all that are alike
     if kind not in opened.examples or candidate.shape == "sharded":
         header = outcome.origin.open()
-        _check_index(candidate, header)
+        _check(candidate, header)
         opened.examples.setdefault(kind, Example(candidate, header))
     opened.checkpoints.append(
         Checkpoint(candidate.source, outcome.origin, kind, outcome.averaged, outcome.numbers)
@@ -77,7 +77,7 @@ def open_one(path: Path, choice: Choice) -> Example:
     (candidate,) = candidates
     try:
         header = _core.Checkpoint(candidate.files, key=choice.key, ema=choice.ema)
-        _check_index(candidate, header)
+        _check(candidate, header)
     except (InputError, OSError) as error:
         kind = CodeError if isinstance(error, CodeError) else InputError
         raise kind(f"{name}: {_cause(error, candidate)}") from None
@@ -135,8 +135,10 @@ def _without_path(message: str, candidate: Candidate) -> str:
     return message
 
 
-def _check_index(candidate: Candidate, header: _core.Checkpoint) -> None:
-    """Raise `InputError` if the tensors of a sharded checkpoint contradict its index."""
+def _check(candidate: Candidate, header: _core.Checkpoint) -> None:
+    """Raise `InputError` if there are no tensors, or those of a sharded checkpoint contradict its index."""
+    if not header.tensors:
+        raise InputError("no weights found: it holds no tensors")
     if candidate.shape != "sharded":
         return
     files = [file.name for file in candidate.files]

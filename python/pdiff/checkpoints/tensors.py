@@ -8,7 +8,7 @@ from pdiff import _core
 from pdiff._core import Origin, TensorInfo
 from pdiff.progress import Tracker
 
-__all__ = ["FLOATING", "differing", "stored_bytes"]
+__all__ = ["FLOATING", "differing", "judged", "stored_bytes"]
 
 FLOATING = frozenset({"F64", "F32", "F16", "BF16"})
 """The dtypes that can be modelled."""
@@ -21,25 +21,36 @@ def differing(
     origins: Sequence[Origin],
     names: Sequence[str],
     tracker: Tracker,
+) -> set[str]:
+    """Return which of the tensors are not the same in all checkpoints; the tracker counts as in `judged`."""
+    return {name for name, differs in judged(origins, names, tracker).items() if differs}
+
+
+def judged(
+    origins: Sequence[Origin],
+    names: Sequence[str],
+    tracker: Tracker,
     *,
     sample: bool = False,
     checksums: bool = True,
-) -> set[str]:
-    """Return which of the tensors are not the same in all checkpoints; each is compared with the first.
+) -> dict[str, bool | None]:
+    """Return for each tensor whether it differs between the checkpoints; each is compared with the first.
 
-    With `sample`, only the first, middle and last 4 KiB of each are; with `checksums`, parts of torch
-    archives whose recorded CRC-32 agree count as the same unread. The tracker counts all but the first.
+    With `sample`, only the first, middle and last 4 KiB of each are: None for larger ones that agree there.
+    With `checksums`, parts of torch archives whose recorded CRC-32 agree count as the same unread. The
+    tracker counts all but the first.
     """
     first, *rest = origins
-    same, found = list(names), set[str]()
+    outcome: dict[str, bool | None] = dict.fromkeys(names, False)
     for begin in range(0, len(rest), _COMPARED):
         part = rest[begin : begin + _COMPARED]
-        if same:
+        if same := [name for name in names if not outcome[name]]:
             flags = _core.varying_tensors([first, *part], same, sample=sample, checksums=checksums)
-            found.update(name for name, flag in zip(same, flags, strict=True) if flag)
-            same = [name for name in same if name not in found]
+            unseen = [name for name in same if outcome[name] is None]
+            outcome |= zip(same, flags, strict=True)
+            outcome |= {name: None for name in unseen if outcome[name] is False}
         tracker.advance(len(part))
-    return found
+    return outcome
 
 
 def stored_bytes(tensors: Sequence[TensorInfo]) -> int:

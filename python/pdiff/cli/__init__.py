@@ -1,12 +1,13 @@
 """The command `pdiff`: one file a command, loaded when it is called, so that `--help` never imports torch."""
 
-import io
+import os
 import sys
 from typing import Any
 
 import click
 
 from pdiff.cli.stopping import Terminated, stop_on_sigterm
+from pdiff.cli.streams import prepare_streams
 from pdiff.errors import PdiffError, exit_code
 
 __all__ = ["cli", "main"]
@@ -102,9 +103,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows only ASCII is no reason to fail
+    prepare_streams()
     stop_on_sigterm()
     try:
         sys.exit(cli(standalone_mode=False))  # None, or the code of a `click.exceptions.Exit`
@@ -123,5 +122,6 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"{click.style('pdiff:', fg='red', bold=True)} {message}", err=True)
+    color = False if os.environ.get("NO_COLOR") else None  # no-color.org; None: where it is a terminal
+    click.echo(f"{click.style('pdiff:', fg='red', bold=True)} {message}", err=True, color=color)
     sys.exit(code)

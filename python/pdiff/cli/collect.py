@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 from pdiff.cli import options
+from pdiff.wording import counted
 
 if TYPE_CHECKING:
     from pdiff.bank.manifest import StoreDtype
 
 __all__ = ["command"]
+
+_STORED: dict[str, "StoreDtype"] = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
 
 
 @click.command("collect")
@@ -33,8 +36,8 @@ __all__ = ["command"]
 @options.ema
 @click.option(
     "--store-dtype",
-    type=click.Choice(["F32", "F16", "BF16"], case_sensitive=False),
-    default="F32",
+    type=click.Choice(list(_STORED), case_sensitive=False),
+    default="f32",
     show_default=True,
     help="Type of the bank's numbers; the short ones take half the space and round.",
 )
@@ -53,7 +56,7 @@ def command(
     majority: bool,
     key: str | None,
     ema: bool | None,
-    store_dtype: "StoreDtype",
+    store_dtype: str,
     strict: bool,
     extend: bool,
     resume: bool,
@@ -77,7 +80,7 @@ def command(
         base=base,
         key=key,
         ema=ema,
-        store_dtype=store_dtype,
+        store_dtype=_STORED[store_dtype],
         majority=majority,
         strict=strict,
         extend=extend,
@@ -86,7 +89,8 @@ def command(
         progress=console,
     )
     names = [segment.name for segment in bank.layout.segments]
-    console.say(f"{out}: {len(bank)} checkpoints × {bank.dim:,} numbers in {len(names)} tensors")
+    size = f"{counted(bank.dim, 'number')} in {counted(len(names), 'tensor')}"
+    console.say(f"{out}: {len(bank):,} checkpoints × {size}")
     console.result(
         {"bank": str(out), "members": len(bank), "dim": bank.dim, "tensors": names, "digest": bank.digest}
     )

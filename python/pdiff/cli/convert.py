@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from pdiff.cli import options
+from pdiff.wording import counted
 
 __all__ = ["command"]
 
@@ -41,5 +42,7 @@ def command(
     done = convert(file, out, Choice(key, ema), trusted=trusted, overwrite=overwrite)
     how = "as plain data, no code was run" if done.read == "safely" else "by running the code in it"
     under = f" under {done.key}" if done.key else ""
-    console.say(f"{out}: {done.tensors} tensors{under}, {done.bytes:,} bytes; {file} was read {how}")
+    console.say(
+        f"{out}: {counted(done.tensors, 'tensor')}{under}, {done.bytes:,} bytes; {file} was read {how}"
+    )
     console.result(msgspec.to_builtins(done))

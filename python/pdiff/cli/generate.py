@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from pdiff.cli import options
+from pdiff.wording import counted
 
 __all__ = ["command"]
 
@@ -42,5 +43,5 @@ def command(
         opened, n=n, out=out, seed=seed, format=fmt, device=device, overwrite=overwrite, progress=console
     )
     cost = generated.info.cost
-    console.say(f"{out}: {len(generated)} checkpoints, {cost.per_model_s:.2g} s each")
+    console.say(f"{out}: {counted(len(generated), 'checkpoint')}, {cost.per_model_s:.2g} s each")
     console.result({"generated": str(out), "n": len(generated), "seed": seed, **msgspec.to_builtins(cost)})

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence, Sized
 from pdiff.checkpoints.facts import BankFacts, Inspection, KindFacts, LeftAside, Range, TensorFacts
 from pdiff.cli.console import Console
 from pdiff.disk import size_text
-from pdiff.wording import shown, some
+from pdiff.wording import counted, shown, some
 
 __all__ = ["show"]
 
@@ -28,7 +28,7 @@ def show(console: Console, inspection: Inspection, everything: bool) -> None:
         if number == 1 or everything:
             _tensors(console, kind.tensors, everything)
     if len(kinds) < len(inspection.kinds):
-        console.say(f"… and {_count(len(inspection.kinds) - len(kinds), 'kind')} more (--all)")
+        console.say(f"… and {counted(len(inspection.kinds) - len(kinds), 'kind')} more (--all)")
     _left_aside(console, "skipped", inspection.skipped, everything)
     _left_aside(console, "refused", inspection.refused, everything)
 
@@ -39,7 +39,7 @@ def _bank(console: Console, bank: BankFacts, everything: bool) -> None:
     _facts(
         console,
         [
-            ("size", f"{size_text(bank.bytes)} in {_count(bank.shards, 'shard')}, format {bank.format}"),
+            ("size", f"{size_text(bank.bytes)} in {counted(bank.shards, 'shard')}, format {bank.format}"),
             ("task", task),
             *_metrics(bank.metrics),
         ],
@@ -49,16 +49,16 @@ def _bank(console: Console, bank: BankFacts, everything: bool) -> None:
 
 def _kind(console: Console, name: str, kind: KindFacts) -> None:
     files = "" if kind.files == 1 else f", each {kind.files} files"
-    count = _count(kind.checkpoints, "checkpoint")
+    count = counted(kind.checkpoints, "checkpoint")
     console.say(f"{name}{count} like {kind.example} ({kind.format}{files}), {size_text(kind.bytes)}")
     beside = kind.numbers - kind.parameters
-    tensors = _count(len(kind.tensors), "tensor")
-    integers = f", {_count(beside, 'number')} of other types" if beside else ""
+    tensors = counted(len(kind.tensors), "tensor")
+    integers = f", {counted(beside, 'number')} of other types" if beside else ""
     facts = [("differs", f"{kind.example} {kind.difference}")] if kind.difference else []
     facts += [("parameters", f"{kind.parameters:,} in {tensors}{integers}"), ("vary", _vary(kind))]
-    facts += [*_weights(kind), *_averaged(kind)]
+    facts += [*_carried(kind), *_weights(kind), *_averaged(kind)]
     facts += [
-        ("removed", f"{prefix} before {_count(n, 'name')}")
+        ("removed", f"{prefix} before {counted(n, 'name')}")
         for prefix, n in [*kind.prefixes.items()][:_LISTED]
     ]
     if kind.left_out:
@@ -71,13 +71,21 @@ def _kind(console: Console, name: str, kind: KindFacts) -> None:
 def _vary(kind: KindFacts) -> str:
     if kind.varying is None:
         return f"unknown: {kind.compared}"
-    number = sum(t.varies is True for t in kind.tensors)
+    number = sum(t.taken for t in kind.tensors)
     how = (
         "every byte compared"
         if kind.compared == "bytes"
         else "compared by samples and checksums; --deep compares all"
     )
-    return f"{number} of {_count(len(kind.tensors), 'tensor')}, {kind.varying:,} numbers ({how})"
+    return f"{number} of {counted(len(kind.tensors), 'tensor')}, {counted(kind.varying, 'number')} ({how})"
+
+
+def _carried(kind: KindFacts) -> list[tuple[str, str]]:
+    """Say what varies and cannot be generated."""
+    names = [t.name for t in kind.tensors if t.varies and t.tied_to is None and not t.taken]
+    if not names:
+        return []
+    return [("carried", f"{some(names)}: {'varies' if len(names) == 1 else 'vary'} but cannot be generated")]
 
 
 def _weights(kind: KindFacts) -> list[tuple[str, str]]:
@@ -89,7 +97,8 @@ def _weights(kind: KindFacts) -> list[tuple[str, str]]:
     ) + _and_more(kind.keys)
     others = [d for d in kind.dictionaries if d.key not in kind.keys]
     more = ", ".join(
-        f"{_key(d.key)} ({d.tensors} tensors, {d.numbers:,} numbers)" for d in others[:_LISTED]
+        f"{_key(d.key)} ({counted(d.tensors, 'tensor')}, {counted(d.numbers, 'number')})"
+        for d in others[:_LISTED]
     ) + _and_more(others)
     return [("weights", keys), *([("also there", f"{more}; --key takes it")] if more else [])]
 
@@ -128,10 +137,14 @@ def _tensors(console: Console, tensors: Sequence[TensorFacts], everything: bool)
     listed = list(tensors)
     if len(tensors) > _ROWS and not everything:
         listed = sorted(tensors, key=lambda t: t.varies is not True)[:_ROWS]
-    rows = [(_name(t), t.dtype, _shape(t.shape), f"{t.numbers:,}", _VARIES[t.varies]) for t in listed]
+    rows = [(_name(t), t.dtype, _shape(t.shape), f"{t.numbers:,}", _varies(t)) for t in listed]
     console.table("", ["tensor", "dtype", "shape", "numbers", "varies"], rows)
     if len(listed) < len(tensors):
         console.say(f"… and {len(tensors) - len(listed):,} more (--all)\n")
+
+
+def _varies(tensor: TensorFacts) -> str:
+    return "not seen" if tensor.sampled else _VARIES[tensor.varies]
 
 
 def _name(tensor: TensorFacts) -> str:
@@ -159,7 +172,3 @@ def _left_aside(console: Console, what: str, notes: Sequence[LeftAside], everyth
         console.say(f"  {len(names):,} × {why}: {some(names)}")
     if len(largest) > _NOTES:
         console.say(f"  … and {len(largest) - _NOTES:,} more reasons (--all)")
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number:,} {unit}" if number == 1 else f"{number:,} {unit}s"

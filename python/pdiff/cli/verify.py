@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pdiff.cli import options
+from pdiff.wording import counted
 
 if TYPE_CHECKING:
     from pdiff.verification import Verification
@@ -53,7 +54,7 @@ def _lines(found: "Verification") -> list[str]:
     from pdiff.disk import size_text
 
     if not found.bad:
-        return [f"{found.path}: {found.files} files, {size_text(found.size)}, all as written"]
+        return [f"{found.path}: {counted(found.files, 'file')}, {size_text(found.size)}, all as written"]
     more = len(found.bad) - _SHOWN
     lines = [f"{found.path}: {line}" for line in found.bad[:_SHOWN]]
     return [*lines, f"{found.path}: and {more} more"] if more > 0 else lines

@@ -3,7 +3,7 @@
 from pdiff.directories.in_place import prepare_directory
 from pdiff.directories.locks import locked
 from pdiff.directories.paths import require_inside
-from pdiff.directories.refusal import refuse_directory
+from pdiff.directories.refusal import refuse_directory, require_writable
 from pdiff.directories.staging import scratch, staged_directory
 from pdiff.directories.umask import process_umask
 
@@ -13,6 +13,7 @@ __all__ = [
     "process_umask",
     "refuse_directory",
     "require_inside",
+    "require_writable",
     "scratch",
     "staged_directory",
 ]

@@ -10,21 +10,25 @@ from pdiff import _core
 from pdiff.directories.refusal import refusal
 from pdiff.errors import PdiffError, UsageError
 
-__all__ = ["inode", "put", "recover"]
+__all__ = ["SupersededError", "inode", "put", "recover"]
 
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
+
+
+class SupersededError(UsageError):
+    """Somebody else put a finished directory of the same kind there meanwhile."""
 
 
 def put(out: Path, staged: Path, marker: str, overwrite: bool) -> Path | None:
     """Give `staged` the name `out`, and return where what it replaced is, to be removed.
 
     If that fails, `out` is what it was. A rename never replaces a directory that is not empty; what an
-    exchange brought out is looked at again.
+    exchange brought out is looked at again. Raises `UsageError` for what must not be replaced.
     """
     there = inode(out)
     if (reason := refusal(out, marker, overwrite, "it was put there meanwhile, so move it away")) is not None:
-        raise UsageError(reason)
+        raise _superseded(out, marker) or UsageError(reason)
     if there is not None and any(out.iterdir()):
 
         def check(old: Path) -> None:
@@ -37,8 +41,16 @@ def put(out: Path, staged: Path, marker: str, overwrite: bool) -> Path | None:
     except OSError as error:
         if error.errno not in _TAKEN:
             raise
-        raise UsageError(f"{out}: something was put there meanwhile; name another with --out") from None
+        reason = f"{out}: something was put there meanwhile; name another with --out"
+        raise _superseded(out, marker) or UsageError(reason) from None
     return None
+
+
+def _superseded(out: Path, marker: str) -> SupersededError | None:
+    """Return the error for a finished directory at `out`, if there is one."""
+    if not (out / marker).is_file():
+        return None
+    return SupersededError(f"{out}: another process finished it meanwhile; what this one wrote is removed")
 
 
 def _exchange(out: Path, staged: Path, check: Callable[[Path], None]) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pdiff.errors import UsageError
 
-__all__ = ["refusal", "refuse_directory"]
+__all__ = ["refusal", "refuse_directory", "require_writable"]
 
 
 def refusal(out: Path, marker: str, overwrite: bool, hint: str) -> str | None:
@@ -27,6 +27,10 @@ def refuse_directory(out: Path, marker: str, overwrite: bool = False) -> None:
     """Raise the `UsageError` that `staged_directory` would: before long work, not after it."""
     if (reason := refusal(out, marker, overwrite, "replace it with --overwrite")) is not None:
         raise UsageError(reason)
-    there = next(folder for folder in out.absolute().parents if folder.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"{out}: {there} is not writable; name another with --out")
+    require_writable(out, next(folder for folder in out.absolute().parents if folder.exists()))
+
+
+def require_writable(out: Path, folder: Path) -> None:
+    """Raise the `UsageError` for an output in a `folder` where nothing can be made."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{out}: {folder} is not writable; name another with --out")

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pdiff import _core
-from pdiff.directories.exchange import inode, put, recover
+from pdiff.directories.exchange import SupersededError, inode, put, recover
 from pdiff.directories.locks import hold
 from pdiff.directories.refusal import refuse_directory
 from pdiff.directories.umask import process_umask
@@ -25,10 +25,10 @@ def staged_directory(
     """Yield a temporary sibling of `out`, which becomes `out` if the block succeeds and vanishes if not.
 
     With `journal`, the name of a file that the block writes once there is something worth keeping, a block
-    that is interrupted or killed, or finds something in its way in the end, leaves the sibling, and the next
-    one with `resume` is given it again. The journal is removed just before the exchange, so that no finished
-    directory ever holds it: killed in between, the block starts anew. What killed processes left is otherwise
-    put back or removed first.
+    that is interrupted or killed, or finds something foreign in its way in the end, leaves the sibling, and
+    the next one with `resume` is given it again. The journal is removed just before the exchange, so that no
+    finished directory ever holds it: killed in between, the block starts anew. What killed processes left is
+    otherwise put back or removed first.
 
     Raises `UsageError` if `out` is not empty, unless `overwrite` is set and `out` holds the file `marker`
     that says it is ours to replace: asked before the block and, since that may take hours, after it.
@@ -47,7 +47,12 @@ def staged_directory(
         old = put(out, staged, marker, overwrite)
     except BaseException as error:
         if inode(staged) == os.fstat(lock).st_ino:  # else it is what `out` was
-            _abandon(staged, journal, told, error)
+            kept = _abandon(staged, journal, told, error)
+            if kept and isinstance(error, UsageError):
+                raise UsageError(
+                    f"{error}; what was written is kept in {staged}: to use it, "
+                    f"move {out} away and go on with --resume"
+                ) from None
         raise
     finally:
         os.close(lock)
@@ -58,14 +63,19 @@ def staged_directory(
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _abandon(staged: Path, journal: str | None, told: bytes | None, error: BaseException) -> None:
-    """Remove a staging directory, unless another block can go on with what its journal tells of."""
-    resumable = isinstance(error, KeyboardInterrupt | UsageError)
+def _abandon(staged: Path, journal: str | None, told: bytes | None, error: BaseException) -> bool:
+    """Remove a staging directory, unless another block can go on with what its journal tells of.
+
+    Returns whether it is kept.
+    """
+    resumable = isinstance(error, KeyboardInterrupt | UsageError) and not isinstance(error, SupersededError)
     if resumable and journal and told is not None:
         with suppress(OSError):
             _core.write_file(staged / journal, told)
-    if not (resumable and journal and (staged / journal).exists()):
+    kept = resumable and journal is not None and (staged / journal).exists()
+    if not kept:
         shutil.rmtree(staged, ignore_errors=True)
+    return kept
 
 
 @contextmanager

@@ -60,7 +60,8 @@ def test_what_is_not_modelled_is_said_in_one_line(ckpts: Path, tmp_path: Path) -
     assert "wide" in names(bank)
     assert "F64 tensors are worked on in float32 (1 of 5)" in said
     (line,) = [line for line in said if line.startswith("carried unchanged")]
-    assert all(part in line for part in ("1 BOOL", "1 0-d", "1 empty", "1 F8_E5M2", "1 I64"))
+    assert all(part in line for part in ("1 BOOL", "1 empty", "1 F8_E5M2", "1 I64"))
+    assert line.endswith(" tensors; 1 of them differs between checkpoints (bn.num_batches_tracked)")
 
 
 def test_globs_select_and_exclude(ckpts: Path, tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_globs_select_and_exclude(ckpts: Path, tmp_path: Path) -> None:
 
 def test_an_excluded_tensor_that_differs_needs_a_base(ckpts: Path) -> None:
     message = refusal(ckpts, exclude_globs=["layer.bias"])
-    assert message.startswith("layer.bias outside the selection differ between checkpoints")
+    assert message.startswith("layer.bias outside the selection differs between checkpoints; select it too")
     assert "--base FILE" in message
 
 
@@ -115,6 +116,9 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> Non
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "model.safetensors").write_text("<html>not found</html>")
     assert "model.safetensors" in refusal(tmp_path / "f")
+    (tmp_path / "f" / "model.safetensors").write_text("just some text")
+    message = refusal(tmp_path / "f")
+    assert message == "model.safetensors: not a safetensors or torch file (it begins with b'just som')"
     (tmp_path / "f" / "model.safetensors").rename(tmp_path / "f" / "model.pth")
     assert "model.pth: an HTML or XML page" in refusal(tmp_path / "f")
 
@@ -127,7 +131,7 @@ def test_one_bad_file_among_good_ones_is_left_out_unless_strict(ckpts: Path, tmp
     assert any(line.startswith("left out broken.safetensors: ") for line in said)
     assert "left out empty.safetensors: empty" in said
     message = refusal(ckpts, strict=True)
-    assert message.endswith("; and 1 more are refused")
+    assert message.endswith("; and 1 more is refused")
 
 
 def test_mixed_shapes_are_refused_with_the_difference_or_the_majority_is_taken(
@@ -204,11 +208,61 @@ def test_a_damaged_task_file_is_refused(ckpts: Path, content: str) -> None:
     assert "task.json: damaged" in refusal(ckpts)
 
 
-def test_a_scalar_that_differs_is_not_silently_taken_from_one_checkpoint(ckpts: Path, tmp_path: Path) -> None:
-    for index, file in enumerate(sorted(ckpts.iterdir())):
-        save_file(load_file(file) | {"logit_scale": torch.tensor(float(index))}, file)
-    assert "logit_scale outside the selection differ" in refusal(ckpts)
-    assert "logit_scale" in names(collect(ckpts, out=tmp_path / "b", select_globs=["*"]))
+def test_a_scalar_that_differs_is_taken_like_any_other_floating_tensor(ckpts: Path, tmp_path: Path) -> None:
+    for index in range(MEMBERS):
+        file = ckpts / f"step-{index}.safetensors"
+        state = load_file(file) | {"logit_scale": torch.tensor(index / 8), "same": torch.tensor(2.5)}
+        save_file(state, file)
+    bank = collect(ckpts, out=tmp_path / "b")
+    assert "logit_scale" in names(bank)
+    assert "same" not in names(bank)
+    rebuilt = [bank.subset(torch.from_numpy(bank.row(i).copy()))["logit_scale"] for i in range(MEMBERS)]
+    assert [(tensor.shape, tensor.item()) for tensor in rebuilt] == [((), i / 8) for i in range(MEMBERS)]
+    assert "logit_scale outside the selection differs" in refusal(ckpts, exclude_globs=["logit_scale"])
+
+
+def test_what_differs_and_cannot_be_modelled_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for index in range(3):
+        state = {
+            "weight": torch.full((2,), float(index)),
+            "c": torch.full((2,), index, dtype=torch.complex64),
+            "n": torch.tensor(index),
+            "flag": torch.tensor([True]),
+        }
+        save_file(state, folder / f"{index}.safetensors")
+    said = Said()
+    collect(folder, out=tmp_path / "b", progress=said)
+    (line,) = [line for line in said if line.startswith("carried unchanged")]
+    assert line.endswith(" tensors; 2 of them differ between checkpoints (c, n)")
+    said = Said()
+    collect(folder, out=tmp_path / "c", base=folder / "0.safetensors", progress=said)
+    assert not any("differ between" in line for line in said)  # the user said whose to take
+
+
+def test_checkpoints_without_floating_tensors_are_refused_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "ints"
+    folder.mkdir()
+    for index in range(3):
+        save_file({"n": torch.tensor([index])}, folder / f"{index}.safetensors")
+    assert refusal(folder).startswith("0.safetensors: no floating tensors, so nothing to learn")
+    for index in range(3):
+        save_file({"n": torch.tensor([index]), "weight": torch.ones(2)}, folder / f"{index}.safetensors")
+    assert "identical but for n, which cannot be modelled" in refusal(folder)
+
+
+def test_more_normalisation_layers_than_there_are_is_refused_with_their_number(tmp_path: Path) -> None:
+    folder = tmp_path / "norms"
+    folder.mkdir()
+    for index in range(3):
+        state = {f"norm.{leaf}": torch.full((2,), float(index)) for leaf in ("weight", "bias")}
+        save_file(state, folder / f"{index}.safetensors")
+    assert refusal(folder, last_norms=99).endswith("the network has 1 normalisation layer (norm)")
+    save_file({"w": torch.ones(2)}, folder / "x.safetensors")
+    for index in range(3):
+        save_file({"w": torch.full((2,), float(index))}, folder / f"{index}.safetensors")
+    assert refusal(folder, last_norms=1).endswith("of normalisation layers the network has none")
 
 
 @pytest.mark.parametrize("name", ["LayerNorm", "ln_1", "gn2", "final_norm", "input_layernorm", "ln_f"])
@@ -221,5 +275,5 @@ def test_normalisation_layers_are_known_by_their_names(tmp_path: Path, name: str
             state | {"a.linear.weight": torch.ones(2), "a.linear.bias": torch.ones(3)},
             folder / f"{index}.safetensors",
         )
-    bank = collect(folder, out=tmp_path / "b", last_norms=5)
+    bank = collect(folder, out=tmp_path / "b", last_norms=1)
     assert names(bank) == [f"a.{name}.bias", f"a.{name}.weight"]

@@ -1,6 +1,9 @@
 """Extending a bank: what a fresh one of all files would hold, old shards untouched, all or nothing."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from pdiff import _core
 from pdiff.bank import Bank, collect, shards
 from pdiff.directories import locked
 from pdiff.errors import InputError, UsageError
+from tests.hostile.notes import Notes
 from tests.killing import drive, in_child, kills, tree
 from tests.support import MEMBERS, checkpoint
 
@@ -89,12 +93,71 @@ def test_what_does_not_fit_is_refused_and_the_bank_stays(bank: Bank, more: Path)
 def test_another_rest_needs_a_base(bank: Bank, more: Path) -> None:
     edit(more, lambda state: state["frozen.weight"].add_(1))
     base = bank.path / "base.safetensors"
-    with pytest.raises(InputError, match=f"frozen.weight differ from the bank's.*--base {base}"):
+    with pytest.raises(InputError, match=f"frozen.weight differs from the bank's.*--base {base}"):
         collect(more, out=bank.path, extend=True)
     with pytest.raises(InputError, match=r"frozen.weight differs from the bank's"):
         collect(more, out=bank.path, extend=True, base=more / "step-12.safetensors")
     extended = collect(more, out=bank.path, extend=True, base=base)
     assert torch.equal(extended.base["frozen.weight"], checkpoint(0)["frozen.weight"])
+
+
+def zipped(index: int) -> dict[str, Tensor]:
+    """Return a checkpoint of which 4 MiB never vary."""
+    return {
+        "frozen": torch.arange(2.0**20),
+        "layer": torch.full((3,), float(index)),
+        "n": torch.tensor(index),
+    }
+
+
+READ = """
+import sys
+from pathlib import Path
+from pdiff.bank import collect
+def read(): return int(Path("/proc/self/io").read_text().split()[1])
+before = read()
+collect(*sys.argv[2:], out=sys.argv[1], extend=True)
+print(read() - before)
+"""
+
+
+def extension_reads(*paths: Path) -> int:
+    command = [sys.executable, "-c", READ, *map(str, paths)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_an_extension_reads_the_rest_of_one_new_checkpoint_only(tmp_path: Path) -> None:
+    for name, indices in {"old": range(12), "new": range(12, 16)}.items():
+        (tmp_path / name).mkdir()
+        for index in indices:
+            torch.save(zipped(index), tmp_path / name / f"{index}.pt")
+    old, new = tmp_path / "old", tmp_path / "new"
+    bank = collect(old, out=tmp_path / "bank")
+    assert extension_reads(bank.path, old) < 4 * 2**20
+    assert extension_reads(bank.path, old, new) < 12 * 2**20  # the bank's and a new one's, none of 14 others'
+    assert len(Bank.open(bank.path)) == 16
+
+
+@pytest.mark.parametrize("odd", [12, 13, 15])
+def test_a_rest_that_differs_in_any_new_torch_archive_is_refused(tmp_path: Path, odd: int) -> None:
+    for name, indices in {"old": range(12), "new": range(12, 16)}.items():
+        (tmp_path / name).mkdir()
+        for index in indices:
+            state = zipped(index)
+            state["frozen"][1000] += index == odd
+            torch.save(state, tmp_path / name / f"{index}.pt")
+    bank = collect(tmp_path / "old", out=tmp_path / "bank")
+    before = tree(bank.path)
+    with pytest.raises(InputError, match="frozen differs from the bank's, and is not generated"):
+        collect(tmp_path / "old", tmp_path / "new", out=bank.path, extend=True)
+    assert tree(bank.path) == before
+
+
+def test_what_differs_and_cannot_be_modelled_is_named(bank: Bank, more: Path) -> None:
+    notes = Notes()
+    collect(more, out=bank.path, extend=True, progress=notes)
+    expected = "taken from the bank, though different in new checkpoints: bn.num_batches_tracked"
+    assert notes.lines[-2:] == [expected, "6 new checkpoints, 0 are in the bank already"]
 
 
 def test_a_bank_with_a_base_of_its_own_takes_any_rest(ckpts: Path, more: Path, tmp_path: Path) -> None:
@@ -139,6 +202,14 @@ def test_a_failed_extension_leaves_the_old_bank(
         with pytest.raises(type(error)):
             collect(more, out=bank.path, extend=True)
     assert tree(bank.path) == before
+
+
+def test_a_bank_that_is_not_writable_is_refused_at_once(
+    bank: Bank, more: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != bank.path)
+    with pytest.raises(UsageError, match="is not writable; name another with --out"):
+        collect(more, out=bank.path, extend=True)
 
 
 def test_a_bank_opened_before_says_that_it_was_changed(bank: Bank, more: Path) -> None:

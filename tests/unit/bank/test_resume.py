@@ -184,13 +184,34 @@ def test_what_was_put_in_the_way_meanwhile_stays_and_the_shards_too(
             (out / "thesis.tex").write_text("precious")
 
         patch.setattr(intake, "finish_bank", slow)
-        with pytest.raises(UsageError, match="not empty; it was put there meanwhile"):
+        with pytest.raises(UsageError, match="not empty; it was put there meanwhile") as caught:
             collect(ckpts, out=out)
+    (kept,) = tmp_path.glob(".bank.staged-*")
+    expected = f"what was written is kept in {kept}: to use it, move {out} away and go on with --resume"
+    assert str(caught.value).endswith(expected)
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
     out.rename(tmp_path / "away")
     written = fail_at_shard(monkeypatch, 99, AssertionError())
     assert len(collect(ckpts, out=out, resume=True)) == MEMBERS
     assert written == []
+
+
+def test_of_two_that_collect_the_same_bank_the_second_leaves_nothing(
+    ckpts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, finish = tmp_path / "bank", intake.finish_bank
+
+    def slow(*arguments: Any, **options: Any) -> None:
+        finish(*arguments, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(intake, "finish_bank", finish)
+            collect(ckpts, out=out)
+
+    monkeypatch.setattr(intake, "finish_bank", slow)
+    with pytest.raises(UsageError, match="bank: another process finished it meanwhile"):
+        collect(ckpts, out=out)
+    assert len(Bank.open(out)) == MEMBERS
+    assert sorted(tmp_path.iterdir()) == [out, ckpts]
 
 
 def test_a_finished_bank_has_nothing_to_go_on_with(ckpts: Path, tmp_path: Path) -> None:

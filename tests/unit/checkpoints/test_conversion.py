@@ -260,3 +260,17 @@ def test_a_file_system_without_locks_is_enough(
     torch.save(module(), tmp_path / "x.pt")
     convert(tmp_path / "x.pt", out, trusted=True)
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_folder_that_is_not_writable_is_refused_before_anything_is_read(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != out.parent)
+    with pytest.raises(UsageError, match="is not writable; name another with --out"):
+        convert(tmp_path / "nowhere.pt", out)
+
+
+def test_a_file_without_tensors_holds_no_weights(tmp_path: Path, out: Path) -> None:
+    save_file({}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="x.safetensors: no weights found: it holds no tensors"):
+        convert(tmp_path / "x.safetensors", out)

@@ -27,7 +27,7 @@ def test_a_folder_of_one_kind_to_the_last_value(tmp_path: Path) -> None:
     (tmp_path / "optimizer.pt").write_bytes(b"x")
     (tmp_path / "empty.pt").touch()
     size = sum(file.stat().st_size for file in tmp_path.glob("*.safetensors"))
-    tensor = {"tied_to": None}
+    tensor = {"tied_to": None, "sampled": False}
     assert msgspec.to_builtins(inspect([tmp_path])) == {
         "checkpoints": 3,
         "kinds": [
@@ -41,7 +41,7 @@ def test_a_folder_of_one_kind_to_the_last_value(tmp_path: Path) -> None:
                 "files": 1,
                 "parameters": 10,
                 "numbers": 11,
-                "varying": 7,
+                "varying": 6,
                 "compared": "samples",
                 "keys": {"": 3},
                 "averaged": 0,
@@ -198,6 +198,15 @@ def test_tied_tensors_are_compared_once(tmp_path: Path, monkeypatch: pytest.Monk
     (kind,) = inspect([tmp_path], deep=deep).kinds
     assert asked == [(["embed", "bias"], {"sample": not deep, "checksums": not deep})]
     assert {t.name: t.varies for t in kind.tensors} == {"embed": True, "head": True, "bias": False}
+
+
+def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "x.safetensors")
+    found = inspect([tmp_path])
+    assert found.checkpoints == 0
+    assert [(each.name, each.why) for each in found.refused] == [
+        ("x.safetensors", "no weights found: it holds no tensors")
+    ]
 
 
 def test_averaged_weights_are_counted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -60,6 +61,9 @@ def test_help_comes_without_torch(pdiff: Pdiff) -> None:
         (["train", "--set", "train.lrr=1"], 2, "'train.lrr'; did you mean 'train.lr'?"),
         (["zoo", "minst1d"], 2, "did you mean 'mnist1d'?"),
         (["zoo", "mnist1d", "--arch", "convnt"], 2, "convnt"),
+        (["train", "--set", "train.steps=abc"], 2, "train.steps = 'abc': Expected `int`, got `str`"),
+        (["verify", "nowhere"], 2, "pdiff: nowhere: no such file or folder"),
+        (["collect", "--store-dtype", "F8"], 2, "'F8' is not one of 'f32', 'f16', 'bf16'"),
         (["config", "papper"], 2, "unknown preset 'papper'; did you mean 'paper'?"),
     ],
 )
@@ -128,6 +132,26 @@ def test_damaged_records_are_one_line_not_a_traceback(pdiff: Pdiff, tmp_path: Pa
         assert result.returncode == 3
         assert f"{folder}.json: damaged" in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["config"], ["doctor"], ["--help"]])
+def test_an_output_that_is_full_is_named_once(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "pdiff", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "pdiff: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize(("value", "coloured"), [("1", False), ("", True)])
+def test_no_color_is_respected_on_a_terminal(value: str, coloured: bool) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "pdiff", "config", "papper"]
+    subprocess.run(command, stderr=theirs, env={**os.environ, "NO_COLOR": value}, check=False)
+    said = os.read(ours, 1000)
+    os.close(ours)
+    os.close(theirs)
+    assert b"unknown preset" in said
+    assert (b"\x1b[" in said) == coloured
 
 
 def test_a_mistyped_command_is_suggested(pdiff: Pdiff) -> None:

@@ -30,10 +30,11 @@ def test_the_default_folder_is_described(ckpts: Path) -> None:
     assert result.returncode == 0, result.stderr
     lines = [line.rstrip() for line in result.stdout.splitlines()]
     size = sum(file.stat().st_size for file in ckpts.glob("*.safetensors"))
-    assert lines[:4] == [
+    assert lines[:5] == [
         f"12 checkpoints like step-0.safetensors (safetensors), {size_text(size)}",
         "  parameters  27 in 6 tensors, 1 number of other types",
-        "  vary        5 of 6 tensors, 22 numbers (compared by samples and checksums; --deep compares all)",
+        "  vary        4 of 6 tensors, 21 numbers (compared by samples and checksums; --deep compares all)",
+        "  carried     bn.num_batches_tracked: varies but cannot be generated",
         "  accuracy    0.1 … 0.99 (in 12)",
     ]
     rows = [line.split() for line in lines]
@@ -46,6 +47,29 @@ def test_the_default_folder_is_described(ckpts: Path) -> None:
         "  empty.pt: empty",
     ]
     assert result.stderr.startswith("Reading headers: 12/12 checkpoint in ")
+
+
+def test_what_only_a_sample_was_compared_of_is_not_said_to_be_the_same(tmp_path: Path) -> None:
+    for index in range(2):
+        large = torch.zeros(2**16)
+        large[5000] = index  # in none of the places that are looked at
+        save_file({"large": large, "small": torch.zeros(3)}, tmp_path / f"{index}.safetensors")
+    rows = [line.split() for line in pdiff(tmp_path, ".").stdout.splitlines()]
+    assert ["large", "F32", "65536", "65,536", "not", "seen"] in rows
+    assert ["small", "F32", "3", "3", "no"] in rows
+    (kind,) = json.loads(pdiff(tmp_path, ".", "--json").stdout)["kinds"]
+    assert [(t["name"], t["varies"], t["sampled"]) for t in kind["tensors"]] == [
+        ("large", False, True),
+        ("small", False, False),
+    ]
+    rows = [line.split() for line in pdiff(tmp_path, ".", "--deep").stdout.splitlines()]
+    assert ["large", "F32", "65536", "65,536", "yes"] in rows
+
+
+def test_a_torch_archive_with_equal_checksums_is_known_to_be_the_same(tmp_path: Path) -> None:
+    for index in range(2):
+        torch.save({"large": torch.zeros(2**16), "w": torch.tensor([index])}, tmp_path / f"{index}.pt")
+    assert "not seen" not in pdiff(tmp_path, ".").stdout
 
 
 def test_json_is_alone_on_stdout_and_deep_compares_bytes(ckpts: Path) -> None:
