@@ -50,7 +50,7 @@ impl Header {
         source.read_exact_at(&mut prefix, 0)?;
         let length = u64::from_le_bytes(prefix);
         let rest = source.size() - LENGTH_BYTES;
-        if length > rest.max(MAX_HEADER) {
+        if length > u64::from(u32::MAX) {
             let begin = prefix.escape_ascii();
             return Err(source.refuse(format!(
                 "not a safetensors or torch file (it begins with b'{begin}')"

@@ -155,7 +155,8 @@ def test_other_shapes_and_keys_are_never_mixed_silently(folder: Path) -> None:
 def test_fewer_than_three_checkpoints_are_too_few(folder: Path, count: int) -> None:
     for index in range(count, GOOD):
         (folder / f"step-{index}.safetensors").unlink()
-    why = f"{count} checkpoints found, at least 3 are needed" if count else "no checkpoints"
+    found = "1 checkpoint" if count == 1 else f"{count} checkpoints"
+    why = f"{found} found, at least 3 are needed" if count else "no checkpoints"
     with pytest.raises(InputError, match=why):
         collect(folder, out=folder.parent / "bank")
     assert not (folder.parent / "bank").exists()

@@ -116,11 +116,11 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> Non
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "model.safetensors").write_text("<html>not found</html>")
     assert "model.safetensors" in refusal(tmp_path / "f")
-    (tmp_path / "f" / "model.safetensors").write_text("just some text")
-    message = refusal(tmp_path / "f")
-    assert message == "model.safetensors: not a safetensors or torch file (it begins with b'just som')"
     (tmp_path / "f" / "model.safetensors").rename(tmp_path / "f" / "model.pth")
     assert "model.pth: an HTML or XML page" in refusal(tmp_path / "f")
+    (tmp_path / "f" / "model.pth").write_text("just some text")
+    message = refusal(tmp_path / "f")
+    assert message == "model.pth: not a safetensors or torch file (it begins with b'just som')"
 
 
 def test_one_bad_file_among_good_ones_is_left_out_unless_strict(ckpts: Path, tmp_path: Path) -> None:

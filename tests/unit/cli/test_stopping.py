@@ -97,7 +97,7 @@ def test_an_extension_is_a_command(bank: Bank, tmp_path: Path) -> None:
     save_file(checkpoint(40), tmp_path / "more" / "x.safetensors")
     result = pdiff(tmp_path, "collect", "more", "--extend", "--json")
     assert json.loads(result.stdout)["members"] == MEMBERS + 1
-    assert "1 new checkpoints, 0 are in the bank already" in result.stderr
+    assert "1 new checkpoint, 0 are in the bank already" in result.stderr
 
 
 def test_verify_says_so_and_exits_with_3_if_anything_differs(bank: Bank, ckpts: Path, tmp_path: Path) -> None:
