@@ -27,7 +27,13 @@ impl Durable {
     /// Opens a new temporary sibling `.NAME.tmp-PID-N` of `target`, with the permissions of the umask.
     ///
     /// It is locked as long as it is written, so that [`crate::stale`] can tell it from a forgotten one.
+    /// Devices, pipes and sockets are refused: a rename would replace them for everybody.
     pub fn create(target: &Path) -> Result<Self> {
+        if fs::metadata(target).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            return Err(Error::io(target)(io::Error::from_raw_os_error(
+                libc::EEXIST,
+            )));
+        }
         let (temporary, file) = create_sibling(target).map_err(Error::io(target))?;
         Ok(Self {
             target: target.to_owned(),
@@ -140,6 +146,17 @@ mod tests {
         write_file(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(folder.names(), ["a.json"]);
+    }
+
+    #[test]
+    fn what_is_not_a_file_is_not_replaced() {
+        let folder = Folder::new();
+        let path = folder.path("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let error = write_file(&path, b"new").unwrap_err().to_string();
+        assert!(error.contains("socket"), "{error}");
+        assert_eq!(folder.names(), ["socket"]);
+        assert!(!fs::symlink_metadata(&path).unwrap().is_file());
     }
 
     #[test]

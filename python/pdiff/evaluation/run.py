@@ -27,7 +27,7 @@ from pdiff.evaluation.rivals import rival_populations
 from pdiff.evaluation.scored import Measured, Scored, score
 from pdiff.evaluation.seen import seen_by
 from pdiff.evaluation.space import space
-from pdiff.evaluation.subjects import same_bank
+from pdiff.evaluation.subjects import refuse_twice, same_bank
 from pdiff.evaluation.verdict import REPLICATES, envelopes, verdict
 from pdiff.evaluation.weights import weigh
 from pdiff.generation import Generated
@@ -37,6 +37,9 @@ from pdiff.tasks.base import Metric, Permutations, Split, Task, metric_of, permu
 from pdiff.training import choose_device
 
 __all__ = ["evaluate"]
+
+_ENOUGH = 20
+"""Models of a baseline whose mean is steady enough for a frontier."""
 
 
 def evaluate(
@@ -76,6 +79,7 @@ def evaluate(
     started = perf_counter()
     runs = [generated] if isinstance(generated, Generated) else list(generated)
     bank = same_bank(runs)
+    refuse_twice([*runs, *(controls or {}).values()])
     task = load_task(task) if isinstance(task, str) else task or _task(bank)
     arch = arch or _arch(bank, task)
     if baselines_n < 2 or len(bank) < 2:
@@ -101,7 +105,7 @@ def evaluate(
         **parts(scored, selected),
         "runs": run_entries(runs, scored.runs),
         "votes": _votes(judged, task.data(split)[1], seed) if voters else None,
-        "warnings": [*jury.warnings, *_warnings(runs, split)],
+        "warnings": [*jury.warnings, *_warnings(runs, split, baselines_n)],
         "provenance": provenance_entry(runs, task, split, seed, baselines_n),
     }
     place = space(bank, scored.original, scored.runs, kept)
@@ -172,13 +176,18 @@ def _arch(bank: Bank, task: Task) -> str:
     return task.architectures[0]
 
 
-def _warnings(runs: Sequence[Generated], split: Split) -> list[str]:
+def _warnings(runs: Sequence[Generated], split: Split, baselines_n: int) -> list[str]:
     """Return what a reader of the intervals should know, in sentences."""
     found = []
-    if len(runs) == 1:
+    if len({run.info.run.digest for run in runs}) == 1:
         found.append(
             "One training run: the intervals are over test samples and models, not over trainings of the "
             "generator. Give several generated folders for that."
+        )
+    if baselines_n < _ENOUGH:
+        found.append(
+            f"Only {baselines_n} models of each baseline: the frontier, a maximum over means, is then set "
+            "too high, and what is on it can look below it."
         )
     if split != "test":
         found.append(f"Judged on the {split} split: what was tuned there looks better than it is.")

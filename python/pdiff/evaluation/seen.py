@@ -37,7 +37,8 @@ class Seen:
 def seen_by(runs: Sequence[Generated], league: League | None, gradients: int, inputs: int) -> Seen:
     """Return what was asked for; by default, what the generators did.
 
-    Raises `UsageError` for more than the league allows.
+    Raises `UsageError` for more than the league allows, and for a league that allows less than the
+    generators say they took.
     """
     own = max(run.info.cost.gradient_evaluations for run in runs)
     if league is None:
@@ -48,6 +49,10 @@ def seen_by(runs: Sequence[Generated], league: League | None, gradients: int, in
         raise UsageError(f"--reestimate {inputs}: only with --league inputs or gradients")
     if league == "gradients" and not (gradients or own):
         raise UsageError("--league gradients: say how many gradients rivals may take (--gradients G)")
+    if own and league != "gradients":
+        raise UsageError(f"--league {league}: the generator took {own:,} gradients; its league is gradients")
+    if gradients and gradients < own:
+        raise UsageError(f"--gradients {gradients}: the generator took {own:,}, rivals get at least as many")
     if league == "inputs":
         inputs = inputs or REESTIMATED
     return Seen(league, gradients or own if league == "gradients" else 0, inputs)

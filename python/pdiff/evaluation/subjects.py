@@ -11,7 +11,7 @@ from pdiff.errors import InputError, UsageError
 from pdiff.evaluation.families import Population
 from pdiff.generation import Generated
 
-__all__ = ["control_populations", "run_populations", "same_bank"]
+__all__ = ["control_populations", "refuse_twice", "run_populations", "same_bank"]
 
 
 def same_bank(runs: Sequence[Generated]) -> Bank:
@@ -26,6 +26,16 @@ def same_bank(runs: Sequence[Generated]) -> Bank:
                 "and other folders are controls (--control NAME=DIR)"
             )
     return bank
+
+
+def refuse_twice(folders: Sequence[Generated]) -> None:
+    """Raise `UsageError` if two folders hold the same models, which are then no second run or control."""
+    seen: dict[object, Generated] = {}
+    for folder in folders:
+        for key in ((folder.info.run.digest, folder.info.seed), tuple(sorted(folder.info.digests.values()))):
+            if key in seen:
+                raise UsageError(f"{folder.path}: the same models as {seen[key].path}; name each only once")
+            seen[key] = folder
 
 
 def run_populations(runs: Sequence[Generated], bank: Bank) -> list[Population]:
@@ -51,6 +61,7 @@ def _rows(generated: Generated, bank: Bank, counters: bool, indices: Sequence[in
 
 def _row(generated: Generated, bank: Bank, counters: bool, index: int) -> Tensor:
     """Return the raw row [D] of one model; everything else in its file must be the bank's own."""
+    generated.check(index)
     state = generated[index]
     where = generated.path / generated.info.files[index]
     for name, tensor in bank.base.items():

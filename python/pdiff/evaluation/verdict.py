@@ -137,10 +137,10 @@ def _sentence(
 
 
 def _margin(entry: dict[str, Any], metric: Metric | None, *, sign: bool = False) -> str:
-    """Return a margin with half its interval's width: `0.24 ± 0.10 points`."""
-    low, high = entry["interval"]
-    half = (high - low) / 2
-    plus = "+" if sign else ""
-    if metric is None or metric.percent:
-        return f"{100 * entry['margin']:{plus}.2f} ± {100 * half:.2f} points".replace("-", "−")
-    return f"{entry['margin']:{plus}.3g} ± {half:.3g} ({metric.name})".replace("-", "−")
+    """Return a margin with its interval, which need not be symmetric: `0.24 points (0.15 to 0.36)`."""
+    percent = metric is None or metric.percent
+    scale, digits = (100, ".2f") if percent else (1, ".3g")
+    low, high = (f"{scale * end:{digits}}" for end in entry["interval"])
+    margin = f"{scale * entry['margin']:{'+' if sign else ''}{digits}}"
+    unit = "points" if percent else metric.name  # type: ignore[union-attr]
+    return f"{margin} {unit} ({low} to {high})".replace("-", "−")

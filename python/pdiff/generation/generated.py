@@ -9,6 +9,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from pdiff import _core
 from pdiff.artifacts import read_checkpoint
 from pdiff.bank import Bank
 from pdiff.directories import require_inside
@@ -104,6 +105,13 @@ class Generated(Sequence[dict[str, Tensor]]):
         if isinstance(index, slice):
             return [self._read(name) for name in self.info.files[index]]
         return self._read(self.info.files[index])
+
+    def check(self, index: int) -> None:
+        """Raise `InputError` if a file of model `index` is not what `generate` wrote."""
+        name = self.info.files[index]
+        for file, digest in self.info.digests.items():
+            if file.partition("/")[0] == name and _core.digest_file(self.path / file) != digest:
+                raise InputError(f"{self.path / file}: not what generate wrote (its digest differs)")
 
     def _read(self, name: str) -> dict[str, Tensor]:
         """Read the model called `name`, in whatever format it is; `InputError` if it is damaged."""

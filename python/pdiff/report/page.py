@@ -17,7 +17,7 @@ from pdiff.report.measures import measures
 from pdiff.report.reading import REPORT, RESULTS
 from pdiff.report.summary import COLUMNS, SummaryRow, summary
 from pdiff.report.svg import stylesheet
-from pdiff.report.text import Scale, duration, number
+from pdiff.report.text import Scale, duration, heading, number
 
 __all__ = ["environment", "legend", "render_report", "save_report", "write_report"]
 
@@ -69,7 +69,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
         loader=PackageLoader("pdiff.report", "templates"),
     )
-    made.filters |= {"number": number, "duration": duration, "colour": colour_name, "mark": mark_svg}
+    made.filters |= {
+        "number": number,
+        "duration": duration,
+        "heading": heading,
+        "colour": colour_name,
+        "mark": mark_svg,
+    }
     made.globals |= {"label": label, "style": stylesheet}
     return made
 

@@ -4,12 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Scale", "duration", "number"]
+__all__ = ["Scale", "duration", "heading", "number"]
 
 
 def number(value: float | None, digits: int) -> str:
     """Format with a fixed number of digits; a dash for a figure that is not defined."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def heading(text: str) -> str:
+    """Begin with a capital letter, but leave names that have capitals of their own: RMSE, mIoU."""
+    first, _, rest = text.partition(" ")
+    return " ".join(filter(None, [first.capitalize() if first.islower() else first, rest]))
 
 
 def duration(seconds: float) -> str:

@@ -49,7 +49,8 @@ def whole_bank(tmp_path: Path, network: nn.Module) -> Bank:
 def save_generated(tmp_path: Path) -> Callable[..., Generated]:
     """Write raw rows [N, D] the way `generate` does: `save_generated(bank, rows)`.
 
-    Other folders than `generated`, other seeds, held-out members and gradients are for the asking.
+    Other folders than `generated`, each of a run of its own, other seeds, held-out members and gradients are
+    for the asking.
     """
 
     def save(
@@ -72,7 +73,7 @@ def save_generated(tmp_path: Path) -> Callable[..., Generated]:
             "files": files,
             "digests": {file: _core.digest_file(folder / file) for file in files},
             "seed": seed,
-            "run": {"path": "run", "digest": "ab" * 32, "preset": "default"},
+            "run": {"path": "run", "digest": _core.digest(out.encode()), "preset": "default"},
             "bank": {"path": str(bank.path), "digest": bank.digest},
             "cost": {"once_s": 12.5, "per_model_s": 0.25, "gradient_evaluations": gradient_evaluations},
             "held_out": list(held_out),

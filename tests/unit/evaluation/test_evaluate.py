@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.errors import InputError, UsageError
 from pdiff.evaluation import evaluate
 from pdiff.evaluation.baselines import gaussian
-from pdiff.generation import Generated
+from pdiff.generation import GENERATED, Generated
+from pdiff.sealing import write_sealed
 from tests.unit.evaluation.waves import MEMBERS, SAMPLES, Waves
 
 Save = Callable[[Bank, Tensor], Generated]
@@ -76,7 +79,7 @@ def test_provenance_says_what_made_the_numbers(results: dict[str, Any], norm_ban
     assert provenance["seed"] == 0
     assert provenance["generation"] == {"seed": 7, "preset": "default"}
     assert provenance["digests"]["bank"] == norm_bank.digest
-    assert provenance["digests"]["run"] == "ab" * 32
+    assert provenance["digests"]["run"] == _core.digest(b"generated")
     assert {len(digest) for digest in provenance["digests"].values()} == {64}
     assert provenance["sample_counts"] == {
         "samples": SAMPLES,
@@ -168,8 +171,12 @@ def test_a_model_whose_other_tensors_were_changed_is_refused(
     state = load_file(path)
     name = next(name for name in state if name not in norm_bank.subset_names)
     save_file(state | {name: state[name] + 1}, path)
-    with pytest.raises(InputError, match=f"model-0001.safetensors: {name} is not the bank's"):
+    with pytest.raises(InputError, match="model-0001.safetensors: not what generate wrote"):
         evaluate(generated, task=task, replicates=5)
+    digests = generated.info.digests | {path.name: _core.digest_file(path)}
+    write_sealed(generated.path / GENERATED, msgspec.structs.replace(generated.info, digests=digests))
+    with pytest.raises(InputError, match=f"model-0001.safetensors: {name} is not the bank's"):
+        evaluate(Generated.open(generated.path), task=task, replicates=5)
 
 
 def test_values_that_are_not_finite_are_refused(
