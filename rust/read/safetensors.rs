@@ -59,7 +59,7 @@ impl Header {
         let limit = rest.min(MAX_HEADER);
         if length > limit {
             return Err(source.refuse(format!(
-                "no safetensors or torch file, or truncated: header of {length} bytes announced; \
+                "not a safetensors or torch file, or truncated: header of {length} bytes announced; \
                  accepted: at most {limit}"
             )));
         }
