@@ -20,6 +20,7 @@ use crate::write::Durable;
 
 use place::Place;
 
+mod between;
 mod place;
 
 /// A shard to be written: its file, and the checkpoints that are its rows.

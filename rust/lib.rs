@@ -12,6 +12,7 @@ pub mod combine;
 pub mod digest;
 pub mod dtype;
 pub mod error;
+mod extremes;
 pub mod gram;
 pub mod kernel;
 pub mod layout;

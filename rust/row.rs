@@ -1,5 +1,7 @@
 //! One checkpoint's tensors as one row of f32, in the order of the layout.
 
+use std::fs::File;
+
 use multiversion::multiversion;
 
 use crate::error::Result;
@@ -16,6 +18,12 @@ pub trait Output {
     ///
     /// `most` is at least one and at most [`WINDOW`].
     fn window(&mut self, most: usize) -> Result<&mut [f32]>;
+
+    /// The next numbers, at least one and up to `most`, which the output has taken from byte `at` of `file`
+    /// on its own; `None` if it cannot, or not now.
+    fn take_from(&mut self, _file: &File, _at: u64, _most: usize) -> Result<Option<&[f32]>> {
+        Ok(None)
+    }
 }
 
 /// A row in memory.
@@ -68,6 +76,16 @@ fn copy_window(
 ) -> Result<usize> {
     let item = segment.dtype.size();
     let most = (reader.left() / item as u64).min(WINDOW as u64) as usize;
+    let hash = |bytes: &[u8]| hasher.map(|hasher| hasher.update(bytes).count());
+    if segment.dtype.is_f32()
+        && let Some((file, at)) = reader.place()
+        && let Some(taken) = output.take_from(file, at, most)?
+    {
+        let bytes = bytemuck::cast_slice(taken);
+        reader.pass(bytes)?;
+        hash(bytes);
+        return Ok(count_non_finite(taken));
+    }
     let window = output.window(most)?;
     let bytes: &[u8] = if segment.dtype.is_f32() {
         let bytes = bytemuck::cast_slice_mut(window);
@@ -78,9 +96,7 @@ fn copy_window(
         segment.dtype.to_f32(bytes, window);
         bytes
     };
-    if let Some(hasher) = hasher {
-        hasher.update(bytes);
-    }
+    hash(bytes);
     Ok(count_non_finite(window))
 }
 

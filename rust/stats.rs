@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::affine;
 use crate::error::{Error, Result};
+use crate::extremes::Extremes;
 use crate::layout::{Layout, Segment};
 use crate::moments::{Moments, Welford};
 use crate::parallel::{Cancel, try_map};
@@ -31,6 +32,10 @@ pub struct Statistics {
     pub tensor_mean: Vec<f64>,
     /// `[T]`: the tensor's population std within a row, averaged over rows.
     pub tensor_std: Vec<f64>,
+    /// `[T]`: the least number of the tensor in any row, as the rows hold it: x, not t(x); 0 if it is empty.
+    pub tensor_min: Vec<f64>,
+    /// `[T]`: the greatest one.
+    pub tensor_max: Vec<f64>,
     /// `[D]`: mean over rows.
     pub element_mean: Vec<f64>,
     /// `[D]`: population std over rows.
@@ -55,6 +60,7 @@ pub fn statistics(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<S
         .map(|(mean, std)| Welford::new(mean, std))
         .collect();
     let mut sums = vec![(0.0, 0.0); layout.segments().len()];
+    let mut extremes = vec![Extremes::default(); layout.segments().len()];
     for begin in (0..rows.len()).step_by(ROWS) {
         let batch = begin..rows.len().min(begin + ROWS);
         let parts = elements
@@ -63,6 +69,9 @@ pub fn statistics(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<S
             .map(|(block, element)| scan.block(block, batch.clone(), element))
             .collect::<Result<Vec<_>>>()?;
         scan.add_tensors(batch.len(), &parts, &mut sums);
+        for (tensor, found) in parts.iter().flat_map(Parts::extremes) {
+            extremes[tensor] = extremes[tensor].merge(found);
+        }
     }
     elements.into_par_iter().for_each(Welford::finish);
     let count = rows.len() as f64;
@@ -70,6 +79,8 @@ pub fn statistics(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<S
         log_scale: scan.log_scale,
         tensor_mean: sums.iter().map(|s| s.0 / count).collect(),
         tensor_std: sums.iter().map(|s| s.1 / count).collect(),
+        tensor_min: extremes.iter().map(Extremes::min).collect(),
+        tensor_max: extremes.iter().map(Extremes::max).collect(),
         element_mean,
         element_std,
     })
@@ -80,6 +91,17 @@ struct Parts {
     tensors: Vec<usize>,
     /// [rows, tensors]
     moments: Vec<Moments>,
+    /// [tensors], over the rows.
+    extremes: Vec<Extremes>,
+}
+
+impl Parts {
+    fn extremes(&self) -> impl Iterator<Item = (usize, Extremes)> {
+        self.tensors
+            .iter()
+            .copied()
+            .zip(self.extremes.iter().copied())
+    }
 }
 
 /// One pass over a bank.
@@ -103,14 +125,16 @@ impl Scan<'_> {
         let mut numbers = vec![0.0; columns.len()];
         let mut values = vec![0.0; columns.len()];
         let mut moments = Vec::with_capacity(batch.len() * pieces.len());
+        let mut extremes = vec![Extremes::default(); pieces.len()];
         for row in batch.clone() {
             self.rows.part(row, columns.clone()).widen(&mut numbers);
             if row + 1 < batch.end {
                 // Far away in memory, where the machine would not look for it.
                 stream::prefetch(self.rows.part(row + 1, columns.clone()).bytes());
             }
-            for (tensor, part) in &pieces {
+            for ((tensor, part), extremes) in pieces.iter().zip(&mut extremes) {
                 let part = part.start - columns.start..part.end - columns.start;
+                *extremes = extremes.merge(Extremes::of(&numbers[part.clone()]));
                 let values = &mut values[part.clone()];
                 self.transform(*tensor, &numbers[part], values);
                 moments.push(Moments::of(values));
@@ -120,6 +144,7 @@ impl Scan<'_> {
         Ok(Parts {
             tensors: pieces.into_iter().map(|(tensor, _)| tensor).collect(),
             moments,
+            extremes,
         })
     }
 
@@ -142,6 +167,7 @@ impl Scan<'_> {
             for Parts {
                 tensors: parts,
                 moments,
+                ..
             } in blocks
             {
                 for (&tensor, &part) in parts.iter().zip(&moments[row * parts.len()..]) {

@@ -81,6 +81,14 @@ def _count(kill_at: int, tell: int) -> None:
             setattr(module, name, counted(name, getattr(module, name)))
 
 
+def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Wait for a process that should end by itself, and return what it prints; kill it if it does not."""
+    try:
+        return process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Return every file below `folder`."""
     return {

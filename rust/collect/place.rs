@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::between::copy_between;
 use crate::blocks::{BLOCK, Blocks};
 use crate::error::{Error, Result};
 use crate::row::{Output, WINDOW};
@@ -25,6 +26,10 @@ pub struct Place<'a> {
     handed: usize,
     /// The last window, if numbers are not stored as f32.
     wide: Vec<f32>,
+    /// Whether `buffer` has bytes that the file has not.
+    unwritten: bool,
+    /// Whether the system has not yet failed to copy from file to file.
+    copies: bool,
 }
 
 impl<'a> Place<'a> {
@@ -56,6 +61,8 @@ impl<'a> Place<'a> {
             filled: head.len(),
             handed: 0,
             wide: vec![0.0; wide],
+            unwritten: true,
+            copies: store == Store::F32,
         }
     }
 
@@ -87,10 +94,13 @@ impl<'a> Place<'a> {
     fn flush(&mut self) -> Result<()> {
         let bytes: &[u8] = &bytemuck::cast_slice(&self.buffer)[..self.filled];
         self.blocks.add(self.begin, bytes);
-        let write = self.file.write_all_at(bytes, self.begin);
-        write.map_err(Error::io(self.path))?;
+        if self.unwritten {
+            let write = self.file.write_all_at(bytes, self.begin);
+            write.map_err(Error::io(self.path))?;
+        }
         self.begin += self.filled as u64;
         self.filled = 0;
+        self.unwritten = false;
         Ok(())
     }
 
@@ -108,10 +118,37 @@ impl Output for Place<'_> {
             self.flush()?;
         }
         self.handed = most.min(self.room());
+        self.unwritten = true;
         if self.store != Store::F32 {
             return Ok(&mut self.wide[..self.handed]);
         }
         let begin = self.filled / size_of::<f32>();
         Ok(&mut self.buffer[begin..begin + self.handed])
+    }
+
+    /// Has the system copy the bytes, and reads what it has written.
+    fn take_from(&mut self, file: &File, at: u64, most: usize) -> Result<Option<&[f32]>> {
+        if !self.copies {
+            return Ok(None);
+        }
+        self.take_window()?;
+        if self.room() == 0 {
+            self.flush()?;
+        }
+        let count = most.min(self.room());
+        let to = self.begin + self.filled as u64;
+        let size = count * size_of::<f32>();
+        self.copies = copy_between(file, at, self.file, to, size).map_err(Error::io(self.path))?;
+        if !self.copies {
+            return Ok(None);
+        }
+        let begin = self.filled / size_of::<f32>();
+        let window = &mut self.buffer[begin..begin + count];
+        let read = self
+            .file
+            .read_exact_at(bytemuck::cast_slice_mut(window), to);
+        read.map_err(Error::io(self.path))?;
+        self.filled += size;
+        Ok(Some(window))
     }
 }

@@ -306,3 +306,21 @@ fn a_value_too_large_for_the_type_is_refused_with_its_file_wherever_it_is() {
     assert!(text.contains("s: 1 values are too large for F16"), "{text}");
     assert_eq!(folder.names(), ["s"]);
 }
+
+#[test]
+fn a_source_on_another_file_system_gives_the_same_shard() {
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else {
+        return; // there is none
+    };
+    let folder = Folder::new();
+    let values: Vec<f32> = (0..BLOCK).map(|i| i as f32).collect();
+    let bytes = safetensors(&[f32s("a", &[1], &[0.5]), f32s("b", &[BLOCK], &values)]);
+    let layout = layout(&[("a", 1), ("b", BLOCK)]);
+    let there = elsewhere.path().join("s");
+    fs::write(&there, &bytes).unwrap();
+    let digests = [folder.write("s", &bytes), there].map(|source| {
+        let rows = write(&folder, &layout, &[source.clone(), source]).unwrap();
+        (rows, fs::read(folder.path("shard")).unwrap())
+    });
+    assert_eq!(digests[0], digests[1]);
+}

@@ -104,6 +104,8 @@ pub fn statistics<'py>(
         ("log_scale", &found.log_scale),
         ("tensor_mean", &found.tensor_mean),
         ("tensor_std", &found.tensor_std),
+        ("tensor_min", &found.tensor_min),
+        ("tensor_max", &found.tensor_max),
         ("element_mean", &found.element_mean),
         ("element_std", &found.element_std),
     ] {

@@ -1,5 +1,6 @@
 //! The bytes of one tensor, in C order, read as a stream and checked on the way.
 
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::checkpoint::{Storage, Tensor};
@@ -75,7 +76,7 @@ pub(super) fn open<'a>(
     Ok(TensorReader { bytes, left })
 }
 
-impl TensorReader<'_> {
+impl<'a> TensorReader<'a> {
     /// Bytes that have not been read yet.
     pub fn left(&self) -> u64 {
         self.left
@@ -96,28 +97,43 @@ impl TensorReader<'_> {
         }
     }
 
-    /// Fills `out` with the next bytes, at most as many as are left.
-    pub fn read(&mut self, out: &mut [u8]) -> Result<()> {
-        self.left -= out.len() as u64;
+    /// The file and the byte of it where the next bytes are, if they lie side by side.
+    pub fn place(&self) -> Option<(&'a File, u64)> {
+        match self.bytes {
+            Bytes::InFile { source, at, .. } => Some((source.file(), at)),
+            Bytes::Gathered { .. } => None,
+        }
+    }
+
+    /// Goes on behind the next bytes, which somebody else has read: `bytes`, at most as many as are left.
+    pub fn pass(&mut self, bytes: &[u8]) -> Result<()> {
+        self.left -= bytes.len() as u64;
         match &mut self.bytes {
             Bytes::InFile { source, at, check } => {
-                source.read_exact_at(out, *at)?;
-                *at += out.len() as u64;
+                *at += bytes.len() as u64;
                 let Some(running) = check else {
                     return Ok(());
                 };
-                running.hasher.update(out);
+                running.hasher.update(bytes);
                 match check.take_if(|_| self.left == 0) {
                     Some(complete) => complete.finish(source),
                     None => Ok(()),
                 }
             }
-            Bytes::Gathered { bytes, at } => {
-                out.copy_from_slice(&bytes[*at..*at + out.len()]);
-                *at += out.len();
+            Bytes::Gathered { at, .. } => {
+                *at += bytes.len();
                 Ok(())
             }
         }
+    }
+
+    /// Fills `out` with the next bytes, at most as many as are left.
+    pub fn read(&mut self, out: &mut [u8]) -> Result<()> {
+        match &self.bytes {
+            Bytes::InFile { source, at, .. } => source.read_exact_at(out, *at)?,
+            Bytes::Gathered { bytes, at } => out.copy_from_slice(&bytes[*at..*at + out.len()]),
+        }
+        self.pass(out)
     }
 
     /// The next bytes, at most `limit`, in `scratch`; none at the end.

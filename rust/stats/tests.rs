@@ -27,6 +27,8 @@ fn reference(layout: &Layout, rows: &[f32]) -> Statistics {
         log_scale: vec![],
         tensor_mean: vec![],
         tensor_std: vec![],
+        tensor_min: vec![],
+        tensor_max: vec![],
         element_mean: vec![],
         element_std: vec![],
     };
@@ -47,6 +49,10 @@ fn reference(layout: &Layout, rows: &[f32]) -> Statistics {
             .iter()
             .map(|row| mean_std(row[columns.clone()].iter().map(|&x| t(x))));
         found.log_scale.push(scale);
+        let values = rows.iter().flat_map(|row| row[columns.clone()].to_vec());
+        let ends = (values.clone().reduce(f32::min), values.reduce(f32::max));
+        found.tensor_min.push(ends.0.map_or(0.0, f64::from));
+        found.tensor_max.push(ends.1.map_or(0.0, f64::from));
         found
             .tensor_mean
             .push(mean_std(within.clone().map(|(mean, _)| mean)).0);
@@ -68,6 +74,8 @@ fn assert_close(found: &Statistics, expected: &Statistics, scale: f64) {
         (&found.log_scale, &expected.log_scale),
         (&found.tensor_mean, &expected.tensor_mean),
         (&found.tensor_std, &expected.tensor_std),
+        (&found.tensor_min, &expected.tensor_min),
+        (&found.tensor_max, &expected.tensor_max),
         (&found.element_mean, &expected.element_mean),
         (&found.element_std, &expected.element_std),
     ];
@@ -169,6 +177,8 @@ fn constant_and_empty_tensors_have_std_zero() {
     assert_eq!(found.log_scale, [1.0; 4]);
     assert_eq!(found.tensor_mean, [7.0, 0.0, zero, 0.0]);
     assert_eq!(found.tensor_std, [0.0; 4]);
+    assert_eq!(found.tensor_min, [7.0, 0.0, 0.0, 0.0]);
+    assert_eq!(found.tensor_max, [7.0, 0.0, 0.0, 0.0]);
     assert_eq!(found.element_mean, [7.0, 7.0, 7.0, zero, zero]);
     assert_eq!(found.element_std, [0.0; 5]);
 }

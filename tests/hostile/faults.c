@@ -71,6 +71,8 @@ ON_FD(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size))
 ON_FD(ssize_t, writev, (int fd, const struct iovec *parts, int count), (fd, parts, count))
 ON_FD(ssize_t, pwrite, (int fd, const void *data, size_t size, off_t at), (fd, data, size, at))
 ON_FD(ssize_t, pwrite64, (int fd, const void *data, size_t size, off64_t at), (fd, data, size, at))
+ON_FD(ssize_t, copy_file_range, (int from, off64_t *at, int fd, off64_t *to, size_t size, unsigned flags),
+      (from, at, fd, to, size, flags))
 ON_FD(int, fsync, (int fd), (fd))
 ON_FD(int, fdatasync, (int fd), (fd))
 ON_FD(int, ftruncate, (int fd, off_t size), (fd, size))

@@ -77,10 +77,13 @@ def test_statistics_are_the_definition(bank: tuple[_core.Layout, np.ndarray], cu
     scales = log_scales(layout, rows)
     t = transformed(layout, rows, scales)
     tensors = [t[:, s.begin : s.end] if s.end > s.begin else np.zeros((1, 1)) for s in layout.segments]
+    raw = [rows[:, s.begin : s.end] for s in layout.segments]
     expected = {
         "log_scale": scales,
         "tensor_mean": np.array([part.mean(axis=1).mean() for part in tensors]),
         "tensor_std": np.array([part.std(axis=1).mean() for part in tensors]),
+        "tensor_min": np.array([part.min() if part.size else 0.0 for part in raw]),
+        "tensor_max": np.array([part.max() if part.size else 0.0 for part in raw]),
         "element_mean": t.mean(axis=0),
         "element_std": t.std(axis=0),
     }

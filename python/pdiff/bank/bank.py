@@ -164,7 +164,12 @@ class Bank(Selectable):
 
     @cached_property
     def statistics(self) -> dict[str, Tensor]:
-        """Float64 statistics over all rows: `tensor_mean`, `tensor_std`, `log_scale` [T], `element_*` [D]."""
+        """Float64 statistics over all rows.
+
+        `tensor_mean`, `tensor_std` [T], `element_mean` and `element_std` [D] are of what a `Normalizer` works
+        on: of the logarithm of running variances, whose scale is in `log_scale` [T]. `tensor_min` and
+        `tensor_max` [T] are of the numbers as the rows hold them.
+        """
         return read_tensors(self._verified(self.manifest.statistics))
 
     @cached_property

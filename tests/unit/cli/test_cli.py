@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from pdiff.cli import cli
+from tests.killing import finish
 
 Pdiff = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -117,7 +118,7 @@ def test_a_stopped_training_says_so_and_resumes(
         time.sleep(0.02)
     time.sleep(0.3)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = finish(process)
     assert process.returncode == code, errors
     assert pdiff("generate").returncode == 2
     assert pdiff("train", *settings, "--resume").returncode == 0

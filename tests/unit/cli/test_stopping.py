@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from pdiff.bank import Bank, collect
 from pdiff.training import Run
-from tests.killing import tree
+from tests.killing import finish, tree
 from tests.support import MEMBERS, checkpoint
 
 SLOW = """
@@ -55,7 +55,7 @@ def stop(
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = finish(process)
     return process.returncode, errors.splitlines()
 
 
@@ -70,7 +70,7 @@ def test_a_stopped_collect_says_how_to_go_on(
     assert errors[-1].endswith(" of 12 rows are written; go on with --resume")
     assert "".join(errors).count("pdiff:") == 1
     process = slow_pdiff(tmp_path, "collect", str(ckpts), "--resume")
-    process.communicate(timeout=60)
+    finish(process)
     assert process.returncode == 0
     assert len(Bank.open(tmp_path / "bank")) == MEMBERS
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bank", "ckpts"]

@@ -6,6 +6,8 @@ import sys
 import textwrap
 import time
 
+from tests.killing import finish
+
 __all__ = ["interrupted", "run"]
 
 
@@ -22,7 +24,7 @@ def interrupted(script: str, *arguments: str, after: float) -> str:
         assert process.stdout.readline() == "ready\n"
         time.sleep(after)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
+        output, _ = finish(process)
     return output
 
 
