@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+import torch
 import torch.distributed as dist
 
-__all__ = ["everyones", "group", "is_main", "share"]
+__all__ = ["everyones", "group", "is_main", "own_gpu", "share"]
 
 Item = TypeVar("Item")
 
@@ -28,6 +29,14 @@ def group() -> Iterator[None]:
 def is_main() -> bool:
     """Return whether this is the process that speaks and writes."""
     return not _together() or dist.get_rank() == 0
+
+
+def own_gpu() -> torch.device:
+    """Return the GPU of this process: `torchrun` numbers those of one machine, else torch's current one."""
+    rank = os.environ.get("LOCAL_RANK")
+    return (
+        torch.device("cuda") if rank is None else torch.device("cuda", int(rank) % torch.cuda.device_count())
+    )
 
 
 def share(items: Sequence[Item]) -> Sequence[Item]:

@@ -18,16 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import pdiff.bank
+import pdiff.cli.evaluate
+import pdiff.evaluation
 import pdiff.generation
+import pdiff.report
 from pdiff import cli
 
 DEADLINE = 60
 
 
-def child(argv: list[str], log: int, limit: int | None) -> None:
-    """Run one command as `python -m pdiff` would; never returns."""
+def child(argv: list[str], log: int, limit: int | None, pages: bool) -> None:
+    """Run one command as `python -m pdiff` would, but for the content of `pages`; never returns."""
     code = 70
     try:
+        if not pages:
+            pdiff.report.page.render_report = lambda _: ""
         os.dup2(log, 1)
         os.dup2(log, 2)
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
@@ -49,14 +54,17 @@ def child(argv: list[str], log: int, limit: int | None) -> None:
 
 
 def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
-    """Run `argv`; with `after`, until that many seconds have passed, with `at`, until that many changes."""
+    """Run `argv`; with `after`, until that many seconds have passed, with `at`, until that many changes.
+
+    Without `pages` those of an evaluation are empty: drawing them takes longer than a small evaluation.
+    """
     fault = (request.get("at", 0), request.get("errno", 0), request.get("always", 0), 0)
     faults[:] = struct.pack("4q", *fault)
     reader, log = os.pipe()  # not a file, whose size would be limited too
     begin = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        child(request["argv"], log, request.get("limit"))
+        child(request["argv"], log, request.get("limit"), request.get("pages", True))
     os.close(log)
     if (after := request.get("after")) is not None:
         end = os.pidfd_open(pid)
@@ -73,7 +81,7 @@ def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
 
 def main() -> None:
     """Answer requests until there are no more."""
-    assert pdiff.bank and pdiff.generation
+    assert pdiff.bank and pdiff.generation and pdiff.cli.evaluate and pdiff.evaluation
     path = Path(os.environ["FAULTS_STATE"])
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 32) as faults:
         for line in sys.stdin:

@@ -20,10 +20,11 @@ from pdiff.bank import Bank
 from pdiff.generation import GENERATED
 from pdiff.generation.generated import FORMAT
 from pdiff.sealing import write_sealed
-from tests.hostile.commands import ROOT, Commands, commands
+from tests.hostile.commands import ROOT, Commands, Done, commands
 from tests.unit.evaluation.waves import NORMS, Residual, save_bank
 
 KILLS = 6
+MEMBERS = 24
 GENERATED_MODELS = 6
 HEAD = 8 + 64 + 8  # magic, key, length
 
@@ -47,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with generated checkpoints, their bank and the file of their task."""
     place = tmp_path_factory.mktemp("evaluate")
     torch.manual_seed(0)
-    bank = save_bank(place, Residual().eval(), NORMS, members=40)
+    bank = save_bank(place, Residual().eval(), NORMS, members=MEMBERS)
     (place / "task.py").write_text(TASK)
     write_generated(bank, place / "generated")
     return place
@@ -67,13 +68,13 @@ def write_generated(bank: Bank, folder: Path) -> None:
         "seed": 7,
         "run": {"path": "run", "digest": "ab" * 32, "preset": "default"},
         "bank": {"path": str(bank.path), "digest": bank.digest},
-        "cost": {"once_s": 12.5, "per_model_s": 0.25},
+        "cost": {"once_s": 12.5, "per_model_s": 0.25, "gradient_evaluations": 0},
     }
     write_sealed(folder / GENERATED, info)
 
 
 def arguments(place: Path, out: Path, cache: Path) -> list[str]:
-    task = ["--task", f"{place / 'task.py'}:factory", "--arch", "residual", "--batch-size", "7"]
+    task = ["--task", f"{place / 'task.py'}:factory", "--arch", "residual", "--batch-size", "13"]
     few = ["--baselines-n", "2"]
     return ["evaluate", str(place / "generated"), "--out", str(out), "--cache", str(cache), *task, *few]
 
@@ -106,20 +107,28 @@ def driver(place: Path) -> Iterator[Commands]:
         yield driver
 
 
-def test_after_a_kill_only_the_model_in_progress_is_run_again(place: Path, driver: Commands) -> None:
-    done = driver.run(*arguments(place, place / "whole", place / "cache"))
+@pytest.fixture(scope="module")
+def whole(place: Path, driver: Commands) -> Done:
+    """An evaluation that nothing stopped, in `whole`, with its predictions in `cache`."""
+    done = driver.run(*arguments(place, place / "whole", place / "cache"), pages=False)
     assert done.code == 0, done.text
+    return done
+
+
+def test_after_a_kill_only_the_model_in_progress_is_run_again(
+    place: Path, driver: Commands, whole: Done
+) -> None:
     models = kept(place / "cache")
-    assert len(set(models)) == len(models) > 40 + GENERATED_MODELS
+    assert len(set(models)) == len(models) > MEMBERS + GENERATED_MODELS
     expected, rng, before = judgement(place / "whole"), random.Random(0), []
     for step in range(KILLS):
         cache, out = place / f"cache-{step}", place / f"out-{step}"
-        after = (0.2 + 0.8 * (step + rng.random()) / KILLS) * done.seconds
-        code = driver.run(*arguments(place, out, cache), after=after).code
+        after = (0.2 + 0.8 * (step + rng.random()) / KILLS) * whole.seconds
+        code = driver.run(*arguments(place, out, cache), after=after, pages=False).code
         assert code == -signal.SIGKILL or out.exists()
         before.append(len(kept(cache)))
         assert len(set(kept(cache))) == before[-1]
-        again = driver.run(*arguments(place, out, cache), "--overwrite")
+        again = driver.run(*arguments(place, out, cache), "--overwrite", pages=False)
         assert again.code == 0, again.text
         assert sorted(kept(cache)) == sorted(models), "some were run twice, or others were"
         assert judgement(out) == expected
@@ -132,33 +141,31 @@ def test_without_a_cache_nothing_is_kept(place: Path, driver: Commands) -> None:
     out, before = place / "without", kept(default)
     start = arguments(place, out, place)
     start = start[: start.index("--cache")] + start[start.index("--cache") + 2 :]
-    done = driver.run(*start, "--no-cache")
+    done = driver.run(*start, "--no-cache", pages=False)
     assert done.code == 0, done.text
     assert kept(default) == before
-    done = driver.run(*start, "--overwrite", "--cache", place / "task.py" / "below a file")
+    done = driver.run(*start, "--overwrite", "--cache", place / "task.py" / "below a file", pages=False)
     assert done.code == 0, done.text
     assert done.text.count("predictions are not kept") == 1, done.text
-    done = driver.run(*start, "--overwrite")
+    done = driver.run(*start, "--overwrite", pages=False)
     assert done.code == 0, done.text
     assert len(kept(default)) > len(before)
 
 
+@pytest.mark.usefixtures("whole")
 def test_two_processes_give_what_one_gives(place: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     paths = [str(ROOT / "python"), str(ROOT)]
     environment["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, sys.path)])
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    texts = {}
-    for name, start in (("one", [sys.executable]), ("two", launch)):
-        done = subprocess.run(
-            [*start, "-m", "pdiff", *arguments(place, place / name, place / f"cache of {name}"), "--json"],
-            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        texts[name] = done.stdout
-    assert judgement(place / "two") == judgement(place / "one")
-    assert json.loads(texts["two"]) == json.loads((place / "two" / "results.json").read_text())
+    done = subprocess.run(
+        [*launch, "-m", "pdiff", *arguments(place, place / "two", place / "cache of two"), "--json"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert judgement(place / "two") == judgement(place / "whole")
+    assert json.loads(done.stdout) == json.loads((place / "two" / "results.json").read_text())
     files = list((place / "cache of two").rglob("*.records"))
     assert len(files) == 4, "both processes have a share, on test and on validation"
     # populations may share a model (an average of all members), which each process then runs for itself
-    assert set(kept(place / "cache of two")) == set(kept(place / "cache of one"))
+    assert set(kept(place / "cache of two")) == set(kept(place / "cache"))

@@ -52,7 +52,11 @@ __all__ = ["command", "judge"]
     type=click.IntRange(1),
     help="Give every model BatchNorm statistics of N training inputs.  [default: 4000 with --league inputs]",
 )
-@click.option("--align", is_flag=True, help="Distances modulo the order of hidden units, too.")
+@click.option(
+    "--align",
+    is_flag=True,
+    help="Distances modulo the order of hidden units, too, which the task has to declare.",
+)
 @click.option(
     "--cache",
     metavar="DIR",

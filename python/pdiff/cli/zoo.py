@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from pdiff.cli import options
+from pdiff.wording import counted
 
 __all__ = ["command"]
 
@@ -58,6 +59,7 @@ def command(
     """
     from pdiff.cli.console import Console
     from pdiff.tasks import load_task
+    from pdiff.tasks.base import described, metric_name
     from pdiff.zoo import build_zoo
 
     console = Console(as_json)
@@ -82,11 +84,15 @@ def command(
         progress=console,
         epochs=epochs,
     )
-    mean = sum(result.accuracies) / len(result.accuracies)
-    console.say(
-        f"{out}: {len(result.accuracies)} checkpoints, mean validation accuracy {mean:.2%}, "
-        f"{result.seconds:.1f} s"
-    )
+    mean = sum(result.scores) / len(result.scores)
+    checkpoints = counted(len(result.scores), "checkpoint")
+    console.say(f"{out}: {checkpoints}, mean validation {described(built, mean)}, {result.seconds:.1f} s")
     console.result(
-        {"zoo": str(out), "checkpoints": len(result.accuracies), "accuracy": mean, "seconds": result.seconds}
+        {
+            "zoo": str(out),
+            "checkpoints": len(result.scores),
+            "metric": metric_name(built),
+            "mean": mean,
+            "seconds": result.seconds,
+        }
     )

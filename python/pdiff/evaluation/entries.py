@@ -10,7 +10,7 @@ from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.generation import Generated
 from pdiff.provenance import provenance
-from pdiff.tasks.base import Split, Task, metric_of
+from pdiff.tasks.base import Split, Task, metric_name, metric_of
 
 __all__ = ["bank_entry", "cost_entry", "provenance_entry", "task_entry"]
 
@@ -19,7 +19,7 @@ def task_entry(task: Task, arch: str, split: Split, samples: int) -> dict[str, A
     """Return what was judged, and by what."""
     own = metric_of(task)
     metric = {
-        "name": own.name if own else "accuracy",
+        "name": metric_name(task),
         "higher_is_better": own.higher_is_better if own else True,
         "percent": own.percent if own else True,
     }
@@ -49,13 +49,19 @@ def cost_entry(runs: Sequence[Generated], evaluate_s: float) -> dict[str, Any]:
 
 
 def provenance_entry(
-    runs: Sequence[Generated], task: Task, split: Split, seed: int, baselines_n: int
+    runs: Sequence[Generated],
+    task: Task,
+    split: Split,
+    *,
+    seed: int,
+    baselines_n: int,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return what made these numbers: versions, seeds, digests and counts; of several runs, the first's."""
     first = runs[0]
     inputs, targets = task.data(split)
     return {
-        **provenance(),
+        **provenance(device),
         "seed": seed,
         "generation": {"seed": first.info.seed, "preset": first.info.run.preset},
         "digests": {

@@ -39,6 +39,13 @@ class Jury:
         """N, the samples of the split."""
         self.warnings: list[str] = []
         """What was left out, in sentences."""
+        self.reestimates = self.predictor.estimates
+        """Whether models get BatchNorm statistics of their own."""
+        if options.get("reestimate") and not self.reestimates:
+            self.warnings.append(
+                "Nothing to re-estimate: no BatchNorm statistics depend on what differs between the models, "
+                "so they are judged as they are."
+            )
 
     def voters(self, generated: int) -> int:
         """Return how many models of a family vote: 0 without classes, or where they need too much room.

@@ -89,6 +89,12 @@ class Predictor:
         """Batches of which the part that all models share is kept."""
         return self._forward.cached
 
+    @property
+    def estimates(self) -> bool:
+        """Whether there are running statistics to estimate anew."""
+        with torch.inference_mode():
+            return self._statistics is not None and bool(self._statistics.names)
+
     def correctness(self, rows: Iterable[Tensor]) -> Tensor:
         """Return which samples each model gets right: M raw rows of [D] f32 → bool [M, N]."""
         return torch.stack([self.predict(row).correct for row in rows])

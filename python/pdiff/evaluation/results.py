@@ -1,9 +1,9 @@
-"""From what was measured to `results.json`, format 2: plain numbers, each with how many models it is of.
+"""From what was measured to `results.json`, format 3: plain numbers, each with how many models it is of.
 
 Scores are in the metric's unit (fractions where people read per cent), similarities are IoU of wrong
 predictions, distances are in the units that `Weights` names. None is a figure that is not defined.
 
-    format       2
+    format       3
     task         {name, arch, split, samples, metric: {name, higher_is_better, percent}}
     bank         {path, digest, members, dim, held_out}: members that training has not seen, by index
     league       {name, gradient_evaluations, reestimated}: what the method and its rivals have seen
@@ -20,7 +20,8 @@ predictions, distances are in the units that `Weights` names. None is a figure t
                  l2_nearest_aligned (each {mean, min} or None), z_u: {value, generated, held_out} or
                  {value: None, reason}}; GG and its like are within runs, `distinct` is over all of them
     geometry     {affine_hull, segments}, see `hull`
-    votes        {sizes, families: {name: {score, nll, ece}}} or None, see `ensembles`
+    votes        {sizes, families: {name: {draws, score, nll, ece, std: {score, nll, ece}}}} or None, see
+                 `ensembles`
     verdict      {league, position, sentence, at_max_similarity, at_gg, findings, bootstrap}, see `verdict`;
                  at_… is {at, score, frontier, margin, interval, position, rival}
     envelopes    {max_similarity: [[x, score], …], gg: [[x, score], …]}, the frontier's vertices
@@ -43,7 +44,7 @@ from pdiff.generation import Generated
 
 __all__ = ["FORMAT", "parts", "run_entries"]
 
-FORMAT = 2
+FORMAT = 3
 
 
 def parts(

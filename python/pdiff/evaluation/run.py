@@ -20,6 +20,7 @@ from pdiff.evaluation.field import Field, is_gaussian, populate
 from pdiff.evaluation.findings import findings
 from pdiff.evaluation.judge import Judged
 from pdiff.evaluation.jury import Jury
+from pdiff.evaluation.network import arch_of, groups_of, task_of
 from pdiff.evaluation.plots import plots
 from pdiff.evaluation.results import FORMAT, parts, run_entries
 from pdiff.evaluation.reverse import recorded_run, reverse
@@ -33,7 +34,7 @@ from pdiff.evaluation.weights import weigh
 from pdiff.generation import Generated
 from pdiff.progress import SILENT, Progress
 from pdiff.tasks import load_task
-from pdiff.tasks.base import Metric, Permutations, Split, Task, metric_of, permutations_of
+from pdiff.tasks.base import Metric, Permutations, Split, Task, metric_of
 from pdiff.training import choose_device
 
 __all__ = ["evaluate"]
@@ -69,7 +70,7 @@ def evaluate(
     bank: by default what the generator did; `gradients` are how many minibatches, `reestimate` how many
     training inputs give each model new BatchNorm statistics. `seed` draws the baselines, `baselines_n` models
     a point, and the `replicates` of the bootstrap. `align` asks for distances modulo the order of hidden
-    units, as far as the task declares it. Predictions are kept in the folder `cache`, and taken from it. Of
+    units, which the task has to declare. Predictions are kept in the folder `cache`, and taken from it. Of
     several processes of a `torch.distributed` group each predicts with a share of the models, and only rank 0
     returns more than {}. The fields of the results are in `evaluation.results`.
 
@@ -80,8 +81,9 @@ def evaluate(
     runs = [generated] if isinstance(generated, Generated) else list(generated)
     bank = same_bank(runs)
     refuse_twice([*runs, *(controls or {}).values()])
-    task = load_task(task) if isinstance(task, str) else task or _task(bank)
-    arch = arch or _arch(bank, task)
+    task = load_task(task) if isinstance(task, str) else task or task_of(bank)
+    arch = arch_of(bank, task, arch)
+    groups = groups_of(bank, task, arch) if align else ()
     if baselines_n < 2 or len(bank) < 2:
         raise UsageError(f"{baselines_n} baselines of a bank of {len(bank)}: at least 2 of each are wanted")
     seen = seen_by(runs, league, gradients, reestimate)
@@ -92,21 +94,25 @@ def evaluate(
     field = populate(runs, bank, controls or {}, rivals, size=baselines_n, voters=voters, seed=seed)
     judged, selected = jury.judge(field, voters, seed, progress)
     run = recorded_run(runs[0])
+    if isinstance(run, str):
+        progress.message(f"Training and the way from noise are left out: {run}")
     way = reverse(runs[0], run, jury.predictor, options["device"], progress)
     if not is_main():
         return {}
     kept = [run.info.held_out for run in runs]
-    scored = _scored(judged, bank, kept[0], permutations_of(task, arch) if align else ())
+    scored = _scored(judged, bank, kept[0], groups)
     results = {
         "format": FORMAT,
         "task": task_entry(task, arch, split, jury.samples),
         "bank": bank_entry(bank, kept),
-        "league": seen.entry,
+        "league": seen.entry(jury.reestimates),
         **parts(scored, selected),
         "runs": run_entries(runs, scored.runs),
         "votes": _votes(judged, task.data(split)[1], seed) if voters else None,
         "warnings": [*jury.warnings, *_warnings(runs, split, baselines_n)],
-        "provenance": provenance_entry(runs, task, split, seed, baselines_n),
+        "provenance": provenance_entry(
+            runs, task, split, seed=seed, baselines_n=baselines_n, device=options["device"]
+        ),
     }
     place = space(bank, scored.original, scored.runs, kept)
     results["novelty"]["z_u"], results["geometry"] = place["z_u"], place["geometry"]
@@ -158,22 +164,6 @@ def _votes(judged: Field[Judged], targets: Tensor, seed: int) -> dict[str, Any]:
         for family in ([judged.original], judged.runs, gaussian)
     )
     return vote_table(original, generated, draws, targets, seed)
-
-
-def _task(bank: Bank) -> Task:
-    """Return the task that the bank names."""
-    if bank.task is None:
-        raise UsageError(
-            f"{bank.path}: the bank names no task; say which with --task NAME or FILE.py:FACTORY"
-        )
-    return load_task(bank.task.name, **bank.task.options)
-
-
-def _arch(bank: Bank, task: Task) -> str:
-    """Return the bank's architecture if the task has it, else the task's default."""
-    if bank.task is not None and bank.task.arch in task.architectures:
-        return bank.task.arch
-    return task.architectures[0]
 
 
 def _warnings(runs: Sequence[Generated], split: Split, baselines_n: int) -> list[str]:

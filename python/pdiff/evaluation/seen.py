@@ -24,13 +24,12 @@ class Seen:
     inputs: int
     """Training inputs that every model's BatchNorm statistics are estimated on; 0 leaves them alone."""
 
-    @property
-    def entry(self) -> dict[str, Any]:
-        """The part `league` of the results."""
+    def entry(self, reestimated: bool) -> dict[str, Any]:
+        """Return the part `league` of the results; `reestimated` if there was anything to estimate."""
         return {
             "name": self.league,
             "gradient_evaluations": self.gradients,
-            "reestimated": self.inputs > 0,
+            "reestimated": reestimated,
         }
 
 

@@ -10,6 +10,7 @@ from pdiff.bank import Bank
 from pdiff.errors import InputError, UsageError
 from pdiff.evaluation.families import Population
 from pdiff.generation import Generated
+from pdiff.wording import shown
 
 __all__ = ["control_populations", "refuse_twice", "run_populations", "same_bank"]
 
@@ -41,25 +42,38 @@ def refuse_twice(folders: Sequence[Generated]) -> None:
 def run_populations(runs: Sequence[Generated], bank: Bank) -> list[Population]:
     """Return one population for each generated folder."""
     return [
-        Population("generated", None, len(run), partial(_rows, run, bank, False), run=index)
+        Population("generated", None, len(run), partial(_rows, run, bank), run=index)
         for index, run in enumerate(runs)
     ]
 
 
 def control_populations(controls: Mapping[str, Generated], bank: Bank) -> list[Population]:
-    """Return one population for each control, called by its name; its own bank may be another one."""
+    """Return one population for each control, called by its name; its own bank may be another one.
+
+    Raises `InputError` if the first model of one is of another network than the bank's.
+    """
+    for name, control in controls.items():
+        _control_rows(name, control, bank, [0])  # now, not after everybody else has been judged
     return [
-        Population(name, None, len(control), partial(_rows, control, bank, True))
+        Population(name, None, len(control), partial(_control_rows, name, control, bank))
         for name, control in controls.items()
     ]
 
 
-def _rows(generated: Generated, bank: Bank, counters: bool, indices: Sequence[int]) -> Tensor:
-    """Return raw rows [B, D] of models, read from their files; `counters` may differ from the bank's."""
-    return torch.stack([_row(generated, bank, counters, index) for index in indices])
+def _control_rows(name: str, control: Generated, bank: Bank, indices: Sequence[int]) -> Tensor:
+    """Return raw rows [B, D] of a control's models, of which counters may differ from the bank's."""
+    try:
+        return torch.stack([_row(control, bank, index, counters=True) for index in indices])
+    except InputError as error:
+        raise InputError(f"control {name!r}: {error}") from None
 
 
-def _row(generated: Generated, bank: Bank, counters: bool, index: int) -> Tensor:
+def _rows(generated: Generated, bank: Bank, indices: Sequence[int]) -> Tensor:
+    """Return raw rows [B, D] of models, read from their files."""
+    return torch.stack([_row(generated, bank, index) for index in indices])
+
+
+def _row(generated: Generated, bank: Bank, index: int, *, counters: bool = False) -> Tensor:
     """Return the raw row [D] of one model; everything else in its file must be the bank's own."""
     generated.check(index)
     state = generated[index]
@@ -68,11 +82,20 @@ def _row(generated: Generated, bank: Bank, counters: bool, index: int) -> Tensor
         if name in bank.subset_names or (counters and _is_counter(tensor)):
             continue
         if not (name in state and torch.equal(state[name], tensor)):
-            raise InputError(f"{where}: {name} is not the bank's; evaluate judges what generate wrote")
-    row = bank.flatten(state)
+            raise InputError(f"{where}: {shown(name)} is not the bank's; {_WANTED[counters]}")
+    try:
+        row = bank.flatten(state)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     if not bool(row.isfinite().all()):
         raise InputError(f"{where}: holds values that are not finite")
     return row
+
+
+_WANTED = {
+    False: "evaluate judges what generate wrote",
+    True: "a control has the same network, and what is frozen in it",
+}
 
 
 def _is_counter(tensor: Tensor) -> bool:

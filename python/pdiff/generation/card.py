@@ -134,6 +134,7 @@ def _origin(info: Info) -> list[str]:
         "Run": f"digest `{info.run.digest}`",
         "Preset": _plain(info.run.preset),
         "Seed": f"{info.seed}",
+        "Gradients of the networks' training data": f"{info.cost.gradient_evaluations:,}",
         "Versions": versions or "unknown",
     }
     return [f"- {name}: {value}" for name, value in facts.items()]

@@ -38,7 +38,7 @@ class Cost(msgspec.Struct, frozen=True):
 
     once_s: float
     per_model_s: float
-    gradient_evaluations: int = 0
+    gradient_evaluations: int
     """Minibatches of the networks' training data whose gradient was taken: 0 if it saw weights alone."""
 
 
@@ -107,11 +107,18 @@ class Generated(Sequence[dict[str, Tensor]]):
         return self._read(self.info.files[index])
 
     def check(self, index: int) -> None:
-        """Raise `InputError` if a file of model `index` is not what `generate` wrote."""
+        """Raise `InputError` if a file of model `index` is missing or not what `generate` wrote."""
         name = self.info.files[index]
         for file, digest in self.info.digests.items():
-            if file.partition("/")[0] == name and _core.digest_file(self.path / file) != digest:
-                raise InputError(f"{self.path / file}: not what generate wrote (its digest differs)")
+            if file.partition("/")[0] != name:
+                continue
+            path = self.path / file
+            try:
+                same = _core.digest_file(path) == digest
+            except FileNotFoundError:
+                raise InputError(f"{path}: missing; generate wrote it, and {GENERATED} names it") from None
+            if not same:
+                raise InputError(f"{path}: not what generate wrote (its digest differs)")
 
     def _read(self, name: str) -> dict[str, Tensor]:
         """Read the model called `name`, in whatever format it is; `InputError` if it is damaged."""

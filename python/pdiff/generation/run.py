@@ -71,7 +71,11 @@ def generate(
             seed=seed,
             run=RunReference(relative(run.path, out), run.digest, run.config.label()),
             bank=BankReference.of(run.bank, out),
-            cost=Cost(run.result.codec_s + run.result.denoiser_s, seconds / n),
+            cost=Cost(
+                once_s=run.result.codec_s + run.result.denoiser_s,
+                per_model_s=seconds / n,
+                gradient_evaluations=0,  # codec and denoiser are trained on weights alone
+            ),
             provenance=provenance(target),
             digests=digests,
             keys=run.bank.manifest.source.keys if format == "source" else (),

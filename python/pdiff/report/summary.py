@@ -50,7 +50,7 @@ class SummaryRow:
         return (
             self.name,
             f"{self.n:,}",
-            *(self.scale.bare(self.scores.get(key)) for key in COLUMNS[2:7]),
+            *(self.scale.bare(self.scores.get(key), 2 if key == "std" else 4) for key in COLUMNS[2:7]),
             number(self.max_similarity, 3),
             number(self.containment, 3),
             number(self.gg, 3),

@@ -51,11 +51,16 @@ class Scale:
         """Return a score in the unit of the axis."""
         return 100 * score if self.percent else score
 
-    def bare(self, score: float | None) -> str:
-        """Format a score for a column whose heading has the unit: 0.9712 → `97.12`."""
+    def bare(self, score: float | None, significant: int = 4) -> str:
+        """Format a score for a column whose heading has the unit: 0.9712 → `97.12`.
+
+        Of what is not read as per cent `significant` digits are left: 12.3456 → `12.35`, 123456 → `1.235e5`.
+        """
         if score is None:
             return "–"
-        return f"{100 * score:.2f}" if self.percent else f"{score:.4g}"
+        if self.percent:
+            return f"{100 * score:.2f}"
+        return f"{score:.{significant}g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
 
     def text(self, score: float | None) -> str:
         """Format a score with its unit: 0.9712 → `97.12%`."""

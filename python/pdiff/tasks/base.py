@@ -9,7 +9,17 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-__all__ = ["Classification", "Metric", "Permutations", "Split", "Task", "metric_of", "permutations_of"]
+__all__ = [
+    "Classification",
+    "Metric",
+    "Permutations",
+    "Split",
+    "Task",
+    "described",
+    "metric_name",
+    "metric_of",
+    "permutations_of",
+]
 
 Split = Literal["train", "validation", "test"]
 
@@ -87,6 +97,19 @@ def metric_of(task: Task) -> Metric | None:
     """Return the task's own metric, or None where a network is judged by its fraction of correct samples."""
     metric: Metric | None = getattr(task, "metric", None)
     return metric
+
+
+def metric_name(task: Task) -> str:
+    """Return what a network of the task is judged by, as people write it."""
+    metric = metric_of(task)
+    return "accuracy" if metric is None else metric.name
+
+
+def described(task: Task, score: float) -> str:
+    """Return a score with its name and unit: `accuracy 97.12%`, `RMSE 0.4123`."""
+    metric = metric_of(task)
+    percent = metric is None or metric.percent
+    return f"{metric_name(task)} {f'{score:.2%}' if percent else f'{score:.4g}'}"
 
 
 def permutations_of(task: Task, arch: str) -> Permutations:

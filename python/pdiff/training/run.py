@@ -14,6 +14,7 @@ from pdiff.bank import Bank, View
 from pdiff.codecs import Codec
 from pdiff.config import Config
 from pdiff.directories import prepare_directory
+from pdiff.distributed import own_gpu
 from pdiff.errors import InputError, UsageError
 from pdiff.progress import SILENT, Progress
 from pdiff.provenance import provenance
@@ -193,9 +194,14 @@ def _explained(members: View, codec: Codec, config: Config, latents: Tensor) -> 
 
 
 def choose_device(name: str | None) -> torch.device:
-    """Return the device of that name, or the GPU if there is one; `UsageError` for one that is not there."""
+    """Return the device of that name, or a GPU if there is one; `UsageError` for one that is not there.
+
+    Of several GPUs each process of `torchrun` gets one in turn, unless the name has a number.
+    """
+    if name in {None, "cuda"} and torch.cuda.is_available():
+        return own_gpu()
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         torch.empty(0, device=name)
         return torch.device(name)

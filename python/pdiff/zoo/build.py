@@ -17,10 +17,11 @@ from pdiff.progress import SILENT, Progress
 from pdiff.provenance import provenance
 from pdiff.rng import seeded
 from pdiff.tasks import Task
+from pdiff.tasks.base import described, metric_name
 from pdiff.zoo.checkpoints import FORMATS, Format, write_checkpoint
 from pdiff.zoo.recipes import Phase, Recipe, recipe_for
 from pdiff.zoo.subset import FrozenRest, select_subset
-from pdiff.zoo.train import Batches, accuracy, bank_steps, batches, converge, initialise
+from pdiff.zoo.train import Batches, bank_steps, batches, converge, initialise, score
 
 __all__ = ["DESCRIPTION", "ZooResult", "build_zoo"]
 
@@ -33,9 +34,9 @@ class ZooResult:
 
     path: Path
     converged: list[float]
-    """Validation accuracy of each run's converged network."""
-    accuracies: list[float]
-    """Validation accuracy of each checkpoint, run after run."""
+    """Validation score of each run's converged network, in the task's metric."""
+    scores: list[float]
+    """Validation score of each checkpoint, run after run."""
     train_seconds: float
     bank_seconds: float
 
@@ -117,7 +118,7 @@ def build_zoo(
         result = ZooResult(
             path=out,
             converged=[value for part in parts for value in part.converged],
-            accuracies=[value for part in parts for value in part.accuracies],
+            scores=[value for part in parts for value in part.scores],
             train_seconds=sum(part.train_seconds for part in parts),
             bank_seconds=sum(part.bank_seconds for part in parts),
         )
@@ -147,26 +148,26 @@ def _one_run(plan: _Plan, folder: Path, run: int) -> ZooResult:
     start = perf_counter()
     converge(plan.task, model, phase, source, steps=steps, progress=plan.progress)
     middle = perf_counter()
-    converged = accuracy(plan.task, model, *plan.validation())
-    plan.progress.message(f"Converged to an accuracy of {converged:.2%} on the validation split")
-    accuracies = _save_bank(plan, model, folder, run)
-    return ZooResult(folder, [converged], accuracies, middle - start, perf_counter() - middle)
+    converged = score(plan.task, model, *plan.validation())
+    plan.progress.message(f"Converged: {described(plan.task, converged)} on the validation split")
+    scores = _save_bank(plan, model, folder, run)
+    return ZooResult(folder, [converged], scores, middle - start, perf_counter() - middle)
 
 
 def _save_bank(plan: _Plan, model: nn.Module, folder: Path, run: int) -> list[float]:
-    """Take the bank's steps and write a checkpoint after each; returns their accuracies."""
-    accuracies = []
+    """Take the bank's steps and write a checkpoint after each; returns their scores."""
+    scores, metric = [], metric_name(plan.task)
     rest = FrozenRest(model, plan.names, whole=plan.subset == "all")
     source = plan.batches(plan.phase, f"zoo/bank/run-{run}")
     validation = plan.validation()
     with plan.progress.track("Saving checkpoints", plan.k, "checkpoint") as tracker:
         steps = bank_steps(plan.task, model, plan.phase, source, rest)
         for step, loss in enumerate(islice(steps, plan.k), start=1):
-            value = accuracy(plan.task, model, *validation)
-            write_checkpoint(folder, model, plan.fmt, step=step, run=run, accuracy=value)
-            accuracies.append(value)
-            tracker.advance(1, loss=loss, accuracy=value)
-    return accuracies
+            value = score(plan.task, model, *validation)
+            write_checkpoint(folder, model, plan.fmt, step=step, run=run, metric=metric, score=value)
+            scores.append(value)
+            tracker.advance(1, **{"loss": loss, metric: value})
+    return scores
 
 
 def _description(plan: _Plan, result: ZooResult) -> dict[str, Any]:
@@ -184,7 +185,8 @@ def _description(plan: _Plan, result: ZooResult) -> dict[str, Any]:
             "bank": asdict(plan.phase),
         },
         "validation_samples": len(plan.validation()[0]),
-        "converged_accuracy": result.converged,
+        "metric": metric_name(plan.task),
+        "converged": result.converged,
         "seconds": {"train": result.train_seconds, "bank": result.bank_seconds},
         "provenance": provenance(),
     }

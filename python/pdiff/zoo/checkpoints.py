@@ -17,19 +17,19 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def write_checkpoint(
-    folder: Path, model: nn.Module, fmt: Format, *, step: int, run: int, accuracy: float
+    folder: Path, model: nn.Module, fmt: Format, *, step: int, run: int, metric: str, score: float
 ) -> None:
     """Write the whole state dict as `step-NNNNN.safetensors` or `.pth`, durably.
 
-    `.safetensors` carries `accuracy`, `step` and `run` as strings in its metadata; `.pth` is a dictionary
-    with `state_dict` and the same three as numbers.
+    `.safetensors` carries the score by the name of its metric, `step` and `run` as strings in its metadata;
+    `.pth` is a dictionary with `state_dict` and the same three as numbers.
     """
     path = folder / f"step-{step:05d}.{fmt}"
     # Cloned, because safetensors refuses tied tensors that share memory.
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if fmt == "safetensors":
-        write_tensors(path, state, {"accuracy": f"{accuracy:.6g}", "step": str(step), "run": str(run)})
+        write_tensors(path, state, {metric: f"{score:.6g}", "step": str(step), "run": str(run)})
         return
     buffer = BytesIO()
-    torch.save({"state_dict": state, "accuracy": accuracy, "step": step, "run": run}, buffer)
+    torch.save({metric: score, "state_dict": state, "step": step, "run": run}, buffer)
     _core.write_file(path, buffer.getbuffer())

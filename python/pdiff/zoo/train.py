@@ -12,11 +12,12 @@ from pdiff.errors import InputError
 from pdiff.progress import Progress
 from pdiff.rng import torch_generator
 from pdiff.tasks import Task
+from pdiff.tasks.base import metric_of
 from pdiff.zoo.augment import flip_and_shift
 from pdiff.zoo.recipes import Phase
 from pdiff.zoo.subset import FrozenRest
 
-__all__ = ["Batches", "accuracy", "bank_steps", "batches", "converge", "initialise", "one_cycle"]
+__all__ = ["Batches", "bank_steps", "batches", "converge", "initialise", "one_cycle", "score"]
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
@@ -116,10 +117,10 @@ def _step(task: Task, model: nn.Module, optimizer: Optimizer, inputs: Tensor, ta
 
 
 @torch.inference_mode()
-def accuracy(task: Task, model: nn.Module, inputs: Tensor, targets: Tensor, batch_size: int = 1_000) -> float:
-    """Return the share of correct outputs; `model` must be in eval mode."""
-    correct = 0
-    for start in range(0, len(inputs), batch_size):
-        chosen = slice(start, start + batch_size)
-        correct += int(task.correct(model(inputs[chosen]), targets[chosen]).sum())
-    return correct / len(inputs)
+def score(task: Task, model: nn.Module, inputs: Tensor, targets: Tensor, batch_size: int = 1_000) -> float:
+    """Return a model's score in the task's metric, or its share of correct outputs; it is in eval mode."""
+    metric = metric_of(task)
+    judge = task.correct if metric is None else metric.measure
+    pairs = zip(torch.split(inputs, batch_size), torch.split(targets, batch_size), strict=True)
+    judged = torch.cat([judge(model(x), y) for x, y in pairs])
+    return int(judged.sum()) / len(inputs) if metric is None else metric.reduce(judged)

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from pdiff.evaluation.ensembles import SIZES, _interleaved, calibration_error, vote_table
+from pdiff.rng import numpy_generator
 
 N, CLASSES = 300, 4
 
@@ -54,17 +56,38 @@ def test_every_size_equals_the_definition() -> None:
     assert [value is None for value in table["families"]["gaussian"]["nll"]] == [False] * 3 + [True] * 3
     assert None not in table["families"]["original"]["ece"]
     assert set(table["families"]) == {"original", "generated", "gaussian", "mixed"}
+    assert found["draws"] == [len(single_draws(20)), 8, 8, 8, 1, 0]
 
 
-def test_votes_of_one_are_single_models_in_an_order_of_the_seed() -> None:
-    ours, few = probabilities(0, 20), probabilities(2, 5)
-    singles = {round(figures(ours[index : index + 1])[1], 5) for index in range(20)}
-    first = {
-        round(vote_table([ours], [ours], [few], targets(), seed)["families"]["generated"]["nll"][0], 5)
-        for seed in range(8)
-    }
-    assert first <= singles
-    assert len(first) > 1
+def single_draws(models: int, seed: int = 0) -> set[int]:
+    """The models that vote alone: the first of each random order."""
+    orders = [
+        numpy_generator(seed, "evaluate/votes/generated", draw).permutation(models) for draw in range(8)
+    ]
+    return {int(order[0]) for order in orders}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_are_means_over_draws_that_differ(seed: int) -> None:
+    ours = probabilities(0, 20)
+    found = vote_table([ours], [ours], [ours], targets(), seed)["families"]["generated"]
+    singles = [figures(ours[index : index + 1]) for index in single_draws(20, seed)]
+    assert found["draws"][0] == len(singles) > 4
+    for name, values in zip(("score", "nll", "ece"), zip(*singles, strict=True), strict=True):
+        assert found[name][0] == pytest.approx(np.mean(values), abs=1e-6)
+        assert found["std"][name][0] == pytest.approx(np.std(values), abs=1e-6)
+        assert [std is None for std in found["std"][name]] == [False] * 4 + [True] * 2, "one set of all 20"
+
+
+def test_the_mean_over_draws_hangs_less_on_luck_than_one_draw() -> None:
+    ours, order = probabilities(0, 40), numpy_generator(0, "order").permutation(40)
+    singles = [figures(ours[[index]])[1] for index in order[:12]]
+    tables = [vote_table([ours], [ours], [ours], targets(), seed)["families"] for seed in range(12)]
+    means = [table["generated"]["nll"][0] for table in tables]
+    assert np.std(means) < 0.6 * np.std(singles), "1/√8 in the long run"
+    assert np.mean([table["generated"]["std"]["nll"][0] for table in tables]) == pytest.approx(
+        np.std(singles), rel=0.5
+    )
 
 
 def test_runs_vote_together_and_mixed_votes_are_half_of_each() -> None:
@@ -75,8 +98,9 @@ def test_runs_vote_together_and_mixed_votes_are_half_of_each() -> None:
     assert families["generated"]["score"][3] == pytest.approx(figures(torch.cat(parts))[0], abs=1e-6)
     assert families["mixed"]["nll"][4] == pytest.approx(figures(torch.cat([*parts, bank]))[1], abs=1e-6)
     assert families["mixed"]["nll"][0] == families["generated"]["nll"][0]
-    a, b = torch.zeros(3, 1, 1), torch.ones(40, 1, 1)
-    assert _interleaved(a, b).flatten().tolist() == [0, 1, 0, 1, 0, 1]
+    assert families["mixed"]["draws"][3:] == [8, 1, 0]
+    assert _interleaved([5, 6, 7], list(range(40))) == [5, 0, 6, 1, 7, 2]
+    assert len(_interleaved(list(range(60)), list(range(60)))) == 50
 
 
 @pytest.mark.parametrize("sharpness", [0.3, 1.0, 3.0])

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.errors import InputError, UsageError
+from pdiff.errors import InputError, UsageError, exit_code
 from pdiff.evaluation import evaluate
 from pdiff.evaluation.baselines import gaussian
+from pdiff.evaluation.entries import provenance_entry
 from pdiff.generation import GENERATED, Generated
+from pdiff.progress import SILENT
 from pdiff.sealing import write_sealed
 from tests.unit.evaluation.waves import MEMBERS, SAMPLES, Waves
 
@@ -88,6 +90,18 @@ def test_provenance_says_what_made_the_numbers(results: dict[str, Any], norm_ban
         "each_baseline": 4,
     }
     assert {"pdiff", "torch", "numpy", "python", "date"} <= set(provenance)
+
+
+def test_provenance_names_the_gpu(
+    norm_bank: Bank, task: Waves, save_generated: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    runs = [save_generated(norm_bank, norm_bank.batch([0]))]
+    made = [
+        provenance_entry(runs, task, "test", seed=0, baselines_n=2, device=torch.device(name))["device"]
+        for name in ("cuda:1", "cpu")
+    ]
+    assert made == ["GPU 1", "cpu"]
 
 
 def test_points_and_summaries_agree(results: dict[str, Any]) -> None:
@@ -177,6 +191,33 @@ def test_a_model_whose_other_tensors_were_changed_is_refused(
     write_sealed(generated.path / GENERATED, msgspec.structs.replace(generated.info, digests=digests))
     with pytest.raises(InputError, match=f"model-0001.safetensors: {name} is not the bank's"):
         evaluate(Generated.open(generated.path), task=task, replicates=5)
+
+
+def test_a_file_that_was_deleted_is_named(norm_bank: Bank, task: Waves, save_generated: Save) -> None:
+    generated = save_generated(norm_bank, norm_bank.batch([0, 1]))
+    path = generated.path / generated.info.files[1]
+    path.unlink()
+    with pytest.raises(InputError, match=f"^{path}: missing; generate wrote it") as refusal:
+        evaluate(generated, task=task, replicates=5)
+    assert exit_code(refusal.value) == 3
+
+
+class Told:
+    """A progress that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.message = self.messages.append
+        self.track = SILENT.track
+
+
+def test_what_a_deleted_run_leaves_out_is_said(norm_bank: Bank, task: Waves, save_generated: Save) -> None:
+    generated, told = save_generated(norm_bank, norm_bank.batch([0, 1])), Told()
+    results = evaluate(generated, task=task, baselines_n=2, replicates=2, progress=told)
+    reason = results["plots"]["reverse"]["reason"]
+    assert reason == results["plots"]["training"]["reason"]
+    assert reason.startswith(f"{generated.path.resolve() / 'run'}: no run here")
+    assert told.messages == [f"Training and the way from noise are left out: {reason}"]
 
 
 def test_values_that_are_not_finite_are_refused(

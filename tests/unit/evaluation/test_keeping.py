@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,36 +131,61 @@ def test_contents_count_not_places(
     assert len(predictions(other)) == other.computed
 
 
-def run(folder: Path, bank: Bank) -> int:
-    """Evaluate with the task in a file, in a process of its own; returns how many models were run."""
-    code = (
-        "from pathlib import Path; from pdiff.bank import Bank; from pdiff.tasks import load_task\n"
-        "from pdiff.evaluation.predict import Predictor\n"
-        f"bank = Bank.open({str(bank.path)!r})\n"
-        f"task = load_task({str(folder / 'task.py')!r} + ':factory')\n"
-        f"predictor = Predictor(bank, task, 'residual', store=Path({str(folder / 'cache')!r}))\n"
-        "[predictor.predict(row) for row in bank.batch(range(len(bank)))]\n"
-        "print(predictor.computed)"
-    )
-    paths = os.pathsep.join([str(folder), *filter(None, sys.path), str(Path(__file__).parents[3])])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True, text=True, check=False,
+RUN = """
+import os, sys
+from pathlib import Path
+from pdiff.bank import Bank
+from pdiff.evaluation.predict import Predictor
+from pdiff.tasks import load_task
+
+folder, bank = Path(sys.argv[1]), Bank.open(sys.argv[2])
+for _ in sys.stdin:
+    if not os.fork():
+        task = load_task(f"{folder / 'task.py'}:factory")
+        predictor = Predictor(bank, task, "residual", store=folder / "cache")
+        for row in bank.batch(range(len(bank))):
+            predictor.predict(row)
+        print(predictor.computed, flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+"""Evaluates with the task in a file for each line, in a fork that has not imported it, and says how many
+models were run."""
+
+
+@pytest.fixture
+def evaluated(norm_bank: Bank, tmp_path: Path) -> Iterator[Callable[[], int]]:
+    """Evaluate with the task in `tmp_path`, as a process that has just begun would."""
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path), str(Path(__file__).parents[3])])
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN, str(tmp_path), str(norm_bank.path)],
+        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    ) as process:  # fmt: skip
+        assert process.stdin
+        assert process.stdout
+        stdin, stdout = process.stdin, process.stdout
+
+        def run() -> int:
+            stdin.write("again\n")
+            stdin.flush()
+            return int(stdout.readline())
+
+        yield run
+        stdin.close()
 
 
-def test_changed_code_takes_nothing_from_before(norm_bank: Bank, tmp_path: Path) -> None:
+def test_changed_code_takes_nothing_from_before(
+    norm_bank: Bank, tmp_path: Path, evaluated: Callable[[], int]
+) -> None:
     (tmp_path / "task.py").write_text(TASK)
     (tmp_path / "helper_of_the_task.py").write_text("LEAST = 0.1\n")
-    assert run(tmp_path, norm_bank) == len(norm_bank)
-    assert run(tmp_path, norm_bank) == 0
+    assert evaluated() == len(norm_bank)
+    assert evaluated() == 0
     (tmp_path / "helper_of_the_task.py").write_text("LEAST = 0.2\n")
-    assert run(tmp_path, norm_bank) == len(norm_bank)
+    assert evaluated() == len(norm_bank)
     (tmp_path / "task.py").write_text(TASK.replace("amax", "amin"))
-    assert run(tmp_path, norm_bank) == len(norm_bank)
+    assert evaluated() == len(norm_bank)
 
 
 def test_a_task_of_unknown_content_is_not_kept(norm_bank: Bank, tmp_path: Path) -> None:

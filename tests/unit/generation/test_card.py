@@ -50,6 +50,8 @@ def test_generate_writes_what_they_are_and_how_to_make_them_again(
     assert (head["bank_digest"], head["run_digest"]) == (generated.bank.digest, generated.info.run.digest)
     assert "# 3 generated checkpoints of a network" in text
     assert "Not evaluated yet" in text
+    assert generated.info.cost.gradient_evaluations == 0
+    assert "- Gradients of the networks' training data: 0\n" in text
     assert "pdiff generate ../run --n 3 --seed 11 --out ../g-again" in text
     assert (generated.path / "../run").resolve() == tmp_path / "run"
 

@@ -91,8 +91,8 @@ def test_what_is_there_is_not_replaced_unasked(evaluation: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"format": 1}, "format 1, this version reads 2; run `pdiff evaluate` again"),
-        ({"format": 2, "task": {}}, r"damaged \(no bank, baselines"),
+        ({"format": 2}, "format 2, this version reads 3; run `pdiff evaluate` again"),
+        ({"format": 3, "task": {}}, r"damaged \(no bank, baselines"),
         ([], "not the results of an evaluation"),
         ("{", "damaged"),
     ],

@@ -11,7 +11,7 @@ from pdiff.report.figures import worst_drawn
 from pdiff.report.page import render_report
 from pdiff.report.summary import summary_rows
 from pdiff.report.text import Scale
-from tests.unit.report.sample import lean_results, sample_results
+from tests.unit.report.sample import VOTE_SPREAD, lean_results, sample_results
 
 VOID = {"meta", "link", "br", "img"}
 ATTACK = "<script>alert('x')</script>\" onload=\"alert(1)"
@@ -152,9 +152,32 @@ def test_what_is_missing_is_said() -> None:
 
 def test_several_runs_have_a_table() -> None:
     results = lean_results()
-    results["runs"] = [results["runs"][0] | {"path": f"/data/generated-{seed}"} for seed in range(3)]
+    results["plots"]["training"] = sample_results()["plots"]["training"]
+    one = " ".join(read(render_report(results)).text)
+    only_first = "Of the 3 runs, the first alone."
+    assert only_first not in one
+    results["runs"] = [
+        results["runs"][0] | {"path": f"/data/generated-{seed}", "seed": seed, "run_digest": str(seed) * 64}
+        for seed in range(3)
+    ]
     text = " ".join(read(render_report(results)).text)
-    assert all(f"/data/generated-{seed}" in text for seed in range(3))
+    assert all(f"/data/generated-{seed}" in text and str(seed) * 64 in text for seed in range(3))
+    assert text.count(only_first) == 1, "training curves are drawn, the way from noise is not"
+    assert "generation 0 and 1 and 2, baselines 5" in text
+
+
+def test_votes_have_their_spread(page: str) -> None:
+    text = " ".join(" ".join(read(page).text).split())
+    accuracy, nll, ece = (VOTE_SPREAD[name] for name in ("score", "nll", "ece"))
+    shown = (f"± {100 * accuracy:.2f}", f"± {nll:.4f}", f"± {ece:.4f}")
+    assert [text.count(each) for each in shown] == [20, 20, 20], "four families, five sizes of several draws"
+    assert "Each number is the mean of up to 8 votes" in text
+
+
+def test_gradients_are_those_of_the_generator() -> None:
+    results = lean_results()
+    results["cost"]["gradient_evaluations"], results["league"]["gradient_evaluations"] = 12, 3456
+    assert "12 taken by the generator, 3,456 allowed to rivals" in render_report(results)
 
 
 def test_another_metric_has_its_name_everywhere() -> None:
@@ -163,3 +186,5 @@ def test_another_metric_has_its_name_everywhere() -> None:
     page = render_report(results)
     assert "accuracy" not in page
     assert "RMSE, lower is better" in page
+    assert '<table class="summary plain">' in page
+    assert '<table class="summary">' in render_report(lean_results())

@@ -46,6 +46,13 @@ def test_controls_have_rows() -> None:
     assert (row.name, row.n, row.containment, row.frontier) == ("one checkpoint", 8, 0.25, "")
 
 
+def test_spreads_of_other_metrics_take_little_room() -> None:
+    results = sample_results()
+    results["task"]["metric"] = {"name": "RMSE", "higher_is_better": False, "percent": False}
+    results["original"] |= {"mean": 0.0123456, "std": 0.000123456}
+    assert summary(results)[0].cells[2:4] == ("0.01235", "0.00012")
+
+
 def test_the_frontier_is_where_no_mixture_is_better() -> None:
     results = sample_results()
     low, middle, high = results["baselines"][:3]
@@ -92,6 +99,7 @@ def test_copying_and_alignment_where_they_were_measured() -> None:
     found = {measure.name: measure for measure in measures(results)}
     assert found["Copying (Z_U)"].value == "-0.50"
     assert found["Copying (Z_U)"].reference == "8 generated against 3 held out"
+    assert "above 0 says nothing about a bank of one trajectory" in found["Copying (Z_U)"].meaning
     assert found["Aligned distance"].value == "2"
 
 
@@ -142,6 +150,9 @@ def test_scores_are_written_in_the_metrics_unit() -> None:
         "+0.24",
     )
     assert (error.text(12.3456), error.bare(0.5), error.difference(-0.25)) == ("12.35", "0.5", "−0.25")
+    wide = (123456, 0.0000123456, -0.00123456, 1.5e-12)
+    assert [error.bare(score) for score in wide] == ["1.235e5", "1.235e-5", "-0.001235", "1.5e-12"]
+    assert (error.bare(0.0123456, 2), accuracy.bare(0.0123456, 2)) == ("0.012", "1.23")
     assert (accuracy.text(None), accuracy.drawn(0.5), error.drawn(0.5)) == ("–", 50, 0.5)
     assert (accuracy.axis, error.axis) == ("accuracy (%)", "RMSE, lower is better")
     assert (accuracy.points, error.points) == ("points", "RMSE")

@@ -151,3 +151,20 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 def test_train_takes_a_fresh_config_by_default(bank: Bank, tmp_path: Path) -> None:
     run = train(bank, out=tmp_path / "r", config=Config.build(settings=TINY))
     assert run.config.name == "default"
+
+
+def test_processes_of_torchrun_take_turns_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    found = {}
+    for rank in range(5):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        found[rank] = choose_device(None)
+        assert choose_device("cuda") == found[rank]
+        assert choose_device("cpu").type == "cpu"
+    assert found == {rank: torch.device("cuda", rank % 3) for rank in range(5)}
+    monkeypatch.delenv("LOCAL_RANK")
+    assert choose_device(None) == choose_device("cuda") == torch.device("cuda"), "torch's current one"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device(None) == torch.device("cpu")

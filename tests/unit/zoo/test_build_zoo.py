@@ -1,15 +1,19 @@
 import json
+import re
 from itertools import pairwise
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from pdiff.cli.zoo import command
 from pdiff.errors import UsageError
+from pdiff.tasks.base import Metric
 from pdiff.zoo import build_zoo
 from pdiff.zoo.checkpoints import write_checkpoint
-from pdiff.zoo.train import accuracy
+from pdiff.zoo.train import score
 
 
 @pytest.fixture
@@ -35,15 +39,70 @@ def test_every_step_is_a_checkpoint_that_loads_and_says_how_good_it_is(build, ta
     result = build()
     files = sorted(file.name for file in result.path.iterdir())
     assert files == [f"step-{step:05d}.safetensors" for step in range(1, 5)] + ["task.json", "zoo.json"]
-    assert len(result.accuracies) == 4
+    assert len(result.scores) == 4
     model = task.build("batchnorm").eval()
-    for step, claimed in enumerate(result.accuracies, start=1):
+    for step, claimed in enumerate(result.scores, start=1):
         with safe_open(result.path / f"step-{step:05d}.safetensors", "pt") as file:
             metadata = file.metadata()
         assert (metadata["step"], metadata["run"]) == (str(step), "0")
         model.load_state_dict(load_file(result.path / f"step-{step:05d}.safetensors"), strict=True)
-        assert accuracy(task, model, *task.data("validation")) == claimed
+        assert score(task, model, *task.data("validation")) == claimed
         assert float(metadata["accuracy"]) == pytest.approx(claimed, abs=1e-6)
+
+
+def squares(task):
+    """Give a task a metric of its own: the mean square of what is missing to the target's probability."""
+    task.metric = Metric(
+        "MSE",
+        False,
+        False,
+        lambda outputs, targets: (1 - outputs.softmax(1).gather(1, targets[:, None])).square(),
+        lambda measured: float(measured.mean()),
+    )
+
+
+def test_a_metric_of_the_tasks_own_is_called_by_its_name(build, task):
+    squares(task)
+    result = build()
+    inputs, targets = task.data("validation")
+    model = task.build("batchnorm").eval()
+    for step, claimed in enumerate(result.scores, start=1):
+        path = result.path / f"step-{step:05d}.safetensors"
+        model.load_state_dict(load_file(path), strict=True)
+        with torch.inference_mode():
+            missing = 1 - model(inputs).softmax(1)[torch.arange(210), targets]
+        assert claimed == pytest.approx(float(missing.square().mean()))
+        with safe_open(path, "pt") as file:
+            assert file.metadata().keys() == {"MSE", "step", "run"}
+            assert float(file.metadata()["MSE"]) == pytest.approx(claimed, rel=1e-5)
+    told = json.loads((result.path / "zoo.json").read_text())
+    assert (told["metric"], told["converged"]) == ("MSE", result.converged)
+
+
+def test_the_command_prints_the_metric(tmp_path):
+    text = """
+from tests.unit.zoo.conftest import TinyTask
+from tests.unit.zoo.test_build_zoo import squares
+
+def plain():
+    return TinyTask()
+
+def with_metric():
+    task = TinyTask()
+    squares(task)
+    return task
+"""
+    (tmp_path / "own.py").write_text(text)
+    for factory, shown in (("plain", r"accuracy [\d.]+%"), ("with_metric", r"MSE 0\.\d+")):
+        out = tmp_path / factory
+        chosen = [f"{tmp_path / 'own.py'}:{factory}", "--k", "1", "--epochs", "1", "--out", str(out)]
+        found = CliRunner().invoke(command, chosen, catch_exceptions=False)
+        assert re.search(rf": 1 checkpoint, mean validation {shown}, [\d.]+ s$", found.stdout.strip())
+        assert re.search(rf"Converged: {shown} on the validation split", found.stderr)
+        with pytest.raises(
+            UsageError, match="unknown architecture of tiny 'foo'; accepted: batchnorm, layer"
+        ):
+            CliRunner().invoke(command, [*chosen, "--arch", "foo"], catch_exceptions=False)
 
 
 def test_the_folder_remembers_how_it_was_made(build):
@@ -56,7 +115,7 @@ def test_the_folder_remembers_how_it_was_made(build):
     assert told["recipe"]["epochs"] == 3
     assert told["recipe"]["bank"]["optimizer"] == "sgd"
     assert told["recipe"]["bank"]["lr"] == 0.01
-    assert told["converged_accuracy"] == result.converged
+    assert (told["metric"], told["converged"]) == ("accuracy", result.converged)
     assert told["seconds"] == {"train": result.train_seconds, "bank": result.bank_seconds}
     assert told["provenance"]["torch"] == torch.__version__
 
@@ -97,7 +156,7 @@ def test_the_same_seed_gives_the_same_files(build):
 def test_runs_are_independent_and_the_first_does_not_depend_on_their_number(build):
     single, double = build("single"), build("double", runs=2)
     assert sorted(file.name for file in double.path.iterdir()) == ["run-0", "run-1", "task.json", "zoo.json"]
-    assert len(double.accuracies) == 8
+    assert len(double.scores) == 8
     assert len(double.converged) == 2
     name = "step-00003.safetensors"
     alone, first, second = (
@@ -112,7 +171,7 @@ def test_runs_are_independent_and_the_first_does_not_depend_on_their_number(buil
 def test_tied_tensors_are_written_under_both_names(task, tmp_path):
     model = task.build("layernorm")
     model[3].weight = model[0].weight = torch.nn.Parameter(torch.randn(12, 12))
-    write_checkpoint(tmp_path, model, "safetensors", step=1, run=0, accuracy=0.5)
+    write_checkpoint(tmp_path, model, "safetensors", step=1, run=0, metric="accuracy", score=0.5)
     state = load_file(tmp_path / "step-00001.safetensors")
     assert torch.equal(state["0.weight"], state["3.weight"])
     assert torch.equal(state["0.weight"], model[0].weight)
@@ -129,7 +188,7 @@ def test_pth_holds_the_same_and_loads_without_running_code(build):
     for step in (1, 4):
         content = torch.load(pickled.path / f"step-{step:05d}.pth", weights_only=True)
         expected = load_file(plain.path / f"step-{step:05d}.safetensors")
-        assert content["accuracy"] == pickled.accuracies[step - 1]
+        assert content["accuracy"] == pickled.scores[step - 1]
         assert content["step"] == step
         assert content["state_dict"].keys() == expected.keys()
         assert all(torch.equal(content["state_dict"][name], expected[name]) for name in expected)

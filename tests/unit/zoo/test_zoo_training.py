@@ -6,7 +6,7 @@ import torch
 from pdiff.errors import InputError
 from pdiff.progress import SILENT
 from pdiff.zoo.recipes import Phase
-from pdiff.zoo.train import accuracy, batches, converge, initialise, one_cycle
+from pdiff.zoo.train import batches, converge, initialise, one_cycle, score
 
 
 def test_one_cycle_rises_then_falls():
@@ -56,19 +56,19 @@ def test_training_converges_on_separable_data(task):
     model = initialise(task, "batchnorm", 0, 0)
     phase = Phase("adamw", lr=1e-2, batch_size=32)
     source = batches(task, 32, augment=False, seed=0, purpose="test")
-    untrained = accuracy(task, model.eval(), *task.data("test"))
+    untrained = score(task, model.eval(), *task.data("test"))
     converge(task, model, phase, source, steps=120, progress=SILENT)
     assert not model.training
     assert untrained < 0.6
-    assert accuracy(task, model, *task.data("test")) > 0.8
+    assert score(task, model, *task.data("test")) > 0.8
 
 
-def test_accuracy_does_not_depend_on_the_batch_size(task):
+def test_the_score_does_not_depend_on_the_batch_size(task):
     model = initialise(task, "batchnorm", 0, 0).eval()
     inputs, targets = task.data("test")
     by_hand = (model(inputs).argmax(1) == targets).float().mean().item()
     for size in (1, 64, 1_000):
-        assert accuracy(task, model, inputs, targets, batch_size=size) == pytest.approx(by_hand)
+        assert score(task, model, inputs, targets, batch_size=size) == pytest.approx(by_hand)
 
 
 def test_divergence_is_an_error_that_names_the_rate(task):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
@@ -15,7 +16,10 @@ __all__ = ["votes"]
 
 
 def votes(results: Mapping[str, Any]) -> Plot:
-    """Draw score, negative log-likelihood and calibration error against the number of models that vote."""
+    """Draw score, negative log-likelihood and calibration error against the number of models that vote.
+
+    The band is a standard deviation over draws of the models to either side of the mean.
+    """
     alternative = (
         f"Three line charts against the number of models that vote: {Scale.of(results).name}, negative "
         "log-likelihood and expected calibration error; the same figures are in the table of votes."
@@ -29,10 +33,13 @@ def _draw(results: Mapping[str, Any], figure: Figure, colours: Colours) -> None:
     titles = {"score": scale.axis, "nll": "NLL (nats), lower is better", "ece": "ECE, lower is better"}
     for axes, (key, title) in zip(panels, titles.items(), strict=True):
         for family, values in data["families"].items():
-            there = [(size, v) for size, v in zip(data["sizes"], values[key], strict=True) if v is not None]
-            y = [scale.drawn(v) if key == "score" else v for _, v in there]
-            line = marker(family, 5.5, colours) | {"linestyle": "-", "linewidth": 1.3}
-            axes.plot([size for size, _ in there], y, color=colours[colour_name(family)], **line)
+            unit = scale.drawn(1) if key == "score" else 1
+            sizes = [size for size, draws in zip(data["sizes"], values["draws"], strict=True) if draws]
+            y = unit * np.array(values[key][: len(sizes)])
+            spread = unit * np.array([std or 0 for std in values["std"][key][: len(sizes)]])
+            colour, line = colours[colour_name(family)], {"linestyle": "-", "linewidth": 1.3}
+            axes.fill_between(sizes, y - spread, y + spread, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(sizes, y, color=colour, **marker(family, 5.5, colours) | line)
         axes.set_title(title)
         axes.set_xscale("log")
         axes.set_xticks(data["sizes"])
