@@ -15,9 +15,12 @@ from tests.support import MEMBERS, TINY, checkpoint
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
+def one_thread() -> Iterator[None]:
     """Networks this small are slower on several threads, and on a busy machine much slower."""
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # for the processes that the tests start
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
