@@ -2,7 +2,8 @@
 //!
 //! The way of the data: [`read`] finds tensors in safetensors files, a [`layout`] orders them into
 //! rows of D numbers, [`collect`] streams the rows of many checkpoints into one [`shard`], and
-//! [`kernel`] copies rows out of mapped shards, normalised, into the caller's batch.
+//! [`kernel`] copies rows out of mapped shards, normalised, into the caller's batch. A [`network`] runs small
+//! classifiers.
 //! Nothing here knows Python except the `py` module, which is compiled for the extension only.
 
 mod affine;
@@ -13,14 +14,17 @@ pub mod digest;
 pub mod dtype;
 pub mod error;
 mod extremes;
+pub mod folded;
 pub mod gram;
 pub mod kernel;
 pub mod layout;
 mod map;
+mod margin;
 mod matmul;
 pub mod moments;
 pub mod natural;
 pub mod nearest;
+pub mod network;
 pub mod normalizer;
 pub mod panel;
 pub mod panic;
@@ -38,6 +42,7 @@ pub mod store;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod tile;
 pub mod variance;
 pub mod vary;
 pub mod write;

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
 from typing_extensions import Buffer
 
 __all__ = [
     "Checkpoint",
     "CodeError",
+    "FoldedModel",
     "InputError",
     "Layout",
     "Normalizer",
@@ -19,6 +20,7 @@ __all__ = [
     "Prefetch",
     "Segment",
     "Shard",
+    "SmallNetwork",
     "Summary",
     "TensorInfo",
     "__version__",
@@ -364,6 +366,68 @@ class Normalizer:
         """Normalise f32 `rows` [N, D] in place."""
     def invert(self, rows: Buffer) -> None:
         """De-normalise f32 `rows` [N, D] in place. `log_variance` values are never negative."""
+
+@final
+class FoldedModel:
+    """What the products of a `SmallNetwork` multiply with, for one model."""
+
+@final
+class SmallNetwork:
+    """A small classifier with the samples last, run on a block of samples after the other.
+
+    Each number that a sample has on its way is a row: first the inputs, then what the steps write, in the
+    order in which they were added. Raises `ValueError` for rows that there are not.
+    """
+
+    SAMPLES: ClassVar[int]
+    """Samples in a block."""
+
+    def __new__(cls) -> SmallNetwork: ...
+    def room(self, rows: int) -> int:
+        """Make room for `rows` more rows and return which one is the first."""
+    def product(
+        self,
+        source: int,
+        target: int,
+        *,
+        rows: int,
+        before: int,
+        stride: int,
+        places: int,
+        weight: Buffer,
+        bias: Buffer | None,
+        norm: tuple[Buffer, Buffer, Buffer | None, Buffer | None, float] | None,
+        relu: bool,
+    ) -> None:
+        """Add, for each place: O rows from `target` ← bias + weight · P·C of `rows` rows, normalised.
+
+        The rows begin at `source`; the first place begins `before` rows before them. Outside they are 0.
+
+        `weight` is f32 [O, C, P] and reads rows [P, C]; `bias` is [O]; `norm` is a BatchNorm's mean,
+        variance, weight, bias (all [O]) and eps. From one place to the next the source moves `stride` rows,
+        the target O. With `relu`, nothing is below 0; NaN stays. The arrays are held; each `fold` reads them.
+        """
+    def sum(self, sources: Sequence[int], target: int, *, rows: int, divisor: float, relu: bool) -> None:
+        """Add: `rows` rows from `target` ← the sum of as many rows from each of `sources`, divided."""
+    def fold(self) -> FoldedModel:
+        """Return what the products multiply with, from their arrays as they are now."""
+    def margins(
+        self,
+        models: Sequence[FoldedModel],
+        inputs: Buffer,
+        targets: Buffer,
+        out: Buffer,
+        *,
+        logits: int,
+        classes: int,
+        threads: int,
+    ) -> None:
+        """Write how far each target's logit is above the largest other one: M models → `out` f32 [M, N].
+
+        `inputs` are f32 [B, R, SAMPLES], the first R rows of N samples in blocks, `targets` i64 [N]; the
+        logits are `classes` rows from `logits`. NaN where a logit is not finite or there is no such class. No
+        more than `threads` threads work; the result does not depend on how many.
+        """
 
 def statistics(shards: Sequence[Shard], layout: Layout) -> dict[str, bytearray]:
     """Compute statistics of all rows, streamed, the same for any number of threads: arrays of native f64.

@@ -7,6 +7,7 @@ mod enter;
 mod errors;
 mod files;
 mod layout;
+mod network;
 mod normalizer;
 mod origin;
 mod out;
@@ -33,6 +34,8 @@ mod _core {
     use super::files::{digest, digest_file, exchange, natural_sort, remove_stale, write_file};
     #[pymodule_export]
     use super::layout::{Layout, Segment};
+    #[pymodule_export]
+    use super::network::{FoldedModel, SmallNetwork};
     #[pymodule_export]
     use super::normalizer::Normalizer;
     #[pymodule_export]

@@ -2,10 +2,9 @@
 
 PyTorch runs a network of a few thousand numbers at a fifth of what the processor can do: tensors of 16
 channels are reordered more than computed with, and BatchNorm, bias and ReLU each pass over memory again.
-With activations laid out [L, C, B] (places, channels, samples) the patches that a convolution reads are
-slices of memory as they lie, so it is one batched matrix product. BatchNorm is folded into the product
-before it, and a value is kept as u + shift, a vector over channels that takes up all biases. What remains
-is a product and a maximum a layer, on blocks of samples that stay in the cache, in memory that never moves.
+With activations laid out [L, C, samples] (places, channels) the patches that a convolution reads are memory
+as it lies. BatchNorm is folded into the product before it, and ReLU into what writes its input. What remains
+is a product a layer, which the core runs on blocks of samples that stay in the first caches.
 
 The last bits differ from the plain network's; `pdiff.evaluation.decisions` says what is done about that.
 """
@@ -15,76 +14,95 @@ from dataclasses import replace
 from operator import add
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from pdiff.evaluation.layout import Layout, Unsuited, Value, samples_last
+from pdiff._core import FoldedModel, SmallNetwork
+from pdiff.evaluation.layout import Layout, Unsuited, Value
 
 __all__ = ["FastForward", "Unsuited"]
 
-_BLOCK_BYTES = 3 * 2**19
-"""The largest activation of a block of samples: most of a core's second-level cache."""
-_BLOCK = (64, 2000)
-"""Fewest and most samples in a block."""
-
 
 class FastForward:
-    """Runs `network`, in evaluation mode, on inputs [N, F] or [N, C, L] f32, a block of samples at a time.
+    """Runs a classifier, in evaluation mode, on inputs f32 [N, F] or [N, C, L] of classes `targets` [N].
 
-    Its tensors may change in place between runs. Raises `Unsuited` for a network or inputs that it does not
-    know.
+    Inputs of more dimensions are for networks that flatten them. The network's tensors may change in place.
+    Raises `Unsuited` for a network or inputs that it does not know.
     """
 
-    def __init__(self, network: nn.Module, inputs: Tensor) -> None:
+    def __init__(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
         try:
-            self._nodes = list(fx.Tracer().trace(network).nodes)
+            nodes = list(fx.Tracer().trace(network).nodes)
         except Exception:  # a user's forward may raise anything when it meets a proxy
             raise Unsuited("it cannot be traced") from None
         modules = dict(network.named_modules())
         if any(module._forward_hooks or module._forward_pre_hooks for module in modules.values()):
             raise Unsuited("hooks")
-        if any(tensor.dtype != torch.float32 for tensor in (inputs, *network.parameters())):
+        numbers = (*network.parameters(), *filter(torch.is_floating_point, network.buffers()))
+        if any(tensor.dtype != torch.float32 for tensor in (inputs, *numbers)):
             raise Unsuited("numbers that are not f32")
-        self._layout = Layout(modules)
-        self._plan([inputs[:1]])
-        largest = max(value.data[..., 0].numel() for value in self._values.values())
-        most = min(max(_BLOCK_BYTES // (4 * largest), _BLOCK[0]), _BLOCK[1])
-        count = -(-len(inputs) // most)
-        self._block = 0
-        self._plan(torch.split(inputs, -(-len(inputs) // count)))
-        self._all = torch.empty(len(self._outputs), len(inputs))
-
-    def logits(self) -> Tensor:
-        """Return the logits [classes, N]."""
-        place = 0
-        for prepare in self._preparations:
-            prepare()
-        for index, samples in enumerate(self._samples):
-            self._block = index
-            for step in self._steps:
-                step()
-            self._all[:, place : place + samples] = self._outputs[:, :samples]
-            place += samples
-        return self._all
-
-    def _plan(self, blocks: Sequence[Tensor]) -> None:
-        """Lay out the memory, and list what is done for a model and for a block of samples."""
-        self._samples = [len(block) for block in blocks]
-        self._preparations: list[Callable[[], object]] = []
-        self._steps: list[Callable[[], object]] = []
+        if not all(tensor.is_contiguous() for tensor in numbers):
+            raise Unsuited("numbers that are not in C order")
+        if targets.dtype != torch.int64 or targets.shape != inputs.shape[:1]:
+            raise Unsuited("targets that are not classes")
+        self._core = SmallNetwork()
+        self._layout = Layout(modules, self._core)
+        self._cut: set[fx.Node] = set()
         self._values: dict[fx.Node, Value] = {}
-        for node in self._nodes:
+        self._logits = self._plan(nodes, inputs)
+        self._targets = targets.contiguous().numpy()
+
+    def fold(self) -> FoldedModel:
+        """Return the network as it is now, for `margins`."""
+        return self._core.fold()
+
+    def margins(self, models: Sequence[FoldedModel]) -> Tensor:
+        """Return how far the logit of each sample's target is above the largest other one: M models → [M, N].
+
+        NaN where a logit is not finite.
+        """
+        out = torch.empty(len(models), len(self._targets))
+        self._core.margins(
+            models,
+            self._inputs,
+            self._targets,
+            out.numpy(),
+            logits=self._logits.first,
+            classes=self._logits.channels,
+            threads=torch.get_num_threads(),
+        )
+        return out
+
+    def _plan(self, nodes: list[fx.Node], inputs: Tensor) -> Value:
+        """List the steps of a model and return where the logits will be."""
+        for node in nodes:
             if node.op == "placeholder":
-                value = self._layout.inputs(
-                    node, [samples_last(block) for block in blocks], blocks[0].dim() != 3
-                )
+                self._values[node] = self._place(inputs)
             elif node.op == "output":
-                self._outputs = self._logits(self._values.get(node.args[0]))
-                return
+                value = self._values.get(node.args[0])  # type: ignore[arg-type]
+                if value is None or not value.flat or value.places != 1:
+                    raise Unsuited("outputs that are not logits")
+                return value
             else:
-                value = self._add_step(node)
-            self._values[node] = value
+                self._values[node] = self._add_step(node)
         raise Unsuited("no output")
+
+    def _place(self, inputs: Tensor) -> Value:
+        """Lay out the inputs in blocks [blocks, rows, samples] as the first layer reads them."""
+        flat = inputs.dim() != 3
+        inputs = inputs.flatten(1)[:, None] if flat else inputs
+        samples, channels, places = inputs.shape
+        value = self._layout.room(places, channels, flat)
+        if value.first:
+            raise Unsuited("two inputs")
+        size = SmallNetwork.SAMPLES
+        blocks = -(-samples // size)
+        whole = inputs.new_zeros(blocks * size, places, channels)
+        whole[:samples] = inputs.transpose(1, 2)
+        self._inputs = whole.view(blocks, size, -1).transpose(1, 2).contiguous().numpy()
+        return value
 
     def _add_step(self, node: fx.Node) -> Value:
         """Plan one node and return where its value will be."""
@@ -92,93 +110,83 @@ class FastForward:
         module = self._layout.module(node)
         if node.kwargs or None in operands or (module is None and node.target not in (add, torch.add)):
             raise Unsuited(str(node.target))
-        reads_any = type(module) in (nn.Conv1d, nn.Linear, nn.Unflatten, nn.Flatten, nn.Identity, nn.Dropout)
-        if not reads_any and any(value.blocks for value in operands if value is not None):
-            raise Unsuited("inputs that go elsewhere than into a product")
         known: dict[type[nn.Module], Callable[[fx.Node, Any, Any], Value]] = {
             nn.Conv1d: self._convolve,
             nn.Linear: self._linear,
             nn.BatchNorm1d: self._normalise,
             nn.ReLU: self._relu,
             nn.AdaptiveAvgPool1d: self._pool,
-            nn.Unflatten: self._unflatten,
+            nn.Unflatten: _unflatten,
             nn.Flatten: _flatten,
             nn.Identity: _pass,
             nn.Dropout: _pass,
         }
         if module is None:
-            return self._sum(node, *operands)  # type: ignore[arg-type]
+            return self._add(node, *operands)  # type: ignore[arg-type]
         if type(module) not in known:
             raise Unsuited(type(module).__name__)
         return known[type(module)](node, module, operands[0])
 
     def _convolve(self, node: fx.Node, module: nn.Conv1d, value: Value) -> Value:
-        """Multiply patches [Lo, K·C, B], which overlap in memory, with the weight [O, K·C]."""
+        """Multiply the patches, which overlap in memory, with the weight."""
         (width,), (stride,), padding = module.kernel_size, module.stride, module.padding
         plain = module.dilation == (1,) and module.groups == 1 and module.padding_mode == "zeros"
-        if value.flat or not plain or isinstance(padding, str) or value.pad < padding[0]:
+        if value.flat or not plain or isinstance(padding, str) or module.in_channels != value.channels:
             raise Unsuited(str(module))
-        outside = [value.data[: value.pad], value.data[value.data.shape[0] - value.pad :]]
-        channels, samples = value.data.shape[1:]
-        places = (value.inner.shape[0] + 2 * padding[0] - width) // stride + 1
-        shape, row = (places, width * channels, samples), channels * samples
-        patches = [
-            memory[value.pad - padding[0] :].as_strided(shape, (stride * row, samples, 1))
-            for memory in value.blocks or [value.data] * len(self._samples)
-        ]
-        out = self._layout.room(node, places, module.out_channels, samples)
-        weight = torch.empty(module.out_channels, width, channels)
-        many, inner = weight.flatten(1).expand(places, -1, -1), out.inner
-
-        def prepare() -> None:
-            weight.copy_(module.weight.transpose(1, 2))
-            for part in outside:  # u + shift has to be 0 there
-                part.copy_(-value.shift[:, None])
-            torch.mv(module.weight.sum(2), value.shift, out=out.shift)
-            self._finish(node, module.bias, weight, out.shift)
-
-        self._preparations.append(prepare)
-        self._steps.append(lambda: torch.bmm(many, patches[self._block], out=inner))
+        places = (value.places + 2 * padding[0] - width) // stride + 1
+        if places < 1:
+            raise Unsuited("a kernel wider than what it reads")
+        out = self._layout.room(places, module.out_channels)
+        before, step = padding[0] * value.channels, stride * value.channels
+        self._product(node, module.weight, module.bias, value, out, before=before, stride=step)
         return out
 
     def _linear(self, node: fx.Node, module: nn.Linear, value: Value) -> Value:
-        """Multiply all places and channels [L·C, B] with the weight [O, L·C]."""
-        places, channels, samples = value.inner.shape
-        if not value.flat or module.in_features != places * channels:
+        """Multiply all places and channels with the weight."""
+        if not value.flat or module.in_features != value.rows:
             raise Unsuited(str(module))
-        out = replace(self._layout.room(node, 1, module.out_features, samples), flat=True)
-        weight = torch.empty(module.out_features, places, channels)
-        rows, inner = weight.flatten(1), out.inner[0]
-        features = [
-            memory[value.pad : memory.shape[0] - value.pad].view(-1, samples)
-            for memory in value.blocks or [value.data] * len(self._samples)
-        ]
-
-        def prepare() -> None:
-            by_channel = module.weight.view(-1, channels, places)
-            weight.copy_(by_channel.transpose(1, 2))
-            torch.mv(by_channel.sum(2), value.shift, out=out.shift)
-            self._finish(node, module.bias, weight, out.shift)
-
-        self._preparations.append(prepare)
-        self._steps.append(lambda: torch.mm(rows, features[self._block], out=inner))
+        out = self._layout.room(1, module.out_features, flat=True)
+        weight = module.weight.view(-1, value.channels, value.places)
+        self._product(node, weight, module.bias, value, out)
         return out
 
-    def _finish(self, node: fx.Node, bias: Tensor | None, weight: Tensor, shift: Tensor) -> None:
-        """Fold what follows a product into its weight [O, ...] and shift [O]."""
-        if bias is not None:
-            shift += bias
-        norm = self._layout.norm_after(node)
+    def _product(
+        self,
+        node: fx.Node,
+        weight: Tensor,
+        bias: Tensor | None,
+        value: Value,
+        out: Value,
+        *,
+        before: int = 0,
+        stride: int = 0,
+    ) -> None:
+        """Plan a product with a weight [outputs, channels, places], with what follows folded into it."""
+        norm, folded = self._layout.norm_after(node), None
         if norm is not None:
             assert norm.running_mean is not None
             assert norm.running_var is not None
-            factor = (norm.running_var + norm.eps).rsqrt_()
-            if norm.weight is not None:
-                factor *= norm.weight
-            weight.mul_(factor[:, None, None])
-            shift.sub_(norm.running_mean).mul_(factor)
-            if norm.bias is not None:
-                shift += norm.bias
+            mean, variance = _numbers(norm.running_mean), _numbers(norm.running_var)
+            folded = (mean, variance, _if_any(norm.weight), _if_any(norm.bias), norm.eps)
+        self._core.product(
+            value.first,
+            out.first,
+            rows=value.rows,
+            before=before,
+            stride=stride,
+            places=out.places,
+            weight=_numbers(weight),
+            bias=_if_any(bias),
+            norm=folded,
+            relu=self._takes_relu(node),
+        )
+
+    def _takes_relu(self, node: fx.Node) -> bool:
+        """Return whether the step that a node is does the ReLU after it too."""
+        relu = self._layout.relu_after(node)
+        if relu is not None:
+            self._cut.add(relu)
+        return relu is not None
 
     def _normalise(self, node: fx.Node, module: nn.BatchNorm1d, value: Value) -> Value:
         """Leave the value: the product before has done it."""
@@ -187,52 +195,50 @@ class FastForward:
         return value
 
     def _relu(self, node: fx.Node, _: nn.ReLU, value: Value) -> Value:
-        """Cut u off where u + shift is 0, in place if nobody else reads it."""
-        out = value
-        if not self._layout.alone(node.all_input_nodes[0]):
-            out = replace(self._layout.room(node, *value.inner.shape), flat=value.flat, shift=value.shift)
-        source, shift, inner = value.inner, value.shift[:, None], out.inner
-        edge = torch.empty_like(shift)
-        self._preparations.append(lambda: torch.neg(shift, out=edge))
-        self._steps.append(lambda: torch.maximum(source, edge, out=inner))
-        return out
+        """Leave the value if the step before has done it, else cut a copy off at 0."""
+        return value if node in self._cut else self._sum([value.first], value, relu=True)
 
-    def _sum(self, node: fx.Node, one: Value, other: Value) -> Value:
+    def _add(self, node: fx.Node, one: Value, other: Value) -> Value:
         """Add two values of one shape."""
-        if one.inner.shape != other.inner.shape or one.flat != other.flat:
+        if one.shape != other.shape:
             raise Unsuited("an addition of two shapes")
-        out = replace(self._layout.room(node, *one.inner.shape), flat=one.flat)
-        self._preparations.append(lambda: torch.add(one.shift, other.shift, out=out.shift))
-        left, right, inner = one.inner, other.inner, out.inner
-        self._steps.append(lambda: torch.add(left, right, out=inner))
+        return self._sum([one.first, other.first], one, relu=self._takes_relu(node))
+
+    def _sum(self, firsts: list[int], like: Value, *, relu: bool) -> Value:
+        """Plan the sum of values shaped alike."""
+        out = self._layout.room(*like.shape)
+        self._core.sum(firsts, out.first, rows=out.rows, divisor=1.0, relu=relu)
         return out
 
     def _pool(self, node: fx.Node, module: nn.AdaptiveAvgPool1d, value: Value) -> Value:
-        """Average over all places, which the shift passes through."""
+        """Average over all places."""
         if value.flat or module.output_size not in (1, (1,)):
             raise Unsuited(str(module))
-        out = replace(self._layout.room(node, 1, *value.inner.shape[1:]), shift=value.shift)
-        source, inner = value.inner, out.inner
-        self._steps.append(lambda: torch.mean(source, dim=0, keepdim=True, out=inner))
+        out = self._layout.room(1, value.channels)
+        places = [value.first + place * value.channels for place in range(value.places)]
+        relu = self._takes_relu(node)
+        self._core.sum(places, out.first, rows=out.rows, divisor=value.places, relu=relu)
         return out
 
-    def _unflatten(self, node: fx.Node, module: nn.Unflatten, value: Value) -> Value:
-        """Take input features [B, L] for one channel [B, 1, L]."""
-        places, features, samples = value.inner.shape
-        into = (module.dim, *module.unflattened_size)
-        if value.blocks is None or places != 1 or into != (1, 1, features):
-            raise Unsuited(str(module))
-        return self._layout.inputs(
-            node, [memory.view(features, 1, samples) for memory in value.blocks], flat=False
-        )
 
-    def _logits(self, value: Value | None) -> Tensor:
-        """Return where the finished outputs [classes, B] will be."""
-        if value is None or not value.flat or value.inner.shape[0] != 1:
-            raise Unsuited("outputs that are not logits")
-        logits, shift = value.inner[0], value.shift[:, None]
-        self._steps.append(lambda: logits.add_(shift))
-        return logits
+def _numbers(tensor: Tensor) -> NDArray[np.float32]:
+    """Return a view of a tensor's memory."""
+    return tensor.detach().numpy()
+
+
+def _if_any(tensor: Tensor | None) -> NDArray[np.float32] | None:
+    return None if tensor is None else _numbers(tensor)
+
+
+def _unflatten(_: fx.Node, module: nn.Unflatten, value: Value) -> Value:
+    """Take features [B, L] for one channel [B, 1, L]."""
+    if (
+        not value.flat
+        or value.channels != 1
+        or (module.dim, *module.unflattened_size) != (1, 1, value.places)
+    ):
+        raise Unsuited(str(module))
+    return replace(value, flat=False)
 
 
 def _flatten(_: fx.Node, module: nn.Flatten, value: Value) -> Value:

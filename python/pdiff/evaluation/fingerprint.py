@@ -19,7 +19,10 @@ from pdiff import _core
 __all__ = ["Opaque", "digest_of", "engine_sources", "network_digest", "task_digest", "tensor_digest"]
 
 _FOREIGN = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
-_ENGINE = ("decisions", "fast", "forward", "operations", "predict", "prediction", "reestimate", "trunk")
+_ENGINE = (
+    *("assignment", "decisions", "fast", "forward", "layout", "operations", "predict", "prediction"),
+    *("reestimate", "trunk"),
+)
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), Path, torch.dtype, torch.device, torch.Size)
 
 

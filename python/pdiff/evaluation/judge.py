@@ -64,8 +64,9 @@ def judge(
     measure = "accuracy" if predictor.metric is None else predictor.metric.name
     for indices in blocks(population.size, predictor.dim):
         ours = share(indices)
-        for index, row in zip(ours, population.rows(ours) if ours else (), strict=True):
-            prediction = predictor.predict(row, votes=index in asked)
+        rows = population.rows(ours) if ours else ()
+        wanted = ((row, index in asked) for index, row in zip(ours, rows, strict=True))
+        for index, prediction in zip(ours, predictor.predictions(wanted), strict=True):
             found.append((index, prediction.packed()))
             tracker.advance(1, **{measure: predictor.score(prediction)})
         if others := len(indices) - len(ours):

@@ -1,15 +1,16 @@
-"""Where the values of a traced network lie: samples last, with room around what convolutions read."""
+"""Where the values of a traced network lie: samples last."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
-__all__ = ["Layout", "Unsuited", "Value", "samples_last"]
+from pdiff._core import SmallNetwork
 
-_VIEWS = (nn.BatchNorm1d, nn.ReLU, nn.Flatten, nn.Identity, nn.Dropout)
-"""Modules whose value lies in the memory of what they read, or may."""
+__all__ = ["Layout", "Unsuited", "Value"]
+
+_VIEWS = (nn.BatchNorm1d, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout)
+"""Modules whose value lies in the rows of what they read."""
 
 
 class Unsuited(Exception):  # noqa: N818 (not an error: the network is run as it is)
@@ -18,57 +19,39 @@ class Unsuited(Exception):  # noqa: N818 (not an error: the network is run as it
 
 @dataclass(frozen=True)
 class Value:
-    """u + shift: activations as [L, C, B], which the network has as [B, C, L] or as [B, C·L]."""
+    """Activations [L, C] of a sample, which the network has as [C, L] or as [C·L]."""
 
-    data: Tensor
-    """u between `pad` more places at either end: [pad + L + pad, C, B]."""
-    shift: Tensor
-    """[C]."""
-    pad: int = 0
+    first: int
+    """The row of the first place's first channel."""
+    places: int
+    """L."""
+    channels: int
+    """C."""
     flat: bool = False
-    blocks: tuple[Tensor, ...] | None = None
-    """The inputs have memory for each block; `data` is the first of it."""
 
     @property
-    def inner(self) -> Tensor:
-        """u, [L, C, B]."""
-        return self.data[self.pad : self.data.shape[0] - self.pad]
+    def rows(self) -> int:
+        """L·C."""
+        return self.places * self.channels
+
+    @property
+    def shape(self) -> tuple[int, int, bool]:
+        """What two values have in common that can be added."""
+        return self.places, self.channels, self.flat
 
 
 class Layout:
-    """Gives the values of a network's nodes their memory; `modules` are the network's, by name."""
+    """Gives the values of a network's nodes their rows; `modules` are the network's, by name."""
 
-    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        self._modules = modules
+    def __init__(self, modules: Mapping[str, nn.Module], rows: SmallNetwork) -> None:
+        self._modules, self._rows = modules, rows
 
-    def inputs(self, node: fx.Node, blocks: Sequence[Tensor], flat: bool) -> Value:
-        """Return inputs [L, C, B] in memory that the first layer can read as it is."""
-        room = [self.room(node, *blocks[0].shape) for _ in blocks]
-        for value, block in zip(room, blocks, strict=True):
-            value.inner[..., : block.shape[2]] = block
-        return replace(room[0], flat=flat, blocks=tuple(value.data for value in room))
-
-    def room(self, node: fx.Node, places: int, channels: int, samples: int) -> Value:
-        """Return memory for a node's value, with what the convolutions that read it want at either end."""
-        pad = self._pad(node)
-        return Value(torch.zeros(places + 2 * pad, channels, samples), torch.zeros(channels), pad)
-
-    def _pad(self, node: fx.Node) -> int:
-        """Return how many places outside a node's value the convolutions want that read its memory."""
-        wanted = [0]
-        for user in node.users:
-            module = self.module(user)
-            if type(module) is nn.Conv1d and not isinstance(module.padding, str):
-                wanted.append(module.padding[0])
-            elif type(module) in _VIEWS:
-                wanted.append(self._pad(user))
-        return max(wanted)
-
-    def alone(self, node: fx.Node) -> bool:
-        """Return whether nobody reads what lies in a node's memory but the node's one user."""
-        if len(node.users) > 1 or node.op == "placeholder":
-            return False
-        return type(self.module(node)) not in _VIEWS or self.alone(node.all_input_nodes[0])
+    def room(self, places: int, channels: int, flat: bool = False) -> Value:
+        """Return rows for a value."""
+        try:
+            return Value(self._rows.room(places * channels), places, channels, flat)
+        except ValueError as error:
+            raise Unsuited(str(error)) from None
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """Return the module that a node calls, if it calls one."""
@@ -81,7 +64,12 @@ class Layout:
         norm = self.module(next(iter(node.users)))
         return norm if type(norm) is nn.BatchNorm1d and norm.running_var is not None else None
 
-
-def samples_last(inputs: Tensor) -> Tensor:
-    """Return inputs as [L, C, B]; features are channels of one place."""
-    return inputs.permute(2, 1, 0) if inputs.dim() == 3 else inputs.flatten(1).t()[None]
+    def relu_after(self, node: fx.Node) -> fx.Node | None:
+        """Return the ReLU that alone reads a node's value, perhaps normalised, passed on or shaped anew."""
+        while len(node.users) == 1:
+            node = next(iter(node.users))
+            if type(self.module(node)) is nn.ReLU:
+                return node
+            if type(self.module(node)) not in _VIEWS:
+                return None
+        return None

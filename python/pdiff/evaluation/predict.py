@@ -1,21 +1,23 @@
 """Predictions of many models of one bank on one split of a task."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.errors import InputError, UsageError
+from pdiff.errors import UsageError
+from pdiff.evaluation.assignment import Assignment, load
 from pdiff.evaluation.context import context_of
 from pdiff.evaluation.decisions import Decisions
 from pdiff.evaluation.fast import Unsuited
 from pdiff.evaluation.forward import RepeatedForward
+from pdiff.evaluation.kept import Kept
 from pdiff.evaluation.prediction import Prediction
 from pdiff.evaluation.reestimate import Statistics
 from pdiff.evaluation.store import Store
@@ -24,6 +26,8 @@ from pdiff.tasks.base import Classification, Split, Task, metric_of
 __all__ = ["Prediction", "Predictor"]
 
 CACHE_BYTES = 2 * 1024**3
+_TOGETHER = 16
+"""Models that run the fast way one after the other: what each step needs is in the caches then."""
 
 
 class Predictor:
@@ -63,16 +67,16 @@ class Predictor:
         self.samples = len(targets)
         """N, the samples of the split."""
         self._network = task.build(arch).eval()
-        _load(self._network, bank.state_dict(bank.batch([0])[0]), f"{task.name} {arch}")
+        load(self._network, bank.state_dict(bank.batch([0])[0]), f"{task.name} {arch}")
         self._network.to(self._device)
-        self._state = self._network.state_dict()  # shares memory with the network
-        self._store = None
+        self._assign = Assignment(bank, self._network.state_dict())  # shares memory with the network
+        self._kept = Kept(None, self.samples)
         if store is not None:
             options = [arch, split, batch_size, self._device.type, reestimate]
             context = context_of(
                 bank, task, self._network, (inputs, targets, training), options=options, say=say
             )
-            self._store = None if context is None else Store(store, context, say)
+            self._kept = Kept(None if context is None else Store(store, context, say), self.samples)
         self._inputs = self._placed(inputs)
         self._targets = torch.split(targets.to(self._device), batch_size)
         self._training = self._placed(training)
@@ -97,7 +101,7 @@ class Predictor:
 
     def correctness(self, rows: Iterable[Tensor]) -> Tensor:
         """Return which samples each model gets right: M raw rows of [D] f32 → bool [M, N]."""
-        return torch.stack([self.predict(row).correct for row in rows])
+        return torch.stack([each.correct for each in self.predictions((row, False) for row in rows)])
 
     def score(self, prediction: Prediction) -> float:
         """Return how good a model is, in the task's metric."""
@@ -107,27 +111,47 @@ class Predictor:
 
     def predict(self, row: Tensor, *, votes: bool = False) -> Prediction:
         """Judge one model, a raw row [D] f32; `votes` asks for class probabilities too."""
-        votes = votes and hasattr(self._task, "probabilities")
-        keys = [] if self._store is None else _keys(row, votes)
-        for key in keys:
-            assert self._store is not None
-            found = self._store.get(key)
-            prediction = None if found is None else Prediction.unpacked(found)
-            if prediction is not None and len(prediction.correct) == self.samples:
-                return prediction
-        prediction = self._compute(row, votes)
-        if self._store is not None:
-            self._store.put(keys[0], prediction.packed())
+        return next(self.predictions([(row, votes)]))
+
+    def predictions(self, wanted: Iterable[tuple[Tensor, bool]]) -> Iterator[Prediction]:
+        """Judge models as `predict` does, each a row and its votes: less time a model than alone."""
+        can, wanted = hasattr(self._task, "probabilities"), iter(wanted)
+        while some := [(row, votes and can) for row, votes in islice(wanted, _TOGETHER)]:
+            found = [self._kept.find(row, votes) for row, votes in some]
+            new = [one for one, prediction in zip(some, found, strict=True) if prediction is None]
+            margins = iter(self._margins(new))
+            for (row, votes), prediction in zip(some, found, strict=True):
+                yield self._made(row, votes, next(margins)) if prediction is None else prediction
+
+    def _made(self, row: Tensor, votes: bool, margin: Tensor | None) -> Prediction:
+        """Judge a new model, unless the same has been judged since."""
+        prediction = self._kept.find(row, votes)
+        if prediction is None:
+            prediction = self._compute(row, votes, margin)
+            self._kept.keep(row, votes, prediction)
         return prediction
 
     @torch.inference_mode()
-    def _compute(self, row: Tensor, votes: bool) -> Prediction:
+    def _margins(self, wanted: Sequence[tuple[Tensor, bool]]) -> Sequence[Tensor | None]:
+        """Return the margins [N] with each model for which the fast way needs nothing but its row."""
+        rows = [row for row, votes in wanted if not votes]
+        if len(rows) < 2 or self._decisions is None or self._statistics is not None:
+            return [None] * len(wanted)
+        models = []
+        for row in rows:
+            self._put(row)
+            models.append(self._decisions.fold())
+        margins = iter(self._decisions.margins(models))
+        return [None if votes else next(margins) for _, votes in wanted]
+
+    @torch.inference_mode()
+    def _compute(self, row: Tensor, votes: bool, margin: Tensor | None) -> Prediction:
         """Judge one model by running it."""
         forward, decisions = self._forward, self._decisions  # they put models of their own first
         self._put(row)
         self.computed += 1
         if decisions is not None and not votes:
-            return Prediction(decisions.correct())
+            return Prediction(decisions.correct(margin))
         parts = [self._judge(targets, forward(i), votes) for i, targets in enumerate(self._targets)]
         return Prediction(
             torch.cat([part.correct for part in parts]).cpu(),
@@ -137,8 +161,7 @@ class Predictor:
 
     def _put(self, row: Tensor, *, estimate: bool = True) -> None:
         """Make the network that of a raw row."""
-        for name, tensor in self._bank.subset(row).items():
-            self._state[name].copy_(tensor)
+        self._assign(row)
         if estimate and self._statistics is not None:
             self._statistics.estimate()
 
@@ -210,13 +233,6 @@ class Predictor:
         return measured.float()
 
 
-def _keys(row: Tensor, votes: bool) -> list[str]:
-    """Return the keys under which a prediction may be kept, its own first; one with votes serves both."""
-    content = _core.digest(row.contiguous().numpy())
-    kinds = ["votes"] if votes else ["", "votes"]
-    return [_core.digest(f"{content} {kind}".encode()) for kind in kinds]
-
-
 def _free_bytes(device: torch.device) -> int:
     """Return the memory that may be used; unbounded for the CPU."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2**62
@@ -235,12 +251,3 @@ def _joined(parts: list[Tensor | None]) -> Tensor | None:
     """Concatenate the parts of all batches; None if there are none."""
     there = [part for part in parts if part is not None]
     return torch.cat(there).cpu() if there else None
-
-
-def _load(network: nn.Module, state_dict: dict[str, Tensor], name: str) -> None:
-    """Load a checkpoint strictly; the error says in one line how the network and the checkpoint differ."""
-    try:
-        network.load_state_dict(state_dict, strict=True)
-    except RuntimeError as error:
-        reasons = " ".join(line.strip() for line in str(error).splitlines()[1:])
-        raise InputError(f"the network {name!r} does not take the bank's checkpoints: {reasons}") from None

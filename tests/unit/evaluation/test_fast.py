@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pdiff.evaluation import decisions
@@ -48,6 +50,7 @@ CASES = {
     "mlp": (lambda: mlp(40, (24, 24), 10), (40,)),
     "mlp of images": (lambda: mlp(64, (24,), 10), (1, 8, 8)),
     "channels": (Shared, (2, 10)),
+    "inputs cut off": (lambda: nn.Sequential(nn.ReLU(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)), (6,)),
     "norm after a linear layer": (
         lambda: nn.Sequential(nn.Linear(7, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Dropout(), nn.Linear(9, 3)),
         (7,),
@@ -72,20 +75,99 @@ def change(network: nn.Module, seed: int) -> None:
                 tensor.mul_(1 + 0.1 * torch.rand(tensor.shape, generator=generator))
 
 
-def test_gives_the_logits_but_for_rounding(
-    case: tuple[nn.Module, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inputs_may_lie_in_any_order_but_weights_may_not() -> None:
+    torch.manual_seed(0)
+    network, inputs = mlp(6, (4,), 3).eval(), torch.randn(6, 9).t()
+    targets = torch.arange(9) % 3
+    with torch.inference_mode():
+        forward = FastForward(network, inputs, targets)
+        assert close(forward.margins([forward.fold()])[0], margins(network(inputs), targets))
+        network.head.weight.data = network.head.weight.data.t().contiguous().t()
+        with pytest.raises(Unsuited, match="numbers that are not in C order"):
+            FastForward(network, inputs, targets)
+
+
+def margins(logits: Tensor, targets: Tensor) -> Tensor:
+    """Subtract the largest other logit from the target's, [N, classes] and [N] → [N]."""
+    others = logits.masked_fill(nn.functional.one_hot(targets, logits.shape[1]).bool(), -torch.inf)
+    return logits[torch.arange(len(logits)), targets] - others.amax(dim=1)
+
+
+def close(found: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("samples", [1, 31, 32, 65, SAMPLES])
+def test_gives_the_margins_but_for_rounding(case: tuple[nn.Module, Tensor], samples: int) -> None:
     network, inputs = case
-    for fewest in (64, 50, 333, 1000):
-        monkeypatch.setattr("pdiff.evaluation.fast._BLOCK", (fewest, fewest))
-        with torch.inference_mode():
-            forward = FastForward(network, inputs)
-            for seed in range(3):
-                change(network, seed)
-                expected = network(inputs)
-                found = forward.logits().t()
-                assert found.shape == expected.shape
-                assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    inputs = inputs[:samples]
+    with torch.inference_mode():
+        classes = network(inputs).shape[1]
+        targets = torch.arange(samples) % classes
+        forward = FastForward(network, inputs, targets)
+        models, expected = [], []
+        for seed in range(3):
+            change(network, seed)
+            models.append(forward.fold())
+            expected.append(margins(network(inputs), targets))
+        assert close(forward.margins(models), torch.stack(expected))
+
+
+def test_a_margin_does_not_depend_on_company_or_threads(case: tuple[nn.Module, Tensor]) -> None:
+    network, inputs = case
+    targets = torch.arange(SAMPLES) % 3
+    with torch.inference_mode():
+        forward, models = FastForward(network, inputs, targets), []
+        for seed in range(3):
+            change(network, seed)
+            models.append(forward.fold())
+        together = forward.margins(models)
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(3)
+            assert torch.equal(forward.margins(models), together)
+        finally:
+            torch.set_num_threads(threads)
+        assert torch.equal(torch.cat([forward.margins([model]) for model in models]), together)
+        assert torch.equal(FastForward(network, inputs[:40], targets[:40]).margins(models), together[:, :40])
+        assert len(together.unique(dim=0)) == 3
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, int]]:
+    """Convolutions and a linear layer, normalised and cut off or not, and the shape of an input."""
+    channels, places = draw(st.integers(1, 5)), draw(st.integers(1, 9))
+    shape, layers = (channels, places), list[nn.Module]()
+    for _ in range(draw(st.integers(0, 3))):
+        padding, stride = draw(st.integers(0, 3)), draw(st.integers(1, 3))
+        width = draw(st.integers(1, min(5, places + 2 * padding)))
+        out = draw(st.integers(1, 9))
+        layers.append(nn.Conv1d(channels, out, width, stride, padding, bias=draw(st.booleans())))
+        layers += draw(st.sampled_from([[], [nn.BatchNorm1d(out)], [nn.BatchNorm1d(out, affine=False)]]))
+        layers += draw(st.sampled_from([[], [nn.ReLU()], [nn.Identity(), nn.ReLU(), nn.ReLU()]]))
+        channels, places = out, (places + 2 * padding - width) // stride + 1
+    if draw(st.booleans()):
+        layers.append(nn.AdaptiveAvgPool1d(1))
+        places = 1
+    layers += [nn.Flatten(), nn.Linear(channels * places, 3)]
+    return nn.Sequential(*layers), shape
+
+
+@given(stacks(), st.integers(1, 70), st.integers(0, 2**32 - 1))
+def test_any_stack_of_layers_gives_its_margins(
+    stack: tuple[nn.Module, tuple[int, int]], samples: int, seed: int
+) -> None:
+    (network, shape), generator = stack, torch.Generator().manual_seed(seed)
+    for tensor in network.eval().state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) - 0.3).abs_()
+    for parameter in network.parameters():
+        parameter.data.sub_(0.3)
+    inputs = torch.randn(samples, *shape, generator=generator)
+    targets = torch.randint(3, (samples,), generator=generator)
+    with torch.inference_mode():
+        forward = FastForward(network, inputs, targets)
+        assert close(forward.margins([forward.fold()])[0], margins(network(inputs), targets))
 
 
 @pytest.mark.parametrize("batch_size", [7, 100, SAMPLES])
@@ -121,11 +203,13 @@ def test_asks_the_plain_network_where_rounding_could_decide() -> None:
     with torch.inference_mode():
         ways = Decisions(network, inputs, targets, lambda i: network(batches[i]), 50)
         assert torch.equal(ways.correct(), torch.cat([network(b) for b in batches]).argmax(dim=1) == targets)
-        logits, others = network(inputs), targets[:, None] != torch.arange(3)
-        gaps = logits[~others] - logits[others].view(-1, 2).amax(dim=1)
-        count = int((gaps.abs() < 1e-5).sum())
-        assert count > decisions._PROBE, "one group has to be too small for this to mean anything"
-        assert ways.asked == -(-count // decisions._PROBE) * decisions._PROBE
+        count = int((margins(network(inputs), targets).abs() < 1e-5).sum())
+        assert 2 * count <= len(inputs) and count > 2 * decisions._ASKED, "or this means nothing"
+        later = (
+            count - decisions._ASKED // 2
+        )  # that many of the nearest have been asked first, and some others
+        assert ways.asked in range(decisions._ASKED, later + 2 * decisions._ASKED, decisions._ASKED)
+        assert ways.asked >= count
 
 
 def few_ties() -> tuple[nn.Module, Tensor, Tensor]:
@@ -146,7 +230,7 @@ def test_asks_for_a_few_samples_where_others_do_not_change_their_bits() -> None:
     with torch.inference_mode():
         ways = Decisions(network, inputs, targets, lambda i: network(batches[i]), 50)
         assert torch.equal(ways.correct(), torch.cat([network(b) for b in batches]).argmax(dim=1) == targets)
-        assert ways.asked == decisions._PROBE
+        assert ways.asked == decisions._ASKED
 
 
 def test_asks_for_whole_batches_where_the_company_changes_the_bits() -> None:
@@ -162,7 +246,7 @@ def test_asks_for_whole_batches_where_the_company_changes_the_bits() -> None:
         ways = Decisions(network, inputs, targets, plain, 50)
         expected = torch.cat([plain(i) for i in range(len(batches))]).argmax(dim=1) == targets
         assert torch.equal(ways.correct(), expected)
-        assert ways.asked > decisions._PROBE
+        assert ways.asked > decisions._ASKED
         assert ways.asked % 50 == 0
 
 
@@ -187,21 +271,40 @@ def test_what_is_not_finite_is_left_to_the_plain_network(damage: float) -> None:
         assert torch.equal(ways.correct(), ways.plainly())
 
 
-def test_a_broken_bound_leaves_the_model_to_the_plain_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fast way that is wrong beyond the samples it was measured on, near ties, is found out."""
+@pytest.mark.parametrize("wrong", [0.0, 3e-7])
+def test_a_wrong_margin_near_a_tie_leaves_the_model_to_the_plain_network(wrong: float) -> None:
+    """Among the samples asked first it makes the bound large; among those asked later it breaks it."""
     network, inputs, targets = ties()
-    batches = inputs.split(50)
+    batches, asked = inputs.split(50), list[int]()
+
+    def plain(index: int) -> Tensor:
+        asked.append(index)
+        return network(batches[index])
+
     with torch.inference_mode():
-        ways = Decisions(network, inputs, targets, lambda i: network(batches[i]), 50)
-        original = decisions._margins
+        ways = Decisions(network, inputs, targets, plain, 50)
+        expected = ways.plainly()
+        margin = ways.margins([ways.fold()])[0]
+        assert torch.equal(ways.correct(margin), expected)
+        asked.clear()
+        assert torch.equal(ways.correct(margin), expected)
+        assert not asked, "a few samples at a time"
+        margin[int(margin.argmin())] = wrong
+        assert torch.equal(ways.correct(margin), expected)
+        assert asked == list(range(len(batches)))
 
-        def wrong(logits: Tensor, targets: Tensor) -> Tensor:
-            margins = original(logits, targets)
-            margins[decisions._PROBE :] += 0.5
-            return margins
 
-        monkeypatch.setattr(decisions, "_margins", wrong)
-        assert torch.equal(ways.correct(), ways.plainly())
+def test_the_first_samples_asked_are_the_nearest_and_some_from_all_over() -> None:
+    network, inputs, _ = ties()
+    asked = list[Tensor]()
+    with torch.inference_mode():
+        ways = Decisions(network, inputs, network(inputs).argmax(dim=1), lambda i: network(inputs), 400)
+        margin = torch.linspace(1, 2, 400)[torch.randperm(400)]
+        network.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
+        ways.correct(margin)
+    half = decisions._ASKED // 2
+    assert torch.equal(asked[0][:half], inputs[torch.linspace(0, 399, half).long()])
+    assert torch.equal(asked[0][half:], inputs[margin.argsort()[:half]])
 
 
 @pytest.mark.parametrize(
@@ -209,7 +312,9 @@ def test_a_broken_bound_leaves_the_model_to_the_plain_network(monkeypatch: pytes
     [
         (nn.Sequential(nn.Linear(6, 3), nn.GELU()), (6,)),
         (nn.Sequential(nn.Linear(6, 3), nn.ReLU(), nn.BatchNorm1d(3)), (6,)),
-        (nn.Sequential(nn.ReLU(), nn.Linear(6, 3)), (6,)),
+        (nn.Sequential(nn.Conv1d(2, 2, 9), nn.Flatten(), nn.Linear(4, 3)), (2, 6)),
+        (nn.Sequential(nn.Conv1d(2, 2**18, 1), nn.Flatten(), nn.Linear(6 * 2**18, 3)), (2, 6)),
+        (nn.Sequential(nn.Linear(3, 3)), (2, 3)),
         (nn.Sequential(nn.Conv1d(2, 2, 3, dilation=2), nn.Flatten(), nn.Linear(4, 3)), (2, 6)),
         (nn.Sequential(nn.Conv1d(2, 2, 3, padding="same"), nn.Flatten(), nn.Linear(12, 3)), (2, 6)),
         (nn.Sequential(nn.Conv1d(2, 2, 3, groups=2), nn.Flatten(), nn.Linear(8, 3)), (2, 6)),
@@ -222,4 +327,4 @@ def test_a_broken_bound_leaves_the_model_to_the_plain_network(monkeypatch: pytes
 )
 def test_what_is_not_known_is_said(network: nn.Module, shape: tuple[int, ...]) -> None:
     with pytest.raises(Unsuited):
-        FastForward(network.eval(), torch.randn(9, *shape))
+        FastForward(network.eval(), torch.randn(9, *shape), torch.zeros(9, dtype=torch.int64))

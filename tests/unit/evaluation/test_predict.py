@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pdiff.bank import Bank
 from pdiff.errors import InputError, UsageError
+from pdiff.evaluation import predict
 from pdiff.evaluation.predict import Predictor
 from tests.unit.evaluation.waves import SAMPLES, Waves, save_bank
 
@@ -75,3 +76,50 @@ def test_a_task_that_judges_wrongly_is_named(norm_bank: Bank) -> None:
 def test_an_empty_batch_is_refused(norm_bank: Bank, task: Waves) -> None:
     with pytest.raises(UsageError, match="batch size 0"):
         Predictor(norm_bank, task, "residual", batch_size=0)
+
+
+class Plain(Waves):
+    """The same signals and a network that has a fast way."""
+
+    def build(self, arch: str) -> nn.Module:
+        layers = [nn.Conv1d(1, 4, 3, padding=1), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)]
+        return nn.Sequential(*layers)
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bank:
+    """More models than are judged together; the fast way counts as faster."""
+    monkeypatch.setattr(predict, "_seconds", lambda way: way.__name__ == "plainly")
+    torch.manual_seed(0)
+    network = Plain().build("residual").train()
+    network(Plain().data("train")[0])
+    names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
+    return save_bank(tmp_path, network, names, members=predict._TOGETHER + 5)
+
+
+@pytest.mark.parametrize("reestimate", [0, 20])
+def test_models_judged_together_are_judged_as_alone(many: Bank, reestimate: int) -> None:
+    rows = many.batch(range(len(many)))
+    together, alone = (Predictor(many, Plain(), "residual", reestimate=reestimate) for _ in range(2))
+    wanted = [(row, index % 3 == 0) for index, row in enumerate(rows)]
+    found = list(together.predictions(wanted))
+    assert together.computed == len(many)
+    assert together._decisions is not None
+    for (row, votes), prediction in zip(wanted, found, strict=True):
+        expected = alone.predict(row, votes=votes)
+        assert torch.equal(prediction.correct, expected.correct)
+        assert (prediction.probabilities is None) == (not votes)
+        if expected.probabilities is not None:
+            assert prediction.probabilities is not None
+            assert torch.equal(prediction.probabilities, expected.probabilities)
+        if not reestimate:
+            assert torch.equal(prediction.correct, plainly(many, Plain(), row))
+    assert len({tuple(each.correct.tolist()) for each in found}) > predict._TOGETHER
+
+
+def test_a_model_that_comes_twice_is_judged_once(many: Bank, tmp_path: Path) -> None:
+    one, other = many.batch([0, 1])
+    predictor = Predictor(many, Plain(), "residual", store=tmp_path / "cache")
+    correct = predictor.correctness([one, other, one, one])
+    assert predictor.computed == 2
+    assert torch.equal(correct, torch.stack([plainly(many, Plain(), row) for row in (one, other, one, one)]))
