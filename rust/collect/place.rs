@@ -1,6 +1,7 @@
 //! The place of one row in a shard, filled from the left and written in whole blocks of the file.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -10,6 +11,9 @@ use crate::error::{Error, Result};
 use crate::row::{Output, WINDOW};
 use crate::store::Store;
 
+/// Numbers of which a call to copy them takes less time than what it saves.
+const LEAST: usize = 1 << 13;
+
 /// Of one row, and of the file's header if the row is the first.
 pub struct Place<'a> {
     path: &'a Path,
@@ -18,7 +22,7 @@ pub struct Place<'a> {
     store: Store,
     /// Where `buffer` begins in the file.
     begin: u64,
-    /// Bytes that are not written yet, as numbers so that they are aligned.
+    /// The block that is being filled, as numbers so that it is aligned.
     buffer: Vec<f32>,
     /// Bytes of it that are there.
     filled: usize,
@@ -26,8 +30,8 @@ pub struct Place<'a> {
     handed: usize,
     /// The last window, if numbers are not stored as f32.
     wide: Vec<f32>,
-    /// Whether `buffer` has bytes that the file has not.
-    unwritten: bool,
+    /// The bytes of `buffer` that the file has not, and perhaps some between them that it has.
+    unwritten: Range<usize>,
     /// Whether the system has not yet failed to copy from file to file.
     copies: bool,
 }
@@ -61,7 +65,7 @@ impl<'a> Place<'a> {
             filled: head.len(),
             handed: 0,
             wide: vec![0.0; wide],
-            unwritten: true,
+            unwritten: 0..head.len(),
             copies: store == Store::F32,
         }
     }
@@ -87,6 +91,14 @@ impl<'a> Place<'a> {
                 )));
             }
         }
+        if count > 0 {
+            let begin = if self.unwritten.is_empty() {
+                self.filled
+            } else {
+                self.unwritten.start
+            };
+            self.unwritten = begin..end;
+        }
         self.filled = end;
         Ok(())
     }
@@ -94,13 +106,12 @@ impl<'a> Place<'a> {
     fn flush(&mut self) -> Result<()> {
         let bytes: &[u8] = &bytemuck::cast_slice(&self.buffer)[..self.filled];
         self.blocks.add(self.begin, bytes);
-        if self.unwritten {
-            let write = self.file.write_all_at(bytes, self.begin);
-            write.map_err(Error::io(self.path))?;
-        }
+        let unwritten = std::mem::take(&mut self.unwritten);
+        let at = self.begin + unwritten.start as u64;
+        let write = self.file.write_all_at(&bytes[unwritten], at);
+        write.map_err(Error::io(self.path))?;
         self.begin += self.filled as u64;
         self.filled = 0;
-        self.unwritten = false;
         Ok(())
     }
 
@@ -118,7 +129,6 @@ impl Output for Place<'_> {
             self.flush()?;
         }
         self.handed = most.min(self.room());
-        self.unwritten = true;
         if self.store != Store::F32 {
             return Ok(&mut self.wide[..self.handed]);
         }
@@ -128,7 +138,7 @@ impl Output for Place<'_> {
 
     /// Has the system copy the bytes, and reads what it has written.
     fn take_from(&mut self, file: &File, at: u64, most: usize) -> Result<Option<&[f32]>> {
-        if !self.copies {
+        if !self.copies || most < LEAST {
             return Ok(None);
         }
         self.take_window()?;
