@@ -15,6 +15,7 @@ $(STAMP): pyproject.toml $(RUST)
 	@command -v cargo >/dev/null || { echo "Rust is missing: cargo is not on the PATH (https://rustup.rs)"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Python 3.11 or newer is missing: set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV): packages are downloaded, and the Rust half is built; this takes minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --group dev --editable ".[vision]"

@@ -35,7 +35,7 @@ impl Output for &mut [f32] {
     }
 }
 
-/// Reads every tensor of the layout, refusing values that are not finite as f32.
+/// Reads every tensor of the layout, refusing values that are not finite as f32 and negative running variances.
 ///
 /// `hasher` takes in the bytes of the tensors as the files have them.
 pub fn copy(
@@ -48,32 +48,64 @@ pub fn copy(
     let mut scratch = Vec::new();
     for segment in layout.segments() {
         let mut reader = checkpoint.reader(find(checkpoint, segment)?, cancel)?;
-        let mut bad = 0;
+        let mut bad = Bad::default();
         while reader.left() > 0 {
             cancel.check()?;
             let hasher = hasher.as_deref_mut();
-            bad += copy_window(segment, &mut reader, &mut scratch, output, hasher)?;
+            copy_window(segment, &mut reader, &mut scratch, output, hasher, &mut bad)?;
         }
-        if bad > 0 {
-            let Segment { name, columns, .. } = segment;
-            return Err(checkpoint.refuse(format!(
-                "tensor {name:?} holds NaN or infinity ({bad} of {} values, as f32); \
-                 accepted: finite values",
-                columns.len()
-            )));
-        }
+        bad.check(segment).map_err(|why| checkpoint.refuse(why))?;
     }
     checkpoint.check_unchanged()
 }
 
-/// Copies the next window of a tensor and returns how many of its values are not finite.
+/// Values of a tensor that no row can have.
+#[derive(Debug, Default)]
+struct Bad {
+    /// How many are NaN or infinite.
+    non_finite: usize,
+    /// A running variance below 0.
+    negative: Option<f32>,
+}
+
+impl Bad {
+    fn add(&mut self, segment: &Segment, values: &[f32]) {
+        self.non_finite += count_non_finite(values);
+        if segment.log_variance {
+            let negative = values.iter().copied().find(|&value| value < 0.0);
+            self.negative = self.negative.or(negative);
+        }
+    }
+
+    /// Fails with a message if there are any.
+    fn check(&self, segment: &Segment) -> Result<(), String> {
+        let Segment { name, columns, .. } = segment;
+        if self.non_finite > 0 {
+            return Err(format!(
+                "tensor {name:?} holds NaN or infinity ({} of {} values, as f32); \
+                 accepted: finite values",
+                self.non_finite,
+                columns.len()
+            ));
+        }
+        match self.negative {
+            None => Ok(()),
+            Some(value) => Err(format!(
+                "tensor {name:?} has the running variance {value}; accepted: at least 0"
+            )),
+        }
+    }
+}
+
+/// Copies the next window of a tensor and looks for values that are `bad`.
 fn copy_window(
     segment: &Segment,
     reader: &mut TensorReader<'_>,
     scratch: &mut Vec<u8>,
     output: &mut impl Output,
     hasher: Option<&mut blake3::Hasher>,
-) -> Result<usize> {
+    bad: &mut Bad,
+) -> Result<()> {
     let item = segment.dtype.size();
     let most = (reader.left() / item as u64).min(WINDOW as u64) as usize;
     let hash = |bytes: &[u8]| hasher.map(|hasher| hasher.update(bytes).count());
@@ -84,7 +116,8 @@ fn copy_window(
         let bytes = bytemuck::cast_slice(taken);
         reader.pass(bytes)?;
         hash(bytes);
-        return Ok(count_non_finite(taken));
+        bad.add(segment, taken);
+        return Ok(());
     }
     let window = output.window(most)?;
     let bytes: &[u8] = if segment.dtype.is_f32() {
@@ -97,7 +130,8 @@ fn copy_window(
         bytes
     };
     hash(bytes);
-    Ok(count_non_finite(window))
+    bad.add(segment, window);
+    Ok(())
 }
 
 /// How many values are NaN or infinite, as fast as they can be read.

@@ -23,6 +23,9 @@ const BLOCK: usize = 1 << 10;
 /// Rows between two merges: bounds the memory of the blocks' results to less than that of the outcome.
 const ROWS: usize = 64;
 
+/// A std within a row, over the mean, up to which it is rounding: f32 cannot tell the numbers apart.
+const EVEN: f64 = 0.5 * f32::EPSILON as f64;
+
 /// Statistics of t(x), see [`crate::normalizer`], over all rows of a bank.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statistics {
@@ -30,7 +33,8 @@ pub struct Statistics {
     pub log_scale: Vec<f64>,
     /// `[T]`: the tensor's mean within a row, averaged over rows.
     pub tensor_mean: Vec<f64>,
-    /// `[T]`: the tensor's population std within a row, averaged over rows.
+    /// `[T]`: the tensor's population std within a row, averaged over rows. Where that is no more than rounding,
+    /// as it is of one number: the root of the mean square of `element_std`, so that what varies is scaled.
     pub tensor_std: Vec<f64>,
     /// `[T]`: the least number of the tensor in any row, as the rows hold it: x, not t(x); 0 if it is empty.
     pub tensor_min: Vec<f64>,
@@ -75,15 +79,27 @@ pub fn statistics(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<S
     }
     elements.into_par_iter().for_each(Welford::finish);
     let count = rows.len() as f64;
+    let tensor_std = |(sum, segment): (&(f64, f64), &Segment)| {
+        if sum.1 > EVEN * sum.0.abs() {
+            return sum.1 / count;
+        }
+        root_mean_square(&element_std[segment.columns.clone()])
+    };
     Ok(Statistics {
         log_scale: scan.log_scale,
         tensor_mean: sums.iter().map(|s| s.0 / count).collect(),
-        tensor_std: sums.iter().map(|s| s.1 / count).collect(),
+        tensor_std: sums.iter().zip(layout.segments()).map(tensor_std).collect(),
         tensor_min: extremes.iter().map(Extremes::min).collect(),
         tensor_max: extremes.iter().map(Extremes::max).collect(),
         element_mean,
         element_std,
     })
+}
+
+/// 0 of no numbers.
+fn root_mean_square(values: &[f64]) -> f64 {
+    let squares: f64 = values.iter().map(|v| v * v).sum();
+    (squares / values.len().max(1) as f64).sqrt()
 }
 
 /// The parts of tensors that lie in one block.

@@ -433,7 +433,8 @@ def statistics(shards: Sequence[Shard], layout: Layout) -> dict[str, bytearray]:
     """Compute statistics of all rows, streamed, the same for any number of threads: arrays of native f64.
 
     `log_scale` [T]: 0.95 · mean of each `log_variance` tensor over the bank, else 1. `tensor_mean` [T] and
-    `tensor_std` [T]: within each row the tensor's mean and (population) std of t(x), averaged over rows.
+    `tensor_std` [T]: within each row the tensor's mean and (population) std of t(x), averaged over rows;
+    a std that is only rounding, as of one number, gives way to the root mean square of `element_std`.
     `tensor_min` [T] and `tensor_max` [T]: the least and greatest x of all rows; 0 of an empty tensor.
     `element_mean` [D] and `element_std` [D]: over rows, of t(x), population. Raises `InputError` for a
     negative running variance, `ValueError` for no rows or a shard that does not fit the layout.

@@ -123,6 +123,23 @@ fn sources_that_do_not_fit_the_layout_are_refused() {
 }
 
 #[test]
+fn a_negative_running_variance_is_refused_with_its_file() {
+    let layout = layout(&[("a.running_var", 2)]);
+    let folder = Folder::new();
+    let [good, bad] = [("good", 2.0), ("bad", -2.0)].map(|(name, value)| {
+        let tensors = [f32s("a.running_var", &[2], &[1.0, value])];
+        folder.write(name, &safetensors(&tensors))
+    });
+    let text = write(&folder, &layout, &[good, bad])
+        .unwrap_err()
+        .to_string();
+    let expected =
+        r#"bad: tensor "a.running_var" has the running variance -2; accepted: at least 0"#;
+    assert!(text.ends_with(expected), "{text}");
+    assert_eq!(folder.names(), ["bad", "good"]);
+}
+
+#[test]
 fn an_f64_beyond_f32_counts_as_infinite() {
     let folder = Folder::new();
     let source = safetensors(&[("a", "F64", &[], 1e300_f64.to_le_bytes().to_vec())]);

@@ -9,7 +9,8 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 /// More axes than torch allows; bounds what a hostile shape can allocate.
 const MAX_NUMBERS: usize = 64;
-const METADATA: &str = "__metadata__";
+/// What a safetensors file has free text under, so that no tensor can have the name.
+pub const METADATA: &str = "__metadata__";
 
 /// A header as it is written, nothing of it believed yet.
 #[derive(Debug, Default)]

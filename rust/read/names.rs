@@ -7,6 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use super::json::METADATA;
+
 #[cfg(test)]
 mod tests;
 
@@ -51,18 +53,17 @@ pub fn plain(names: &[&str]) -> Result<Plain, String> {
     note(&mut removed, MODULE, touched.len());
     let joined = split.iter().zip(names).map(|(parts, name)| {
         let joined = parts.join(".");
-        // Of `module.` nothing would be left.
-        if joined.is_empty() {
-            (*name).to_owned()
-        } else {
+        if is_name(&joined) {
             joined
+        } else {
+            (*name).to_owned()
         }
     });
     let mut plain: Vec<String> = joined.collect();
     if !plain.is_empty()
         && plain
             .iter()
-            .all(|name| name.len() > PEFT.len() && name.starts_with(PEFT))
+            .all(|name| name.strip_prefix(PEFT).is_some_and(is_name))
     {
         plain
             .iter_mut()
@@ -74,6 +75,11 @@ pub fn plain(names: &[&str]) -> Result<Plain, String> {
         names: plain,
         removed,
     })
+}
+
+/// Whether a tensor can have the name that is left: of `module.` nothing is.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name != METADATA
 }
 
 fn components(name: &str) -> Vec<&str> {

@@ -9,6 +9,7 @@ mod view;
 use std::collections::HashMap;
 
 use super::checkpoint::{Choice, Format, Storage, Tensor, Weights};
+use super::json::METADATA;
 use super::pickle::{Id, Node, StorageRef, Values};
 
 use candidates::{Found, entries};
@@ -105,9 +106,9 @@ fn fill(
 }
 
 fn check_name(name: &str) -> Result<(), String> {
-    if name.is_empty() || name.contains('\0') {
+    if name.is_empty() || name.contains('\0') || name == METADATA {
         return Err(format!(
-            "tensor name {name:?} is refused; accepted: any text without NUL"
+            "tensor name {name:?} is refused; accepted: any text without NUL but {METADATA:?}"
         ));
     }
     Ok(())

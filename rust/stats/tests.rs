@@ -56,14 +56,21 @@ fn reference(layout: &Layout, rows: &[f32]) -> Statistics {
         found
             .tensor_mean
             .push(mean_std(within.clone().map(|(mean, _)| mean)).0);
-        found
-            .tensor_std
-            .push(mean_std(within.map(|(_, std)| std)).0);
+        let spread = mean_std(within.map(|(_, std)| std)).0;
         for column in columns.clone() {
             let (mean, std) = mean_std(rows.iter().map(|row| t(row[column])));
             found.element_mean.push(mean);
             found.element_std.push(std);
         }
+        let stds = &found.element_std[columns.clone()];
+        let between = stds.iter().map(|std| std.powi(2)).sum::<f64>() / stds.len().max(1) as f64;
+        found
+            .tensor_std
+            .push(if spread > EVEN * found.tensor_mean.last().unwrap().abs() {
+                spread
+            } else {
+                between.sqrt()
+            });
     }
     found
 }
@@ -181,6 +188,19 @@ fn constant_and_empty_tensors_have_std_zero() {
     assert_eq!(found.tensor_max, [7.0, 0.0, 0.0, 0.0]);
     assert_eq!(found.element_mean, [7.0, 7.0, 7.0, zero, zero]);
     assert_eq!(found.element_std, [0.0; 5]);
+}
+
+#[test]
+fn a_tensor_that_is_even_within_rows_has_its_spread_between_them() {
+    let layout = layout(&[("a", 1), ("b", 2)]);
+    let found = of(&layout, &[1.0, 5.0, 5.0, 3.0, 9.0, 9.0]).unwrap();
+    assert_eq!(found.tensor_mean, [2.0, 7.0]);
+    assert_eq!(found.tensor_std, [1.0, 2.0]);
+
+    let layout = crate::testing::layout(&[("rounded", 7)]);
+    let rows = [[0.1_f32; 7], [0.3; 7]].concat();
+    let found = of(&layout, &rows).unwrap();
+    assert!((found.tensor_std[0] - 0.1).abs() < 1e-7, "not 1e-17");
 }
 
 #[test]

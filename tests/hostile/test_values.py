@@ -234,3 +234,24 @@ def test_names_that_look_like_paths_stay_names(tmp_path: Path) -> None:
     _core.write_checkpoint(tmp_path / "copy", _core.Checkpoint([tmp_path / "odd.pt"]).origin)
     assert load_file(tmp_path / "copy").keys() == set(names)
     assert {path.name for path in tmp_path.iterdir()} == {"odd.pt", "copy"}
+
+
+def test_a_negative_running_variance_is_refused_with_its_file(tmp_path: Path) -> None:
+    def make(index: int) -> dict[str, Tensor]:
+        return {"bn.running_var": torch.tensor([1.0 + index, -3.0 if index == 2 else 3.0])}
+
+    with pytest.raises(InputError, match=r'2\.pt: tensor "bn\.running_var" has the running variance -3; acc'):
+        collected(tmp_path, make)
+    assert [path.name for path in tmp_path.iterdir()] == ["ckpts"]
+
+
+def test_a_name_that_no_safetensors_file_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match='tensor name "__metadata__" is refused'):
+        collected(tmp_path, lambda index: {"w": varying(index, 3), "__metadata__": varying(index, 2)})
+
+
+def test_numbers_that_stand_alone_are_scaled_by_their_spread(tmp_path: Path) -> None:
+    bank, _ = collected(tmp_path, lambda i: {"w": varying(i, 50), "scale": 1000 + 100 * varying(i)})
+    values = bank.batch(range(MEMBERS), bank.normalizer("tensor"))
+    [place] = [segment.begin for segment in bank.layout.segments if segment.name == "scale"]
+    torch.testing.assert_close(float(values[:, place].std(correction=0)), 1.0, atol=1e-4, rtol=0)

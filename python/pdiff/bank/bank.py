@@ -30,6 +30,8 @@ class Bank(Selectable):
     `len(bank)` is K, `bank.dim` is D. Rows hold the raw values, in float32 if the bank was not collected in
     half precision; a `Normalizer` turns them into training data while they are gathered. `bank.view`,
     `bank.where`, `bank.every` and `bank.split` choose members without a copy.
+
+    Nobody may cut a shard off while the bank is open: like any memory map, it ends the process (SIGBUS).
     """
 
     def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
@@ -153,7 +155,8 @@ class Bank(Selectable):
         """
         excluded = torch.full((len(rows),), -1) if itself is None else itself
         found = _core.nearest(rows.numpy(), excluded.numpy(), self._shards, normalizer)
-        return torch.tensor([i for i, _ in found]), torch.tensor([d for _, d in found], dtype=torch.float64)
+        members = torch.tensor([i for i, _ in found], dtype=torch.int64)
+        return members, torch.tensor([d for _, d in found], dtype=torch.float64)
 
     def normalizer(self, kind: Normalization) -> Normalizer:
         """Return the bank's normaliser: one mean and std a tensor (the paper), one an element, or none."""
@@ -167,8 +170,9 @@ class Bank(Selectable):
         """Float64 statistics over all rows.
 
         `tensor_mean`, `tensor_std` [T], `element_mean` and `element_std` [D] are of what a `Normalizer` works
-        on: of the logarithm of running variances, whose scale is in `log_scale` [T]. `tensor_min` and
-        `tensor_max` [T] are of the numbers as the rows hold them.
+        on: of the logarithm of running variances, whose scale is in `log_scale` [T]. Mean and std of a tensor
+        are those within a row, averaged over rows; where a row's numbers are alike, the std is that over
+        rows. `tensor_min` and `tensor_max` [T] are of the numbers as the rows hold them.
         """
         return read_tensors(self._verified(self.manifest.statistics))
 

@@ -147,7 +147,8 @@ def _kinds(
         what = f"{example.candidate.source} {difference(own, example)}: it does not fit {bank.path}"
         if not majority:
             raise InputError(f"{what}; leave it out, or take those that fit with --majority")
-        progress.message(f"{what}; {count} such checkpoints are left out")
+        are = "is" if count == 1 else "are"
+        progress.message(f"{what}; {counted(count, 'such checkpoint')} {are} left out")
     if not fitting:
         raise InputError(f"no checkpoint fits {bank.path}")
     return fitting

@@ -37,7 +37,7 @@ SOURCE = "source"
 """Folder of the files that stood beside the source's weights."""
 TASK_FILE = "task.json"
 """Beside checkpoints, it says what task they solve."""
-FORMAT = 3
+FORMAT = 4
 
 
 StoreDtype = Literal["F32", "F16", "BF16"]

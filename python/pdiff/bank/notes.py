@@ -28,6 +28,8 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
     elif others:
         names = some([key or "the top level" for key in others])
         yield f"{source}: the weights of {_key(header.key)} are taken, not {names}; choose with --key"
+    elif header.key:
+        yield f"{source}: the weights are those of {_key(header.key)}, the only ones"
     for prefix, count in header.prefixes:
         yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
     yield from _left_out(source, header.left_out)

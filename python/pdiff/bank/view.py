@@ -130,8 +130,10 @@ class View(Selectable):
 
 
 def integers(indices: Indices) -> npt.NDArray[np.int64]:
-    """Return indices as an array; raises `ValueError` for what are no integers, such as a mask."""
+    """Return indices as an array [B]; raises `ValueError` for what are no integers, such as a mask."""
     found = np.asarray(indices)
+    if found.ndim != 1:
+        raise ValueError(f"indices of shape {found.shape}; accepted: one axis")
     if found.dtype.kind not in "iu" and found.size:
         raise ValueError(f"indices of dtype {found.dtype}; accepted: integers")
     return np.ascontiguousarray(found, dtype=np.int64)

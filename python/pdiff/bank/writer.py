@@ -88,7 +88,7 @@ def write_statistics(bank: Path, file: str, shards: Sequence[ShardEntry], layout
 
 def rows_bytes(members: int, layout: Layout, dtype: StoreDtype) -> int:
     """Return the bytes that `members` rows and the statistics take on disk, generously."""
-    statistics = 16 * layout.dim + 24 * len(layout.segments)
+    statistics = 16 * layout.dim + 40 * len(layout.segments)
     size = 4 if dtype == "F32" else 2
     return members * (size * layout.dim + 512) + statistics + _SLACK
 

@@ -13,7 +13,7 @@ __all__ = ["command"]
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @options.weights_key
 @options.ema
-@click.option("--deep", is_flag=True, help="Compare every byte of the tensors, not samples of them.")
+@click.option("--deep", is_flag=True, help="Compare byte by byte until tensors differ, not samples of them.")
 @click.option("--all", "everything", is_flag=True, help="List every tensor and every file left aside.")
 @options.json_output
 def command(

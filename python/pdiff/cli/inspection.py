@@ -73,7 +73,7 @@ def _vary(kind: KindFacts) -> str:
         return f"unknown: {kind.compared}"
     number = sum(t.taken for t in kind.tensors)
     how = (
-        "every byte compared"
+        "compared byte by byte"
         if kind.compared == "bytes"
         else "compared by samples and checksums; --deep compares all"
     )

@@ -59,7 +59,7 @@ def generate(
         for rows in sample_rows(run, range(n), seed, target):
             for row in rows:
                 index = len(files)
-                state = run.bank.state_dict(_finite(row, index))
+                state = _state_dict(run.bank, row, index)
                 written = write(staged, f"model-{index:0{width}d}", state, _metadata(run, seed, index))
                 files.append(written[0].partition("/")[0])
                 digests |= {file: _core.digest_file(staged / file) for file in written}
@@ -93,13 +93,16 @@ def _model_bytes(bank: Bank) -> int:
     return (bank.path / bank.manifest.base.file).stat().st_size + companions
 
 
-def _finite(row: Tensor, index: int) -> Tensor:
-    """Return the row of a model; raises `InputError` if a value is not finite."""
+def _state_dict(bank: Bank, row: Tensor, index: int) -> dict[str, Tensor]:
+    """Return model `index` from its row; raises `InputError` if a value is not finite or does not fit."""
     if not bool(row.isfinite().all()):
         raise InputError(
             f"model {index}: {int((~row.isfinite()).sum())} values are not finite; the run has diverged"
         )
-    return row
+    try:
+        return bank.state_dict(row)
+    except InputError as error:
+        raise InputError(f"model {index}: {error}") from None
 
 
 def _metadata(run: Run, seed: int, index: int) -> dict[str, str]:

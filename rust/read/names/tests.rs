@@ -148,6 +148,14 @@ fn names_of_very_many_components_are_left_alone() {
     check(&[&long], &[&long], &[]);
 }
 
+#[test]
+fn what_no_tensor_can_be_called_is_not_left_over() {
+    let name = "_orig_mod.__metadata__";
+    check(&[name, "_orig_mod.a"], &[name, "a"], &[("_orig_mod.", 2)]);
+    let name = "base_model.model.__metadata__";
+    check(&[name], &[name], &[]);
+}
+
 proptest! {
     #[test]
     fn names_stay_different_and_none_gets_empty(

@@ -211,6 +211,7 @@ fn names_are_texts_and_the_last_of_equal_ones_counts() {
         r#"tensor name "" is refused"#,
     );
     refused(&dict(&[("a\0b", vector("0", 1))]), "is refused");
+    refused(&dict(&[("__metadata__", vector("0", 1))]), "is refused");
     let twice = dict(&[
         ("w", vector("0", 1)),
         ("b", vector("1", 1)),

@@ -48,6 +48,7 @@ def test_the_nearest_member_is_found_and_can_be_left_out(small: Bank) -> None:
     torch.testing.assert_close(distance[1:], distances.amin(dim=1)[1:], rtol=1e-6, atol=0)
     assert distance[0] == 0
     own = torch.cdist(y.double(), y.double()).fill_diagonal_(torch.inf)
+    assert [found.dtype for found in small.nearest(y[:0], normalizer)] == [torch.int64, torch.float64]
     index, distance = small.nearest(y, normalizer, torch.arange(9))
     assert index.tolist() == own.argmin(dim=1).tolist()
     torch.testing.assert_close(distance, own.amin(dim=1))

@@ -182,7 +182,7 @@ def test_a_manifest_that_leaves_its_folder_is_refused(bank: Bank, name: str) -> 
 
 def test_a_bank_of_another_version_says_so(bank: Bank) -> None:
     msgspec.structs.replace(bank.manifest, format=1).write(bank.path)
-    with pytest.raises(InputError, match="format 1, this version reads 3; collect the checkpoints again"):
+    with pytest.raises(InputError, match="format 1, this version reads 4; collect the checkpoints again"):
         Bank.open(bank.path)
 
 

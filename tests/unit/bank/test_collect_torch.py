@@ -74,6 +74,12 @@ def test_the_choice_among_several_sets_of_weights_is_said_and_can_be_made(
     assert 'no weights under the key "net"' in refusal(folder, key="net")
 
 
+def test_a_name_that_nobody_knows_is_said(save: Any, tmp_path: Path) -> None:
+    said = Said()
+    collect(save(lambda state, _: {"net_g": state, "iter": 5}), out=tmp_path / "a", progress=said)
+    assert "step-0.pth: the weights are those of net_g, the only ones" in said
+
+
 def test_weights_from_different_entries_are_not_mixed_silently(save: Any, tmp_path: Path) -> None:
     folder = save(lambda state, index: {"model" if index < 4 else "module": state})
     said = Said()

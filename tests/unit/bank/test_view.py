@@ -74,6 +74,8 @@ def test_what_is_no_choice_is_refused(bank: Bank) -> None:
         bank.view(np.array([True] * MEMBERS))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="indices of dtype float64; accepted: integers"):
         bank.batch([0.5])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"indices of shape \(1, 2\); accepted: one axis"):
+        bank.view([[1, 2]])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="every 0; accepted: 1 or more"):
         bank.every(0)
     for held_out in (0.0, 1.0, float("nan")):
