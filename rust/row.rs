@@ -48,38 +48,51 @@ pub fn copy(
     let mut scratch = Vec::new();
     for segment in layout.segments() {
         let mut reader = checkpoint.reader(find(checkpoint, segment)?, cancel)?;
-        let mut bad = Bad::default();
+        let mut seen = Seen::of(segment, hasher.as_deref_mut());
         while reader.left() > 0 {
             cancel.check()?;
-            let hasher = hasher.as_deref_mut();
-            copy_window(segment, &mut reader, &mut scratch, output, hasher, &mut bad)?;
+            copy_window(&mut seen, &mut reader, &mut scratch, output)?;
         }
-        bad.check(segment).map_err(|why| checkpoint.refuse(why))?;
+        seen.check().map_err(|why| checkpoint.refuse(why))?;
     }
     checkpoint.check_unchanged()
 }
 
-/// Values of a tensor that no row can have.
-#[derive(Debug, Default)]
-struct Bad {
+/// What has been seen of one tensor's values.
+struct Seen<'a> {
+    segment: &'a Segment,
+    hasher: Option<&'a mut blake3::Hasher>,
     /// How many are NaN or infinite.
     non_finite: usize,
     /// A running variance below 0.
     negative: Option<f32>,
 }
 
-impl Bad {
-    fn add(&mut self, segment: &Segment, values: &[f32]) {
+impl<'a> Seen<'a> {
+    fn of(segment: &'a Segment, hasher: Option<&'a mut blake3::Hasher>) -> Self {
+        Self {
+            segment,
+            hasher,
+            non_finite: 0,
+            negative: None,
+        }
+    }
+
+    /// Takes in the next values, and the bytes that they are in the file.
+    fn add(&mut self, bytes: &[u8], values: &[f32]) {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
         self.non_finite += count_non_finite(values);
-        if segment.log_variance {
+        if self.segment.log_variance {
             let negative = values.iter().copied().find(|&value| value < 0.0);
             self.negative = self.negative.or(negative);
         }
     }
 
-    /// Fails with a message if there are any.
-    fn check(&self, segment: &Segment) -> Result<(), String> {
-        let Segment { name, columns, .. } = segment;
+    /// Fails with a message if there were values that no row can have.
+    fn check(&self) -> Result<(), String> {
+        let Segment { name, columns, .. } = self.segment;
         if self.non_finite > 0 {
             return Err(format!(
                 "tensor {name:?} holds NaN or infinity ({} of {} values, as f32); \
@@ -97,40 +110,33 @@ impl Bad {
     }
 }
 
-/// Copies the next window of a tensor and looks for values that are `bad`.
+/// Copies the next window of a tensor.
 fn copy_window(
-    segment: &Segment,
+    seen: &mut Seen<'_>,
     reader: &mut TensorReader<'_>,
     scratch: &mut Vec<u8>,
     output: &mut impl Output,
-    hasher: Option<&mut blake3::Hasher>,
-    bad: &mut Bad,
 ) -> Result<()> {
-    let item = segment.dtype.size();
-    let most = (reader.left() / item as u64).min(WINDOW as u64) as usize;
-    let hash = |bytes: &[u8]| hasher.map(|hasher| hasher.update(bytes).count());
-    if segment.dtype.is_f32()
+    let dtype = seen.segment.dtype;
+    let most = (reader.left() / dtype.size() as u64).min(WINDOW as u64) as usize;
+    if dtype.is_f32()
         && let Some((file, at)) = reader.place()
         && let Some(taken) = output.take_from(file, at, most)?
     {
         let bytes = bytemuck::cast_slice(taken);
         reader.pass(bytes)?;
-        hash(bytes);
-        bad.add(segment, taken);
+        seen.add(bytes, taken);
         return Ok(());
     }
     let window = output.window(most)?;
-    let bytes: &[u8] = if segment.dtype.is_f32() {
-        let bytes = bytemuck::cast_slice_mut(window);
-        reader.read(bytes)?;
-        bytes
+    if dtype.is_f32() {
+        reader.read(bytemuck::cast_slice_mut(window))?;
+        seen.add(bytemuck::cast_slice(window), window);
     } else {
-        let bytes = reader.next_chunk(window.len() * item, scratch)?;
-        segment.dtype.to_f32(bytes, window);
-        bytes
-    };
-    hash(bytes);
-    bad.add(segment, window);
+        let bytes = reader.next_chunk(window.len() * dtype.size(), scratch)?;
+        dtype.to_f32(bytes, window);
+        seen.add(bytes, window);
+    }
     Ok(())
 }
 
