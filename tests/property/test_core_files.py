@@ -30,11 +30,13 @@ def state_dicts(draw: st.DrawFn) -> list[dict[str, torch.Tensor]]:
     kinds = [(draw(st.sampled_from(DTYPES)), draw(sizes)) for _ in NAMES]
     generator = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
     scale = draw(st.sampled_from([1e-6, 1.0, 1e4]))
+
+    def values(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        found = scale * torch.randn(shape, generator=generator, dtype=torch.float64)
+        return found.abs() if name.endswith("running_var") else found
+
     return [
-        {
-            name: (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
-            for name, (dtype, shape) in zip(NAMES, kinds, strict=True)
-        }
+        {name: values(name, shape).to(dtype) for name, (dtype, shape) in zip(NAMES, kinds, strict=True)}
         | {"steps": torch.tensor(index)}
         for index in range(draw(st.integers(1, 3)))
     ]
