@@ -41,7 +41,7 @@ def context_of(
         say(f"predictions are not kept: the task {task.name} holds {held}, whose content cannot be told")
         return None
     base = {name: tensor_digest(t) for name, t in bank.base.items() if name not in bank.subset_names}
-    code = [_core.__version__, engine_sources()]
+    code = [_core.digest_file(_core.__file__), engine_sources()]
     machine = [str(torch.__version__), torch.backends.cpu.get_cpu_capability()]
     return digest_of(
         {

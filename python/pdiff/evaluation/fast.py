@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
 from pdiff._core import FoldedModel, SmallNetwork
 from pdiff.evaluation.layout import Layout, Unsuited, Value
@@ -38,8 +39,8 @@ class FastForward:
         except Exception:  # a user's forward may raise anything when it meets a proxy
             raise Unsuited("it cannot be traced") from None
         modules = dict(network.named_modules())
-        if any(module._forward_hooks or module._forward_pre_hooks for module in modules.values()):
-            raise Unsuited("hooks")
+        if _global_forward_hooks or _global_forward_pre_hooks or any(map(_altered, modules.values())):
+            raise Unsuited("modules that do not do what their classes say")
         numbers = (*network.parameters(), *filter(torch.is_floating_point, network.buffers()))
         if any(tensor.dtype != torch.float32 for tensor in (inputs, *numbers)):
             raise Unsuited("numbers that are not f32")
@@ -239,6 +240,12 @@ def _unflatten(_: fx.Node, module: nn.Unflatten, value: Value) -> Value:
     ):
         raise Unsuited(str(module))
     return replace(value, flat=False)
+
+
+def _altered(module: nn.Module) -> bool:
+    """Return whether a module does something else than its class does in evaluation mode."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return bool(hooks) or "forward" in vars(module) or module.training
 
 
 def _flatten(_: fx.Node, module: nn.Flatten, value: Value) -> Value:

@@ -75,7 +75,10 @@ def _module(value: Any) -> ModuleType | None:
 
 
 def _sources(modules: Iterable[ModuleType | None]) -> list[list[str]]:
-    """Return names and digests of these modules' files, and of those that the user's own ones reach."""
+    """Return names and digests of these modules' files, and of those that the user's own ones reach.
+
+    Of the user's own ones the digest is of their global values too, which need not be those of the file.
+    """
     found: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
@@ -85,8 +88,17 @@ def _sources(modules: Iterable[ModuleType | None]) -> list[list[str]]:
             continue
         found[module.__name__] = _core.digest_file(file) if Path(file).is_file() else ""
         if not file.startswith(_FOREIGN) and not module.__name__.startswith("pdiff."):
-            waiting += [_module(value) for value in list(vars(module).values())]
+            held = dict(vars(module))
+            waiting += [_module(value) for value in held.values()]
+            values = {key: value for key, value in held.items() if _is_value(key, value)}
+            found[module.__name__] = digest_of([found[module.__name__], _state(values, ())])
     return sorted([name, digest] for name, digest in found.items())
+
+
+def _is_value(name: str, value: Any) -> bool:
+    """Return whether a global of a module is something that its functions may depend on, not one of them."""
+    kinds = (*_PLAIN, list, tuple, dict, set, frozenset, Tensor, np.ndarray)
+    return not name.startswith("__") and isinstance(value, kinds)
 
 
 def _state(value: Any, inside: tuple[int, ...]) -> Any:  # noqa: PLR0911 (a kind a line)

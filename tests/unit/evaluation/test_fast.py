@@ -328,3 +328,25 @@ def test_the_first_samples_asked_are_the_nearest_and_some_from_all_over() -> Non
 def test_what_is_not_known_is_said(network: nn.Module, shape: tuple[int, ...]) -> None:
     with pytest.raises(Unsuited):
         FastForward(network.eval(), torch.randn(9, *shape), torch.zeros(9, dtype=torch.int64))
+
+
+def test_modules_that_do_something_else_are_not_known() -> None:
+    inputs, targets = torch.randn(9, 4), torch.zeros(9, dtype=torch.int64)
+
+    def network() -> nn.Sequential:
+        return nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Dropout()).eval()
+
+    FastForward(network(), inputs, targets)
+    patched = network()
+    patched[1].forward = lambda x: x.clamp(0, 6)  # type: ignore[method-assign]
+    trained = network()
+    trained[2].train()
+    for each in (patched, trained):
+        with pytest.raises(Unsuited, match="do not do what their classes say"):
+            FastForward(each, inputs, targets)
+    hook = nn.modules.module.register_module_forward_hook(lambda module, _, output: output + 1)
+    try:
+        with pytest.raises(Unsuited, match="do not do what their classes say"):
+            FastForward(network(), inputs, targets)
+    finally:
+        hook.remove()

@@ -1,5 +1,6 @@
 """Predictions from one run to the next: none is made twice, and none that could be another is taken."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -186,6 +187,18 @@ def test_changed_code_takes_nothing_from_before(
     assert evaluated() == len(norm_bank)
     (tmp_path / "task.py").write_text(TASK.replace("amax", "amin"))
     assert evaluated() == len(norm_bank)
+
+
+def test_values_that_functions_read_are_part_of_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reads_a_global.py").write_text("K = 1\nclass Task:\n    def correct(self): return K\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("reads_a_global")
+    before = task_digest(module.Task())
+    assert task_digest(module.Task()) == before
+    monkeypatch.setattr(module, "K", 2)
+    assert task_digest(module.Task()) != before
 
 
 def test_a_task_of_unknown_content_is_not_kept(norm_bank: Bank, tmp_path: Path) -> None:
