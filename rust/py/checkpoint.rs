@@ -158,8 +158,13 @@ impl Checkpoint {
     ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
         let all = enter(py, |cancel| read_all(&self.origin, &names, cancel))?;
         // One after the other, so that few bytes are there twice.
-        let bytes = all.into_iter().map(|bytes| PyBytes::new(py, &bytes));
-        Ok(bytes.collect())
+        let object = |bytes: Vec<u8>| {
+            PyBytes::new_with(py, bytes.len(), |out| {
+                out.copy_from_slice(&bytes);
+                Ok(())
+            })
+        };
+        all.into_iter().map(object).collect()
     }
 }
 
