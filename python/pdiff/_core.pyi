@@ -23,6 +23,7 @@ __all__ = [
     "SmallNetwork",
     "Summary",
     "TensorInfo",
+    "WrongSets",
     "__version__",
     "combine",
     "digest",
@@ -427,6 +428,31 @@ class SmallNetwork:
         `inputs` are f32 [B, R, SAMPLES], the first R rows of N samples in blocks, `targets` i64 [N]; the
         logits are `classes` rows from `logits`. NaN where a logit is not finite or there is no such class. No
         more than `threads` threads work; the result does not depend on how many.
+        """
+
+@final
+class WrongSets:
+    """Which of N samples each of M models gets wrong, a bit each. Indices are i64, from 0 on.
+
+    The similarity of two models is the intersection over union of what they get wrong, 1 for an empty union.
+    Raises `ValueError` for models and samples that there are not.
+    """
+
+    def __new__(cls, wrong: Buffer) -> WrongSets:
+        """Pack u8 [M, N]: what is not 0 is wrong."""
+    def drawn(self, samples: Buffer) -> WrongSets:
+        """Return the sets of samples drawn with repeats, i64 [n], but for those that nobody gets wrong."""
+    def sizes(self, out: Buffer) -> None:
+        """Write how many samples each model gets wrong to i64 [M]."""
+    def nearest(self, models: Buffer, members: Buffer, itself: Buffer, out: Buffer) -> None:
+        """Write the largest similarity of each of `models` [A] to one of `members` [B] to f64 [A].
+
+        `itself` i64 [A] is the place among the members of one that does not count, −1 if all do.
+        """
+    def sums_after(self, models: Buffer, weights: Buffer, ends: Buffer, out: Buffer) -> None:
+        """Write Σ of weight · similarity of each of `models` [A] to those after it to f64 [A, G], by group.
+
+        `weights` are f64 [A], `ends` i64 [G]: the places after the last model of each group, ascending.
         """
 
 def statistics(shards: Sequence[Shard], layout: Layout) -> dict[str, bytearray]:

@@ -11,6 +11,7 @@ mod network;
 mod normalizer;
 mod origin;
 mod out;
+mod overlap;
 mod prefetch;
 mod save;
 mod tensor;
@@ -40,6 +41,8 @@ mod _core {
     use super::normalizer::Normalizer;
     #[pymodule_export]
     use super::origin::{Origin, Summary, open_checkpoints, write_checkpoint};
+    #[pymodule_export]
+    use super::overlap::WrongSets;
     #[pymodule_export]
     use super::prefetch::Prefetch;
     #[pymodule_export]

@@ -1,26 +1,25 @@
 """Generated models and their rivals on any draw of test samples and models: the same numbers, drawn again.
 
 A draw is how often each sample, and each model, is counted. With every count 1 these are the numbers of the
-table; the bootstrap draws others. Only samples that some model gets wrong matter to similarities, samples
-that the same models get wrong are counted together, and only those that two models get wrong are multiplied.
+table; the bootstrap draws others. A model's wrong predictions are a bit a sample, so that the core compares
+hundreds of thousands of models with one another in milliseconds.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pdiff._core import WrongSets
 from pdiff.errors import UsageError
 from pdiff.evaluation.envelope import Mixture, Values, gg_rival, similarity_rival
 from pdiff.evaluation.judge import Judged
 
 __all__ = ["Contest", "Draw", "Plane", "Standing"]
-
-_BLOCKS, _SMALLEST_BLOCK = 6, 64
-"""Strips of a symmetric product, of which only what is on and above the diagonal is computed."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,8 @@ class Standing:
     max_similarity: float
     gg: float | None
     """Mean similarity of two models of a run; None if no run has two."""
+    oo: float | None
+    """Mean similarity of two members of the bank; None if there is one."""
     rival_scores: Values
     """[F]."""
     rival_similarities: Values
@@ -88,6 +89,37 @@ class Standing:
         return Plane(self.gg, self.score, best._replace(first=first, second=second))
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """The m models of a draw, one group after the other; each once, and no group without one."""
+
+    places: NDArray[np.int64]
+    """[m], which model of its group each is."""
+    weights: Values
+    """[m], its share of its group."""
+    ends: NDArray[np.int64]
+    """[G], the places after the last model of each group."""
+
+    @classmethod
+    def of(cls, models: Sequence[Tensor]) -> Self:
+        """Take the counts of each group."""
+        counts = [group.numpy() for group in models]
+        places = [np.flatnonzero(group) for group in counts]
+        weights = [group[place] / group.sum() for group, place in zip(counts, places, strict=True)]
+        ends = np.cumsum([len(place) for place in places])
+        return cls(np.concatenate(places), np.concatenate(weights), ends)
+
+    def of_groups(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Repeat each group's value for its models: [G] → [m]."""
+        return np.repeat(values, np.diff(self.ends, prepend=0))
+
+    def means(self, values: Values) -> Values:
+        """Return the groups' means of values [m, …]: [G, …]."""
+        weights = self.weights.reshape(-1, *[1] * (values.ndim - 1))
+        means: Values = np.add.reduceat(weights * values, np.append(0, self.ends[:-1]))
+        return means
+
+
 class Contest:
     """The generated models, run by run, and their rivals, beside the bank's members."""
 
@@ -98,9 +130,11 @@ class Contest:
         self.runs = len(generated)
         self.samples = bank.wrong.shape[1]
         self._bank = bank
-        wrong, self._column, self._shared = _merged(torch.cat([bank.wrong, *(g.wrong for g in self.groups)]))
-        self._bank_wrong, self._wrong = wrong[: len(bank.wrong)].float(), wrong[len(bank.wrong) :]
-        self._starts = np.cumsum([0, *(len(group.wrong) for group in self.groups)])
+        self._is_bank = np.array([group is bank for group in self.groups])
+        wrong = [bank.wrong, *(group.wrong for group in self.groups)]
+        self._sets = WrongSets(torch.cat(wrong).numpy().view(np.uint8))
+        self._members = np.arange(len(bank.wrong))
+        self._starts = np.cumsum([len(each) for each in wrong])[:-1]
         metric = bank.metric
         self._sign = 1.0 if metric is None or metric.higher_is_better else -1.0
 
@@ -120,66 +154,49 @@ class Contest:
 
     def standing(self, draw: Draw) -> Standing:
         """Return where everybody stands on a draw."""
-        counts = torch.cat(list(draw.models))
-        rows = counts.nonzero()[:, 0]
-        share = self._shares(draw, rows)  # [m, G], each column sums to 1
-        errors, largest, cross = self._similarities(draw.samples, rows)
-        similarities = (share.T @ largest).numpy()
-        within = _within(share, cross)
-        scores = self._sign * self._scores(draw, share, errors)
+        sets = self._sets if draw.samples is None else self._sets.drawn(draw.samples.numpy())
+        drawn = _Drawn.of(draw.models)
+        models = drawn.of_groups(self._starts) + drawn.places
+        similarities = drawn.means(self._nearest(sets, models, drawn))
+        scores = self._sign * self._scores(draw, sets, models, drawn)
         ours = slice(0, self.runs)
-        runs = draw.runs.numpy() * np.diff(self._starts)[ours]
+        runs = draw.runs.numpy() * [len(group.wrong) for group in self.groups[ours]]
         runs = runs / runs.sum()
+        within = _within(sets, models, drawn)
         gg = within.diagonal()[ours]
         defined = ~np.isnan(gg) & (runs > 0)
         return Standing(
             score=float(runs @ scores[ours]),
             max_similarity=float(runs @ similarities[ours]),
             gg=float(runs[defined] @ gg[defined] / runs[defined].sum()) if defined.any() else None,
+            oo=self._oo(sets),
             rival_scores=scores[self.runs :],
             rival_similarities=similarities[self.runs :],
             rival_gg=within[self.runs :, self.runs :],
         )
 
-    def _shares(self, draw: Draw, rows: Tensor) -> Tensor:
-        """Return each drawn model's share of its group: f64 [m, G]."""
-        share = torch.zeros(int(self._starts[-1]), len(self.groups), dtype=torch.float64)
-        for group, counts in enumerate(draw.models):
-            share[self._starts[group] : self._starts[group + 1], group] = counts / counts.sum()
-        return share[rows]
+    def _nearest(self, sets: WrongSets, models: NDArray[np.int64], drawn: _Drawn) -> Values:
+        """Return each model's largest similarity to a member, itself excluded: [m]."""
+        itself = np.where(drawn.of_groups(self._is_bank), drawn.places, -1)
+        largest = np.empty(len(models))
+        sets.nearest(models, self._members, itself, largest)
+        return largest
 
-    def _similarities(self, samples: Tensor | None, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return errors and max-similarities f64 [m] of the models `rows`, and the IoU of each two [m, m].
+    def _oo(self, sets: WrongSets) -> float | None:
+        """Return the mean similarity of two members; None if there is one."""
+        members = len(self._members)
+        if members < 2:
+            return None
+        sums = np.empty((members, 1))
+        sets.sums_after(self._members, np.ones(members), np.array([members]), sums)
+        return float(2 * sums.sum() / (members * (members - 1)))
 
-        The IoU between generated models and rivals, which nobody asks for, is 0.
-        """
-        counts = torch.bincount(
-            self._column if samples is None else self._column[samples], minlength=self._wrong.shape[1] + 1
-        )[:-1]  # the last column stands for the samples that nobody gets wrong
-        drawn = counts.nonzero()[:, 0]
-        weights, shared = counts[drawn].float(), int((drawn < self._shared).sum())
-        wrong = self._wrong[rows].index_select(1, drawn).float()
-        bank = self._bank_wrong.index_select(1, drawn)
-        sizes, bank_sizes = wrong @ weights, bank @ weights
-        wrong, bank = wrong[:, :shared], bank[:, :shared]
-        weighted = wrong * weights[:shared]
-        with_bank = _iou(weighted @ bank.T, sizes, bank_sizes)
-        for group, judged in enumerate(self.groups):
-            if judged is self._bank:  # a member is not compared with itself
-                place = rows - int(self._starts[group])
-                own = (place >= 0) & (place < len(judged.wrong))
-                with_bank[own.nonzero()[:, 0], place[own]] = -torch.inf
-        ours = int((rows < int(self._starts[self.runs])).sum())
-        cross = torch.zeros(len(rows), len(rows), dtype=torch.float64)
-        for part in (slice(0, ours), slice(ours, None)):
-            cross[part, part] = _among(weighted[part], wrong[part], sizes[part])
-        return sizes.double(), with_bank.amax(dim=1), cross
-
-    def _scores(self, draw: Draw, share: Tensor, errors: Tensor) -> Values:
+    def _scores(self, draw: Draw, sets: WrongSets, models: NDArray[np.int64], drawn: _Drawn) -> Values:
         """Return the groups' mean scores in the metric's unit: [G]."""
         if self._bank.metric is None:
-            correct: Values = (share.T @ (1 - errors / self.samples)).numpy()
-            return correct
+            errors = np.empty(self._starts[-1] + len(self.groups[-1].wrong), dtype=np.int64)
+            sets.sizes(errors)
+            return drawn.means(1 - errors[models] / self.samples)
         means = [
             float(judged.scores(draw.samples) @ counts / counts.sum())
             for judged, counts in zip(self.groups, draw.models, strict=True)
@@ -187,54 +204,19 @@ class Contest:
         return np.array(means)
 
 
-def _merged(wrong: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Merge the samples that the same models get wrong: bool [M, N] → bool [M, U], i64 [N], S.
-
-    The second is each sample's column, U for samples that nobody gets wrong; the first S columns are those
-    that two models or more get wrong.
-    """
-    packed = np.packbits(wrong.T.contiguous().numpy(), axis=1)
-    keys = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    columns = wrong[:, torch.from_numpy(first)]
-    errors = columns.sum(dim=0)
-    order = errors.argsort(descending=True, stable=True)
-    order = order[errors[order] > 0]
-    place = torch.full((len(first),), len(order))
-    place[order] = torch.arange(len(order))
-    return columns[:, order].contiguous(), place[torch.from_numpy(inverse)], int((errors > 1).sum())
-
-
-def _iou(intersection: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Return IoU from counts: f32 [A, B], [A], [B] → f64 [A, B]; 1 for an empty union."""
-    together = intersection.double()
-    union = a.double()[:, None] + b.double() - together
-    return torch.where(union == 0, 1.0, together / union)
-
-
-def _among(weighted: Tensor, wrong: Tensor, sizes: Tensor) -> Tensor:
-    """Return the IoU of each two of m models: f64 [m, m]; what is below the diagonal is copied from above."""
-    similarity = torch.empty(len(wrong), len(wrong), dtype=torch.float64)
-    step = max(_SMALLEST_BLOCK, -(-len(wrong) // _BLOCKS))
-    for begin in range(0, len(wrong), step):
-        block, after = slice(begin, begin + step), slice(begin, None)
-        found = _iou(weighted[block] @ wrong[after].T, sizes[block], sizes[after])
-        similarity[block, after] = found
-        similarity[after, block] = found.T
-    return similarity
-
-
-def _within(share: Tensor, similarity: Tensor) -> Values:
-    """Return mean similarities between groups [G, G] from shares [m, G] and models' [m, m].
+def _within(sets: WrongSets, models: NDArray[np.int64], drawn: _Drawn) -> Values:
+    """Return mean similarities within and between groups: [G, G].
 
     Within a group the pairs are of different models: one that was drawn twice is not compared with itself.
     NaN within a group of one.
     """
-    similarity.fill_diagonal_(0)
-    between = share.T @ similarity @ share
-    itself = share.square().sum(dim=0)
-    diagonal = between.diagonal() / (1 - itself)
-    diagonal[(share > 0).sum(dim=0) < 2] = torch.nan
-    between.diagonal().copy_(diagonal)
-    means: Values = between.numpy()
+    after = np.empty((len(models), len(drawn.ends)))
+    sets.sums_after(models, drawn.weights, drawn.ends, after)
+    pairs = drawn.means(after)  # each pair once
+    means: Values = pairs + pairs.T
+    alone = np.diff(drawn.ends, prepend=0) < 2
+    others = np.where(
+        alone, np.nan, 1 - drawn.means(drawn.weights)
+    )  # of all pairs, those of different models
+    np.fill_diagonal(means, means.diagonal() / others)
     return means

@@ -84,6 +84,7 @@ def slow(draw: Draw, bank: Judged, ours: list[Judged], rivals: list[Judged]) -> 
         mean([scores[run] for run in runs]),
         mean([nearest[run] for run in runs]),
         mean([within[run][run] for run in runs]),
+        mean([iou(x, y) for i, x in members for j, y in members if i != j]),
         np.array([scores[i] for i in rest]),
         np.array([nearest[i] for i in rest]),
         np.array([[within[i][j] for j in rest] for i in rest]),
@@ -91,8 +92,8 @@ def slow(draw: Draw, bank: Judged, ours: list[Judged], rivals: list[Judged]) -> 
 
 
 def assert_same(found: Standing, expected: Standing) -> None:
-    assert (found.score, found.max_similarity, found.gg) == pytest.approx(
-        (expected.score, expected.max_similarity, expected.gg), abs=1e-12
+    assert (found.score, found.max_similarity, found.gg, found.oo) == pytest.approx(
+        (expected.score, expected.max_similarity, expected.gg, expected.oo), abs=1e-12
     )
     for name in ("rival_scores", "rival_similarities", "rival_gg"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-12)

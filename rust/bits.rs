@@ -1,0 +1,170 @@
+//! Matrices of bits: rows that can be drawn with repeats, turned into columns, and compared fast.
+
+/// Words of 64 bits that the rows are padded to: a vector of the widest processors.
+pub const LANES: usize = 8;
+const WORD: usize = u64::BITS as usize;
+
+/// A group of words of a row.
+pub type Lanes = [u64; LANES];
+
+/// Rows of bits. Those after the last column are 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bits {
+    rows: usize,
+    columns: usize,
+    words: Vec<Lanes>,
+}
+
+impl Bits {
+    fn zeros(rows: usize, columns: usize) -> Self {
+        let words = vec![[0; LANES]; rows * columns.div_ceil(WORD * LANES)];
+        Self {
+            rows,
+            columns,
+            words,
+        }
+    }
+
+    /// Takes every byte of `bytes` [rows, columns] that is not 0 for a 1.
+    pub fn pack(bytes: &[u8], rows: usize, columns: usize) -> Self {
+        assert_eq!(bytes.len(), rows * columns);
+        let mut bits = Self::zeros(rows, columns);
+        if columns > 0 {
+            for (row, bytes) in bytes.chunks_exact(columns).enumerate() {
+                for (word, bytes) in bits.row_mut(row).iter_mut().zip(bytes.chunks(WORD)) {
+                    *word = bytes
+                        .iter()
+                        .rfold(0, |word, &byte| word << 1 | u64::from(byte != 0));
+                }
+            }
+        }
+        bits
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many columns there are.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn stride(&self) -> usize {
+        self.columns.div_ceil(WORD * LANES)
+    }
+
+    /// The words of a row.
+    pub fn row(&self, row: usize) -> &[Lanes] {
+        &self.words[row * self.stride()..][..self.stride()]
+    }
+
+    fn row_mut(&mut self, row: usize) -> &mut [u64] {
+        let stride = self.stride();
+        self.words[row * stride..][..stride].as_flattened_mut()
+    }
+
+    fn is_empty(&self, row: usize) -> bool {
+        self.row(row).as_flattened().iter().all(|&word| word == 0)
+    }
+
+    /// The rows `chosen`, which may repeat, without those that hold no 1.
+    ///
+    /// Panics if there is no such row.
+    pub fn draw(&self, chosen: impl IntoIterator<Item = usize>) -> Self {
+        let mut drawn = Self::zeros(0, self.columns);
+        for row in chosen {
+            assert!(row < self.rows, "row {row} of {}", self.rows);
+            if !self.is_empty(row) {
+                drawn.words.extend_from_slice(self.row(row));
+                drawn.rows += 1;
+            }
+        }
+        drawn
+    }
+
+    /// The same with rows for columns.
+    pub fn transposed(&self) -> Self {
+        let mut out = Self::zeros(self.columns, self.rows);
+        let (from, to) = (self.stride() * LANES, out.stride() * LANES);
+        let source = self.words.as_flattened();
+        let target = out.words.as_flattened_mut();
+        for across in 0..self.rows.div_ceil(WORD) {
+            for along in 0..self.columns.div_ceil(WORD) {
+                let mut block = [0; WORD];
+                let rows = across * WORD..self.rows.min((across + 1) * WORD);
+                for (word, row) in block.iter_mut().zip(rows) {
+                    *word = source[row * from + along];
+                }
+                transpose(&mut block);
+                let rows = along * WORD..self.columns.min((along + 1) * WORD);
+                for (&word, row) in block.iter().zip(rows) {
+                    target[row * to + across] = word;
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Swaps halves of ever smaller squares across the diagonal (Warren, *Hacker's Delight*, section 7-3).
+fn transpose(block: &mut [u64; WORD]) {
+    let (mut half, mut low) = (WORD / 2, u64::MAX >> (WORD / 2));
+    while half > 0 {
+        for row in (0..WORD).filter(|row| row & half == 0) {
+            let swapped = (block[row] >> half ^ block[row + half]) & low;
+            block[row + half] ^= swapped;
+            block[row] ^= swapped << half;
+        }
+        half /= 2;
+        low ^= low << half;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matrix() -> impl Strategy<Value = (usize, usize, Vec<u8>)> {
+        (0_usize..150, 0_usize..150).prop_flat_map(|(rows, columns)| {
+            let byte = prop_oneof![Just(0_u8), Just(1), Just(255)];
+            (Just(rows), Just(columns), vec(byte, rows * columns))
+        })
+    }
+
+    fn bit(bits: &Bits, row: usize, column: usize) -> bool {
+        bits.row(row).as_flattened()[column / 64] >> (column % 64) & 1 == 1
+    }
+
+    proptest! {
+        #[test]
+        fn every_bit_has_its_place((rows, columns, bytes) in matrix()) {
+            let bits = Bits::pack(&bytes, rows, columns);
+            let turned = bits.transposed();
+            prop_assert_eq!((turned.rows(), turned.columns()), (columns, rows));
+            for row in 0..rows {
+                for column in 0..columns {
+                    let expected = bytes[row * columns + column] != 0;
+                    prop_assert_eq!(bit(&bits, row, column), expected);
+                    prop_assert_eq!(bit(&turned, column, row), expected);
+                }
+            }
+            prop_assert_eq!(turned.transposed(), bits);
+        }
+
+        #[test]
+        fn a_draw_holds_the_rows_that_are_not_empty((rows, columns, mut bytes) in matrix(), seed in any::<usize>()) {
+            prop_assume!(rows > 0 && columns > 0);
+            bytes[..columns].fill(0);
+            let chosen: Vec<usize> = (0..2 * rows).map(|i| (i * 7919).wrapping_add(seed) % rows).collect();
+            let drawn = Bits::pack(&bytes, rows, columns).draw(chosen.iter().copied());
+            let kept = chosen.iter().map(|row| &bytes[row * columns..][..columns]);
+            let kept: Vec<&[u8]> = kept.filter(|row| row.iter().any(|&byte| byte != 0)).collect();
+            prop_assert_eq!(drawn, Bits::pack(&kept.concat(), kept.len(), columns));
+        }
+    }
+}
