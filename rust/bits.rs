@@ -124,16 +124,15 @@ fn transpose(block: &mut [u64; WORD]) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn matrix() -> impl Strategy<Value = (usize, usize, Vec<u8>)> {
-        (0_usize..150, 0_usize..150).prop_flat_map(|(rows, columns)| {
-            let byte = prop_oneof![Just(0_u8), Just(1), Just(255)];
-            (Just(rows), Just(columns), vec(byte, rows * columns))
-        })
+    fn bytes(rows: usize, columns: usize, seed: u32) -> Vec<u8> {
+        let byte = |i: usize| (i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 30;
+        (0..rows * columns)
+            .map(|i| [0, 1, 0, 255][byte(i) as usize])
+            .collect()
     }
 
     fn bit(bits: &Bits, row: usize, column: usize) -> bool {
@@ -142,7 +141,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_bit_has_its_place((rows, columns, bytes) in matrix()) {
+        fn every_bit_has_its_place(rows in 0_usize..150, columns in 0_usize..150, seed in any::<u32>()) {
+            let bytes = bytes(rows, columns, seed);
             let bits = Bits::pack(&bytes, rows, columns);
             let turned = bits.transposed();
             prop_assert_eq!((turned.rows(), turned.columns()), (columns, rows));
@@ -157,10 +157,10 @@ mod tests {
         }
 
         #[test]
-        fn a_draw_holds_the_rows_that_are_not_empty((rows, columns, mut bytes) in matrix(), seed in any::<usize>()) {
-            prop_assume!(rows > 0 && columns > 0);
+        fn a_draw_holds_the_rows_that_are_not_empty(rows in 1_usize..99, columns in 1_usize..99, seed in any::<u32>()) {
+            let mut bytes = bytes(rows, columns, seed);
             bytes[..columns].fill(0);
-            let chosen: Vec<usize> = (0..2 * rows).map(|i| (i * 7919).wrapping_add(seed) % rows).collect();
+            let chosen: Vec<usize> = (0..2 * rows).map(|i| (i * 7919).wrapping_add(seed as usize) % rows).collect();
             let drawn = Bits::pack(&bytes, rows, columns).draw(chosen.iter().copied());
             let kept = chosen.iter().map(|row| &bytes[row * columns..][..columns]);
             let kept: Vec<&[u8]> = kept.filter(|row| row.iter().any(|&byte| byte != 0)).collect();

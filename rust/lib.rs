@@ -3,11 +3,11 @@
 //! The way of the data: [`read`] finds tensors in safetensors files, a [`layout`] orders them into
 //! rows of D numbers, [`collect`] streams the rows of many checkpoints into one [`shard`], and
 //! [`kernel`] copies rows out of mapped shards, normalised, into the caller's batch. A [`network`] runs small
-//! classifiers, and `overlap` compares what they get wrong.
+//! classifiers, and [`overlap`] compares what they get wrong.
 //! Nothing here knows Python except the `py` module, which is compiled for the extension only.
 
 mod affine;
-mod bits;
+pub mod bits;
 pub mod blocks;
 pub mod collect;
 pub mod combine;
@@ -27,7 +27,7 @@ pub mod natural;
 pub mod nearest;
 pub mod network;
 pub mod normalizer;
-mod overlap;
+pub mod overlap;
 pub mod panel;
 pub mod panic;
 pub mod parallel;

@@ -1,4 +1,4 @@
-"""How far the margin of the generated models would move with other test samples, models and runs.
+"""How far the margins of the generated models would move with other test samples, models and runs.
 
 Each replicate draws test samples and the models of every family anew, with replacement, and, where several
 generated folders are given, the folders before their models. Everything is computed again from the draw:
@@ -31,11 +31,13 @@ class Margins:
     """[replicates]."""
     gg: Values | None
     """[replicates]; None where GG is not defined."""
+    concentration: Values | None
+    """[replicates], GG − OO: how much more alike the generated models are than members; None as for GG."""
 
 
 def bootstrap(contest: Contest, *, replicates: int, seed: int, progress: Progress = SILENT) -> Margins:
     """Return the margins of `replicates` draws; replicate i depends on (seed, i) alone."""
-    in_similarity, in_gg = np.empty(replicates), np.full(replicates, np.nan)
+    in_similarity, in_gg, above_oo = np.full((3, replicates), np.nan)
     with progress.track("Bootstrapping", replicates, "draw") as tracker:
         for replicate in range(replicates):
             generator = numpy_generator(seed, "evaluate/bootstrap", replicate)
@@ -43,9 +45,16 @@ def bootstrap(contest: Contest, *, replicates: int, seed: int, progress: Progres
             in_similarity[replicate] = standing.in_max_similarity.margin
             if (plane := standing.in_gg) is not None:
                 in_gg[replicate] = plane.margin
+            if (concentration := standing.concentration) is not None:
+                above_oo[replicate] = concentration
             tracker.advance()
-    known = in_gg[~np.isnan(in_gg)]
-    return Margins(in_similarity, known if len(known) else None)
+    return Margins(in_similarity, _known(in_gg), _known(above_oo))
+
+
+def _known(values: Values) -> Values | None:
+    """Return the values that are defined, None without any."""
+    known = values[~np.isnan(values)]
+    return known if len(known) else None
 
 
 def interval(margins: Values, level: float = LEVEL) -> tuple[float, float]:

@@ -74,6 +74,11 @@ class Standing:
         return Plane(self.max_similarity, self.score, rival)
 
     @property
+    def concentration(self) -> float | None:
+        """GG − OO: how much more alike the generated models are than the members of the bank."""
+        return None if self.gg is None or self.oo is None else self.gg - self.oo
+
+    @property
     def several(self) -> NDArray[np.int64]:
         """The rivals of more than one model, which have a GG."""
         return np.flatnonzero(~np.isnan(self.rival_gg.diagonal()))

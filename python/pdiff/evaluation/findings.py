@@ -18,8 +18,8 @@ AVERAGING = 0.7
 """Dispersion ratio below which models are drawn together toward the bank's mean."""
 REPEATED, MORE_ERRORS = 0.6, 1.3
 """Damage: at least this share of a member's errors repeated, at least so many times as many made."""
-CONCENTRATION = 0.02
-"""By how much GG is above OO in a concentrated cloud."""
+CONCENTRATION = 0.01
+"""By how much GG is above OO in a concentrated cloud, at the lower end of the interval."""
 MOVED = 0.7
 """Share of GG below which OG says that the models are alike, but not like members."""
 
@@ -33,7 +33,7 @@ def findings(results: Mapping[str, Any], more_errors: float) -> list[dict[str, s
         "copies": _copies(results["novelty"]),
         "averages": _averages(results["novelty"]),
         "damaged": _damaged(results["novelty"], more_errors),
-        "concentrated": _concentrated(results["novelty"]),
+        "concentrated": _concentrated(results),
         "control": _control(results),
     }
     return [{"kind": kind, "sentence": sentence} for kind, sentence in found.items() if sentence]
@@ -79,8 +79,9 @@ def _damaged(novelty: Mapping[str, Any], more_errors: float) -> str | None:
     )
 
 
-def _concentrated(novelty: Mapping[str, Any]) -> str | None:
+def _concentrated(results: Mapping[str, Any]) -> str | None:
     """Say if they are more alike than the members are, or alike somewhere else."""
+    novelty, above = results["novelty"], results["verdict"]["concentration"]
     gg, oo, og = novelty["gg"], novelty["oo"], novelty["og"]
     if gg is None:
         return None
@@ -89,9 +90,13 @@ def _concentrated(novelty: Mapping[str, Any]) -> str | None:
             f"Concentrated: generated models are alike (GG {gg:.3f}; members OO {oo:.3f}), but not like "
             f"members (OG {og:.3f}): the cloud has moved away as a whole."
         )
-    if gg < oo + CONCENTRATION:
+    if above is None or above["interval"][0] < CONCENTRATION:
         return None
-    return f"Concentrated: generated models are more alike (GG {gg:.3f}) than members are (OO {oo:.3f})."
+    low, high = above["interval"]
+    return (
+        f"Concentrated: generated models are more alike (GG {gg:.3f}) than members are (OO {oo:.3f}), by "
+        f"{above['difference']:.3f} ({low:.3f} to {high:.3f})."
+    )
 
 
 def _control(results: Mapping[str, Any]) -> str | None:

@@ -22,8 +22,9 @@ predictions, distances are in the units that `Weights` names. None is a figure t
     geometry     {affine_hull, segments}, see `hull`
     votes        {sizes, families: {name: {draws, score, nll, ece, std: {score, nll, ece}}}} or None, see
                  `ensembles`
-    verdict      {league, position, sentence, at_max_similarity, at_gg, findings, bootstrap}, see `verdict`;
-                 at_… is {at, score, frontier, margin, interval, position, rival}
+    verdict      {league, position, sentence, at_max_similarity, at_gg, concentration, findings, bootstrap},
+                 see `verdict`; at_… is {at, score, frontier, margin, interval, position, rival},
+                 concentration (GG − OO) {difference, interval} or None
     envelopes    {max_similarity: [[x, score], …], gg: [[x, score], …]}, the frontier's vertices
     points       [{family, strength, run, score, max_similarity, gg}], one a model
     plots        what the page draws besides, see `plots`

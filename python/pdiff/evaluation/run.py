@@ -151,7 +151,7 @@ def _verdict(
     more_errors = float(errors / judged.original.wrong.double().mean().clamp(min=1e-12))
     found = verdict(contest, league=results["league"]["name"], metric=metric, **options)
     return {
-        "verdict": found | {"findings": findings(results, more_errors)},
+        "verdict": found | {"findings": findings({**results, "verdict": found}, more_errors)},
         "envelopes": envelopes(contest),
     }
 

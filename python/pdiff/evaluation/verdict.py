@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pdiff.evaluation.bootstrap import LEVEL, bootstrap, interval
-from pdiff.evaluation.contest import Contest, Plane
+from pdiff.evaluation.bootstrap import LEVEL, Margins, bootstrap, interval
+from pdiff.evaluation.contest import Contest, Plane, Standing
 from pdiff.evaluation.envelope import Mixture, Values, gg_frontier, hull
 from pdiff.evaluation.families import League, label
 from pdiff.progress import SILENT, Progress
@@ -18,7 +18,7 @@ from pdiff.tasks.base import Metric
 
 __all__ = ["REPLICATES", "Position", "envelopes", "position", "verdict"]
 
-REPLICATES = 200
+REPLICATES = 500
 
 Position = Literal["above", "on", "below"]
 
@@ -62,6 +62,7 @@ def verdict(
         "sentence": _sentence(overall, at_similarity, at_gg, _LEAGUES[league], metric),
         "at_max_similarity": at_similarity,
         "at_gg": at_gg,
+        "concentration": _concentration(standing, margins),
         "bootstrap": {
             "replicates": replicates,
             "level": LEVEL,
@@ -97,6 +98,13 @@ def _entry(contest: Contest, plane: Plane, margins: Values) -> dict[str, Any]:
         "position": position(low, high),
         "rival": _name(contest, plane.rival),
     }
+
+
+def _concentration(standing: Standing, margins: Margins) -> dict[str, Any] | None:
+    """Return by how much more alike the generated models are than members, with its interval."""
+    if standing.concentration is None or margins.concentration is None:
+        return None
+    return {"difference": standing.concentration, "interval": list(interval(margins.concentration))}
 
 
 def _name(contest: Contest, rival: Mixture) -> str:

@@ -140,7 +140,8 @@ def test_one_model_has_no_place_in_the_plane_of_gg() -> None:
     standing = contest.standing(contest.everything())
     assert standing.gg is None
     assert standing.in_gg is None
-    assert bootstrap(contest, replicates=3, seed=0).gg is None
+    margins = bootstrap(contest, replicates=3, seed=0)
+    assert margins.gg is None and margins.concentration is None
 
 
 def test_a_single_rival_has_no_gg() -> None:
@@ -185,6 +186,15 @@ def test_the_same_seed_gives_the_same_margins() -> None:
     assert (one.max_similarity == again.max_similarity).all() and (one.gg == again.gg).all()
     assert (longer.max_similarity[:6] == one.max_similarity).all()
     assert (other.max_similarity != one.max_similarity).any()
+
+
+def test_a_draw_says_how_much_more_alike_the_generated_models_are_than_members() -> None:
+    contest = Contest(*field())
+    found = bootstrap(contest, replicates=4, seed=1).concentration
+    draws = [_draw(contest, numpy_generator(1, "evaluate/bootstrap", index)) for index in range(4)]
+    standings = [slow(draw, *field()) for draw in draws]
+    assert found is not None
+    assert found == pytest.approx([s.gg - s.oo for s in standings], abs=1e-12)  # type: ignore[operator]
 
 
 def test_runs_are_drawn_before_their_models() -> None:

@@ -7,7 +7,7 @@ import pytest
 from pdiff.evaluation.findings import findings
 
 
-def results(**novelty: Any) -> dict[str, Any]:
+def results(above_oo: tuple[float, float] | None = (-0.01, 0.02), **novelty: Any) -> dict[str, Any]:
     """Results of a plain generator, but for what is given."""
     plain = {
         "max_similarity": {"mean": 0.80, "min": 0.7, "max": 0.9},
@@ -27,6 +27,7 @@ def results(**novelty: Any) -> dict[str, Any]:
         "generated": {"mean": 0.97},
         "controls": [],
         "novelty": plain | novelty,
+        "verdict": {"concentration": above_oo and {"difference": sum(above_oo) / 2, "interval": above_oo}},
     }
 
 
@@ -81,15 +82,19 @@ def test_damage_needs_more_errors_and_the_members_own_kept() -> None:
 
 
 def test_concentration_and_a_cloud_that_has_moved() -> None:
-    near = sentences(results(gg=0.78))["concentrated"]
-    assert near == "Concentrated: generated models are more alike (GG 0.780) than members are (OO 0.700)."
+    near = sentences(results((0.07, 0.1), gg=0.785))["concentrated"]
+    assert near == (
+        "Concentrated: generated models are more alike (GG 0.785) than members are (OO 0.700), by 0.085 "
+        "(0.070 to 0.100)."
+    )
+    assert sentences(results((0.002, 0.08), gg=0.741)) == {}, "it may be as good as nothing"
     moved = sentences(results(gg=0.68, og=0.22))["concentrated"]
     assert moved == (
         "Concentrated: generated models are alike (GG 0.680; members OO 0.700), but not like members "
         "(OG 0.220): the cloud has moved away as a whole."
     )
     assert sentences(results(gg=0.28, og=0.23)) == {}, "new models, each for itself"
-    assert sentences(results(gg=None)) == {}
+    assert sentences(results(None, gg=None)) == {}
 
 
 @pytest.mark.parametrize(

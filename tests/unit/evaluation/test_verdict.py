@@ -65,6 +65,10 @@ def test_the_numbers_are_those_of_the_models() -> None:
     assert similarity["score"] == gg["score"] == pytest.approx(1 - float(ours.double().mean()), abs=1e-12)
     assert similarity["at"] == pytest.approx(float(max_similarity(iou_matrix(ours, bank)).mean()), abs=1e-12)
     assert gg["at"] == pytest.approx(mean_similarity(iou_matrix(ours, ours)), abs=1e-12)
+    oo = mean_similarity(iou_matrix(bank, bank))
+    assert found["concentration"]["difference"] == pytest.approx(gg["at"] - oo, abs=1e-12)
+    low, high = found["concentration"]["interval"]
+    assert low < found["concentration"]["difference"] < high
     for each in (similarity, gg):
         assert each["margin"] == pytest.approx(each["score"] - each["frontier"], abs=1e-12)
         assert each["interval"][0] <= each["interval"][1]
