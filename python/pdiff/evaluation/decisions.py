@@ -3,10 +3,12 @@
 A sample is decided when its target's logit is further from the largest other one than rounding can move
 them; every other sample is decided by the plain network. How far rounding moves logits is not proved but
 measured, for each model anew and with a wide margin, where the plain network is asked first: on a few
-samples from all over the data and on those nearest to a tie. What it gives later is held against that bound
-too, and a model that breaks it is left to the plain network altogether. The plain network is asked for a few
-samples at a time if, tried once with all samples in another order, it gives each the bits that it has in its
-batch; otherwise for the batch that the sample belongs to.
+samples from all over the data, the largest ones, and those nearest to a tie. A margin counts in units of its
+sample's largest number: networks of this kind are piecewise linear, and rounding grows no faster than what
+they are given. What the plain network gives later is held against that bound too, and a model that breaks it
+is left to the plain network altogether. It is asked for a few samples at a time if, tried once with all
+samples in another order, it gives each the bits that it has in its batch; otherwise for the batch that the
+sample belongs to.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +46,10 @@ class Decisions:
         self._network, self._plain = network, plain
         self._forward = FastForward(network, inputs, targets)
         self._inputs = inputs
-        self._spread = torch.linspace(0, len(inputs) - 1, min(_ASKED // 2, len(inputs))).long()
+        self._sizes = _sizes(inputs)
+        most = min(_ASKED // 4, len(inputs))
+        spread = torch.linspace(0, len(inputs) - 1, most).long()
+        self._always = torch.cat([spread, self._sizes.topk(most).indices])
         self._batches = torch.split(targets, batch_size)
         self._targets = targets
         self.asked = 0
@@ -63,21 +68,32 @@ class Decisions:
         """Return which samples the network, as it is now, gets right: bool [N]; `margin` [N] is its own."""
         if margin is None:
             margin = self.margins([self.fold()])[0]
-        smallest, nearest = margin.abs().topk(len(self._spread), largest=False)
-        first = torch.cat([self._spread, nearest])
+        margin = margin / self._sizes
+        smallest, nearest = margin.abs().topk(min(_ASKED // 2, len(margin)), largest=False)
+        first = torch.cat([self._always, nearest])
         asked = self._network(self._inputs[first])
-        bound = _bound(margin[first], asked, self._targets[first])
+        bound = self._bound(margin, first, asked)
         correct = margin > 0
         if float(smallest[0]) > bound and bool(margin.isfinite().all()):
             return correct
         undecided = ~(margin.abs() > bound)
         for chosen, outputs in self._groups(margin, undecided, (first, asked)):
             self.asked += len(outputs)
-            targets = self._targets[chosen]
-            if not bool(((margin[chosen] - _margins(outputs, targets)).abs() < bound).all()):
+            if not bool((self._deviations(margin, chosen, outputs) < bound).all()):
                 return self.plainly()
-            correct[chosen] = outputs.argmax(dim=-1) == targets
+            correct[chosen] = outputs.argmax(dim=-1) == self._targets[chosen]
         return correct
+
+    def _deviations(self, margin: Tensor, chosen: Tensor, outputs: Tensor) -> Tensor:
+        """Return how far the margins of the samples `chosen` are from those of their plain `outputs`: [B]."""
+        return (margin[chosen] - _margins(outputs, self._targets[chosen]) / self._sizes[chosen]).abs()
+
+    def _bound(self, margin: Tensor, asked: Tensor, outputs: Tensor) -> float:
+        """Return what margins have to be above, from the plain network's outputs for the samples `asked`."""
+        if outputs.dim() != 2:
+            raise Unsuited(f"outputs {list(outputs.shape)}")
+        least = outputs.abs().amax(dim=1) / self._sizes[asked] * torch.finfo(outputs.dtype).eps
+        return _SAFETY * float(self._deviations(margin, asked, outputs).maximum(least).max())
 
     def _groups(
         self, margin: Tensor, undecided: Tensor, first: tuple[Tensor, Tensor]
@@ -118,12 +134,11 @@ class Decisions:
         return torch.cat([each.argmax(dim=-1) == t for each, t in zip(outputs, self._batches, strict=True)])
 
 
-def _bound(margin: Tensor, outputs: Tensor, targets: Tensor) -> float:
-    """Return what margins have to be above, from the fast margins and the plain logits of a few samples."""
-    if outputs.dim() != 2:
-        raise Unsuited(f"outputs {list(outputs.shape)}")
-    deviation = (margin - _margins(outputs, targets)).abs().max()
-    return _SAFETY * float(deviation.maximum(outputs.abs().max() * torch.finfo(outputs.dtype).eps))
+def _sizes(inputs: Tensor) -> Tensor:
+    """Return the largest number of each sample, those of small ones taken for the median: [N, …] → [N]."""
+    sizes = inputs.flatten(1).abs().amax(dim=1)
+    usual = float(sizes.nanmedian())
+    return sizes.clamp(min=usual) if 0 < usual < torch.inf else torch.ones_like(sizes)
 
 
 def _margins(logits: Tensor, targets: Tensor) -> Tensor:

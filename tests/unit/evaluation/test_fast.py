@@ -294,17 +294,48 @@ def test_a_wrong_margin_near_a_tie_leaves_the_model_to_the_plain_network(wrong: 
         assert asked == list(range(len(batches)))
 
 
-def test_the_first_samples_asked_are_the_nearest_and_some_from_all_over() -> None:
+def test_the_first_samples_asked_are_the_nearest_the_largest_and_some_from_all_over() -> None:
     network, inputs, _ = ties()
+    inputs[23, 3] = 99
     asked = list[Tensor]()
     with torch.inference_mode():
         ways = Decisions(network, inputs, network(inputs).argmax(dim=1), lambda i: network(inputs), 400)
         margin = torch.linspace(1, 2, 400)[torch.randperm(400)]
         network.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
         ways.correct(margin)
-    half = decisions._ASKED // 2
-    assert torch.equal(asked[0][:half], inputs[torch.linspace(0, 399, half).long()])
-    assert torch.equal(asked[0][half:], inputs[margin.argsort()[:half]])
+    quarter = decisions._ASKED // 4
+    assert torch.equal(asked[0][:quarter], inputs[torch.linspace(0, 399, quarter).long()])
+    assert torch.equal(asked[0][quarter], inputs[23])
+    sizes = inputs.abs().amax(dim=1)
+    assert torch.equal(asked[0][quarter : 2 * quarter], inputs[sizes.argsort(descending=True)[:quarter]])
+    nearest = (margin / sizes.clamp(min=sizes.median())).argsort()
+    assert torch.equal(asked[0][2 * quarter :], inputs[nearest[: 2 * quarter]])
+
+
+@pytest.mark.parametrize(("times", "apart"), [(1e6, 1e-7), (1e4, 1e-6)])
+def test_rare_samples_that_round_far_worse_are_decided_as_the_plain_network_does(
+    times: float, apart: float
+) -> None:
+    """Rounding moves their margins further than it moves most: they are asked, and most others are not."""
+    torch.manual_seed(0)
+    network = mlp(40, (24, 24), 4).eval()
+    inputs = torch.randn(5000, 40)
+    inputs[torch.randperm(5000)[:7]] *= times
+    batches = inputs.split(500)
+    differing = 0
+    with torch.inference_mode():
+        ways = Decisions(network, inputs, torch.arange(5000) % 2, lambda i: network(batches[i]), 500)
+        for seed in range(50):
+            change(network, seed)
+            network.head.weight[1] = network.head.weight[0] * (1 + apart * torch.randn(24))
+            network.head.bias[1] = (
+                network.head.bias[0] - 0.05
+            )  # the first two are nearly tied where it is large
+            expected = ways.plainly()
+            assert torch.equal(ways.correct(), expected)
+            differing += int(((ways.margins([ways.fold()])[0] > 0) != expected).sum())
+    assert ways.asked < 50 * 2 * decisions._ASKED
+    assert differing, "or this means nothing"
 
 
 @pytest.mark.parametrize(
