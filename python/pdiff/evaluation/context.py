@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.evaluation.fingerprint import (
-    Opaque,
     digest_of,
     engine_sources,
     network_digest,
     task_digest,
     tensor_digest,
 )
+from pdiff.evaluation.sources import Opaque
 from pdiff.tasks.base import Task
 
 __all__ = ["context_of"]

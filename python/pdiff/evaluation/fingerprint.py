@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import sys
-import sysconfig
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from pdiff import _core
+from pdiff.evaluation.sources import Opaque, Source, module_of, reached
 
-__all__ = ["Opaque", "digest_of", "engine_sources", "network_digest", "task_digest", "tensor_digest"]
+__all__ = ["digest_of", "engine_sources", "network_digest", "task_digest", "tensor_digest"]
 
-_FOREIGN = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 _ENGINE = (
     *("assignment", "decisions", "fast", "forward", "layout", "operations", "predict", "prediction"),
     *("reestimate", "trunk"),
 )
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), Path, torch.dtype, torch.device, torch.Size)
-
-
-class Opaque(Exception):  # noqa: N818 (not an error: the answer is that nothing can be kept)
-    """A task holds something whose content cannot be told; it has no digest."""
 
 
 def digest_of(value: Any) -> str:
@@ -46,15 +40,15 @@ def task_digest(task: object) -> str:
     """Return the digest of a task: its class's code, all code of the user's it reaches, and its attributes.
 
     Code in installed packages counts by its files where the task uses it directly. Raises `Opaque` for an
-    attribute whose content cannot be told, such as an open file.
+    attribute whose content cannot be told, such as an open file, and for code that cannot.
     """
-    sources = _sources([_module(kind) for kind in type(task).__mro__])
+    sources = _sources([module_of(kind) for kind in type(task).__mro__])
     return digest_of([sources, _state(task, ())])
 
 
 def network_digest(network: nn.Module, loaded: Iterable[str]) -> str:
     """Return the digest of what a network is besides the tensors `loaded` into it: modules, code, buffers."""
-    sources = _sources([_module(type(module)) for module in network.modules()])
+    sources = _sources([module_of(type(module)) for module in network.modules()])
     given = set(loaded)
     tensors = {name: tensor_digest(b) for name, b in network.named_buffers() if name not in given}
     return digest_of([repr(network), sources, tensors])
@@ -68,31 +62,22 @@ def engine_sources() -> list[list[str]]:
     return [[path.name, _core.digest_file(path)] for path in paths]
 
 
-def _module(value: Any) -> ModuleType | None:
-    """Return the module that a value is, or in which it was defined."""
-    name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-    return sys.modules.get(name) if isinstance(name, str) else None
-
-
 def _sources(modules: Iterable[ModuleType | None]) -> list[list[str]]:
     """Return names and digests of these modules' files, and of those that the user's own ones reach.
 
     Of the user's own ones the digest is of their global values too, which need not be those of the file.
     """
-    found: dict[str, str] = {}
-    waiting = list(modules)
-    while waiting:
-        module = waiting.pop()
-        file = getattr(module, "__file__", None)
-        if module is None or file is None or module.__name__ in found or module.__name__.startswith("torch."):
-            continue
-        found[module.__name__] = _core.digest_file(file) if Path(file).is_file() else ""
-        if not file.startswith(_FOREIGN) and not module.__name__.startswith("pdiff."):
-            held = dict(vars(module))
-            waiting += [_module(value) for value in held.values()]
-            values = {key: value for key, value in held.items() if _is_value(key, value)}
-            found[module.__name__] = digest_of([found[module.__name__], _state(values, ())])
-    return sorted([name, digest] for name, digest in found.items())
+    return sorted([name, _source_digest(source)] for name, source in reached(modules).items())
+
+
+def _source_digest(source: Source) -> str:
+    """Return the digest of a module's file and values; empty for one that is not there."""
+    there = source.file is not None and source.file.is_file()
+    content = _core.digest_file(source.file) if there else ""  # type: ignore[arg-type]
+    if not source.own or source.module is None:
+        return content
+    values = {key: value for key, value in vars(source.module).items() if _is_value(key, value)}
+    return digest_of([content, _state(values, ())])
 
 
 def _is_value(name: str, value: Any) -> bool:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.evaluation.fingerprint import Opaque, task_digest
+from pdiff.evaluation.fingerprint import task_digest
 from pdiff.evaluation.predict import Prediction, Predictor
+from pdiff.evaluation.sources import Opaque
 from pdiff.tasks import load_task
 from pdiff.tasks.base import Metric
 from tests.unit.evaluation.waves import Waves
