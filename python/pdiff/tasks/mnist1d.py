@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from pdiff.errors import unknown
 from pdiff.rng import numpy_generator
 from pdiff.tasks.base import Classification, Permutations, Split
-from pdiff.tasks.networks import convnet1d, convnet_permutations, mlp, mlp_permutations, resnet1d
+from pdiff.tasks.networks import (
+    convnet1d,
+    convnet_permutations,
+    mlp,
+    mlp_permutations,
+    resnet1d,
+    resnet_permutations,
+)
 
 __all__ = ["Draws", "Mnist1D", "distort", "draw", "templates"]
 
@@ -167,12 +174,14 @@ class Mnist1D(Classification):
                 raise unknown("architecture of mnist1d", arch, self.architectures)
 
     def permutations(self, arch: str) -> Permutations:
-        """Return the groups of hidden units of a network; none for `resnet`, whose shortcuts tie them."""
+        """Return the groups of hidden units of a network."""
         match arch:
             case "convnet":
                 return convnet_permutations(depth=3)
             case "mlp":
                 return mlp_permutations(depth=2)
+            case "resnet":
+                return resnet_permutations(depth=3)
             case _:
                 return ()
 

@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 from pdiff.tasks.base import Permutations
 
-__all__ = ["convnet1d", "convnet2d", "convnet_permutations", "mlp", "mlp_permutations", "resnet1d"]
+__all__ = [
+    "convnet1d",
+    "convnet2d",
+    "convnet_permutations",
+    "mlp",
+    "mlp_permutations",
+    "resnet1d",
+    "resnet_permutations",
+]
+
+_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def mlp(inputs: int, hidden: tuple[int, ...], classes: int) -> nn.Module:
@@ -68,7 +78,7 @@ def convnet_permutations(depth: int) -> Permutations:
     return [
         [
             (f"conv{index}.weight", 0),
-            *((f"norm{index}.{name}", 0) for name in ("weight", "bias", "running_mean", "running_var")),
+            *((f"norm{index}.{name}", 0) for name in _NORM),
             (f"{after}.weight", 1),
         ]
         for index, after in enumerate(following, start=1)
@@ -112,3 +122,29 @@ def resnet1d(length: int, widths: tuple[int, ...], classes: int) -> nn.Module:
     layers["flatten"] = nn.Flatten()
     layers["head"] = nn.Linear(channels, classes)
     return nn.Sequential(layers)
+
+
+def resnet_permutations(depth: int) -> Permutations:
+    """Return the groups of a `resnet1d` of `depth` blocks: within each, and what shortcuts tie together."""
+    within = [
+        [
+            (f"block{index}.conv1.weight", 0),
+            *((f"block{index}.norm1.{name}", 0) for name in _NORM),
+            (f"block{index}.conv2.weight", 1),
+        ]
+        for index in range(1, depth + 1)
+    ]
+    between = []
+    for index in range(1, depth + 1):
+        before = [("shortcut.weight", 0)] if index > 1 else []
+        own = [("conv2.weight", 0), *((f"norm2.{name}", 0) for name in _NORM), *before]
+        following = [(f"block{index + 1}.{name}.weight", 1) for name in ("conv1", "shortcut")]
+        between.append(
+            [
+                *((f"block{index}.{name}", axis) for name, axis in own),
+                *(following if index < depth else [("head.weight", 1)]),
+            ]
+        )
+    head = [("conv.weight", 0), *((f"norm.{name}", 0) for name in _NORM), ("block1.conv1.weight", 1)]
+    between[0] += head  # the first block's shortcut is the identity
+    return [*within, *between]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pdiff.errors import InputError, UsageError, unknown
-from pdiff.tasks.base import Classification, Split
+from pdiff.tasks.base import Classification, Permutations, Split
 from pdiff.tasks.idx import read_idx
-from pdiff.tasks.networks import convnet2d
+from pdiff.tasks.networks import convnet2d, convnet_permutations
 
 __all__ = ["Fashion"]
 
@@ -45,6 +45,10 @@ class Fashion(Classification):
                 return _resnet18()
             case _:
                 raise unknown("architecture of fashion", arch, self.architectures)
+
+    def permutations(self, arch: str) -> Permutations:
+        """Return the groups of hidden units of a network; none are declared for `resnet18`."""
+        return convnet_permutations(depth=3) if arch == "convnet" else ()
 
     def data(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return inputs [N, 1, 28, 28] f32 and labels [N] i64; read once, in the files' order."""
