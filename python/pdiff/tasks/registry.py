@@ -76,13 +76,15 @@ def _factory_from_file(name: str) -> Callable[..., object]:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Import a Python file under a name of its own."""
+    """Import a Python file under a name of its own; modules beside it are found after all others."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a task is given as file.py:factory or by name")
     spec = importlib.util.spec_from_file_location(f"pdiff_task_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     sys.modules[spec.name] = module  # as `import` does: dataclasses look their module up there
     try:
         spec.loader.exec_module(module)

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -99,3 +101,12 @@ def test_a_file_that_fails_to_import_says_why(tmp_path):
     path.write_text("import no_such_module_anywhere")
     with pytest.raises(UsageError, match=r"broken\.py: cannot be imported: ModuleNotFoundError"):
         load_task(f"{path}:factory")
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "sizes_of_own_task.py").write_text("CLASSES = 7\n")
+    late = "    import sizes_of_own_task\n    return Own(sizes_of_own_task.CLASSES)\n"
+    (tmp_path / "own_task.py").write_text(OWN_TASK + "\ndef late():\n" + late)
+    assert load_task(f"{tmp_path}/own_task.py:late").classes == 7
+    del sys.modules["sizes_of_own_task"]

@@ -1,0 +1,134 @@
+"""How often the verdict's intervals hold what they should: draws of baselines, judged as if generated.
+
+A bank of 300 whole-network checkpoints of mnist1d's `convnet`, large pools of models of every baseline, and
+their predictions on 10,000 samples. All of them together say where a kind of model truly stands beside the
+frontier. Each trial then sees little: 2,000 of the samples, 30 models of each baseline, and 50 others of one
+kind that pose as generated ones. Counted is how often the 95 % intervals hold the true margin, and what the
+verdicts are. Nothing here is above the frontier: whatever is judged so, is so by chance.
+
+    python benches/calibration.py [--trials 100] [--pool 400] [--samples 2000] [--replicates 200]
+"""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+import pdiff
+from pdiff.cli.console import Console
+from pdiff.evaluation.baselines import baseline_populations
+from pdiff.evaluation.bootstrap import bootstrap, interval
+from pdiff.evaluation.contest import Contest
+from pdiff.evaluation.families import Population, label
+from pdiff.evaluation.judge import Judged, judge
+from pdiff.evaluation.predict import Predictor
+from pdiff.evaluation.verdict import position
+
+KINDS = (("gaussian", 1.0), ("gaussian", 2.0), ("average", 4.0), ("interpolation", 0.5))
+GENERATED, BASELINES = 50, 30
+
+
+def pools(folder: Path, size: int, console: Console) -> list[Judged]:
+    """Return the bank's members and `size` models of each baseline with their predictions."""
+    task = pdiff.load_task("mnist1d")
+    pdiff.build_zoo(
+        task, task_name="mnist1d", options={}, arch="convnet", out=folder / "ckpts", seed=0, progress=console
+    )
+    bank = pdiff.collect(folder / "ckpts", out=folder / "bank", progress=console)
+    predictor = Predictor(bank, task, "convnet")
+    everyone = [
+        Population("original", None, len(bank), bank.batch),
+        *baseline_populations(bank, size, seed=0),
+    ]
+    with console.track("Evaluating", sum(each.size for each in everyone), "model") as tracker:
+        return [judge(each, predictor, tracker) for each in everyone]
+
+
+def part(judged: Judged, models: torch.Tensor, samples: torch.Tensor) -> Judged:
+    """Return some models of a pool on some samples."""
+    population = replace(judged.population, size=len(models))
+    return Judged(population, judged.wrong[models][:, samples])
+
+
+def trial(pool: list[Judged], kind: int, samples: int, generator: np.random.Generator) -> Contest:
+    """Return the contest of one trial: models of pool `kind` pose as generated ones."""
+    chosen = torch.from_numpy(generator.permutation(pool[0].wrong.shape[1])[:samples])
+    bank = part(pool[0], torch.arange(len(pool[0].wrong)), chosen)
+    rivals, ours = [bank], bank
+    for index, judged in enumerate(pool[1:], start=1):
+        order = torch.from_numpy(generator.permutation(len(judged.wrong)))
+        rivals.append(part(judged, order[:BASELINES], chosen))
+        if index == kind:
+            ours = part(judged, order[BASELINES : BASELINES + GENERATED], chosen)
+    return Contest(bank, [ours], rivals)
+
+
+@click.command()
+@click.option("--trials", type=click.IntRange(1), default=100)
+@click.option("--pool", type=click.IntRange(BASELINES + GENERATED), default=400)
+@click.option("--samples", type=click.IntRange(100), default=2000)
+@click.option("--replicates", type=click.IntRange(10), default=200)
+def main(trials: int, pool: int, samples: int, replicates: int) -> None:
+    """Print a row for each kind and plane."""
+    torch.set_num_threads(1)
+    console = Console()
+    with tempfile.TemporaryDirectory() as scratch:
+        judged = pools(Path(scratch), pool, console)
+    rows = []
+    for name in KINDS:
+        kind = next(
+            index
+            for index, each in enumerate(judged)
+            if (each.population.family, each.population.strength) == name
+        )
+        whole = Contest(judged[0], [judged[kind]], judged)
+        truth = whole.standing(whole.everything())
+        assert truth.in_gg is not None
+        found: dict[str, list[tuple[float, float, float]]] = {"max-similarity": [], "GG": []}
+        with console.track(f"Judging {label(*name)}", trials, "trial") as tracker:
+            for index in range(trials):
+                contest = trial(judged, kind, samples, np.random.default_rng([kind, index]))
+                standing = contest.standing(contest.everything())
+                margins = bootstrap(contest, replicates=replicates, seed=index)
+                assert standing.in_gg is not None
+                assert margins.gg is not None
+                found["max-similarity"].append(
+                    (standing.in_max_similarity.margin, *interval(margins.max_similarity))
+                )
+                found["GG"].append((standing.in_gg.margin, *interval(margins.gg)))
+                tracker.advance()
+        for plane, true in (("max-similarity", truth.in_max_similarity), ("GG", truth.in_gg)):
+            rows.append([label(*name), plane, *_summary(found[plane], true.margin)])
+    columns = [
+        "kind",
+        "plane",
+        "true margin",
+        "mean margin",
+        "mean interval",
+        "holds it",
+        "above",
+        "on",
+        "below",
+    ]
+    console.table(f"{trials} trials of {samples} samples", columns, rows)
+
+
+def _summary(found: list[tuple[float, float, float]], true: float) -> list[str]:
+    """Return the figures of all trials in one plane as text, margins in points."""
+    margin, low, high = 100 * np.array(found).T
+    positions = [position(*ends) for ends in zip(low, high, strict=True)]
+    holds = np.mean((low <= 100 * true) & (100 * true <= high))
+    return [
+        f"{100 * true:+.2f}",
+        f"{margin.mean():+.2f}",
+        f"{low.mean():+.2f} to {high.mean():+.2f}",
+        f"{holds:.0%}",
+        *(str(positions.count(each)) for each in ("above", "on", "below")),
+    ]
+
+
+if __name__ == "__main__":
+    main()
