@@ -8,8 +8,6 @@ from pdiff.cli import options
 
 __all__ = ["command"]
 
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-
 
 @click.command("report")
 @click.argument(
@@ -17,10 +15,11 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html|DIR",
+    type=click.Path(path_type=Path),
     default="report.html",
     show_default=True,
-    help="Page to write.",
+    help="Page to write, or a folder to write report.html to.",
 )
 @click.option(
     "--png", type=click.Path(path_type=Path, file_okay=False), help="Folder for the figures, as PNG."
@@ -48,5 +47,5 @@ def command(
     console = Console(as_json)
     written = make_report(evaluations, out=out, png=png, pdf=pdf, overwrite=overwrite)
     figures = f" and {len(written) - 1} figures" if len(written) > 1 else ""
-    console.say(f"Report: {out}{figures}")
-    console.result({"report": str(out), "figures": [str(path) for path in written[1:]]})
+    console.say(f"Report: {written[0]}{figures}")
+    console.result({"report": str(written[0]), "figures": [str(path) for path in written[1:]]})

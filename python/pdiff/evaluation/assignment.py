@@ -7,8 +7,12 @@ from torch import Tensor, nn
 
 from pdiff.bank import Bank
 from pdiff.errors import InputError
+from pdiff.wording import shown, some
 
 __all__ = ["Assignment", "load"]
+
+_NAMED = 2
+"""Tensors that a message names; of others it says how many."""
 
 
 class Assignment:
@@ -50,5 +54,32 @@ def load(network: nn.Module, state_dict: dict[str, Tensor], name: str) -> None:
     try:
         network.load_state_dict(state_dict, strict=True)
     except RuntimeError as error:
-        reasons = " ".join(line.strip() for line in str(error).splitlines()[1:])
-        raise InputError(f"the network {name!r} does not take the bank's checkpoints: {reasons}") from None
+        reasons = _differences(network.state_dict(), state_dict) or shown(" ".join(str(error).split()))
+        raise InputError(
+            f"the network {name!r} does not take the bank's checkpoints: {reasons}; "
+            "say which network they are of with --task and --arch"
+        ) from None
+
+
+def _differences(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
+    """Say which tensors only one of network and checkpoints has, else which have other shapes in them."""
+    parts = [
+        f"{whose} {some(only, _NAMED)}"
+        for whose, only in (
+            ("only it has", [name for name in ours if name not in theirs]),
+            ("only they have", sorted(theirs.keys() - ours.keys())),
+        )
+        if only
+    ]
+    shapes = [
+        f"{shown(name)} (it {_shape(tensor)}, they {_shape(theirs[name])})"
+        for name, tensor in ours.items()
+        if name in theirs and tensor.shape != theirs[name].shape
+    ]
+    if shapes and not parts:
+        parts.append(f"of other shapes {some(shapes, _NAMED)}")
+    return "; ".join(parts)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "a single number"

@@ -5,7 +5,9 @@ largest probability is the target's, the negative log-likelihood, and the expect
 bins of equal width (Guo et al. 2017, arXiv 1706.04599).
 """
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,10 @@ from torch import Tensor
 
 from pdiff.rng import numpy_generator
 
-__all__ = ["BUDGET", "DRAWS", "SIZES", "calibration_error", "vote_table"]
+__all__ = ["BUDGET", "DRAWS", "POOL", "SIZES", "calibration_error", "vote_table"]
 
+POOL = 100
+"""Models of a family that may vote, at most: twice the largest vote, so that its sets differ."""
 SIZES = (1, 2, 5, 10, 20, 50)
 DRAWS = 8
 """Sets of n models that vote: one alone says as much of its luck as of n."""
@@ -36,47 +40,75 @@ def vote_table(
 ) -> dict[str, Any]:
     """Return the part `votes` of the results from probabilities f16 [V, N, C], one tensor a run.
 
-    Up to `DRAWS` random sets of n models vote, different ones: a single set where it holds all models.
-    `mixed` are as many generated models as originals, a generated one more where n is odd. `score`, `nll` and
-    `ece` are means over the draws, `std` holds their standard deviations. A figure is None where there are
-    fewer than n models, a deviation also where there is one draw. `targets` are classes i64 [N].
+    `pools` says how many models of each family there are. Of one model the figures are means over all of
+    them, of n over `DRAWS` different random sets, or as many as there are; `std` holds the standard
+    deviations. `mixed` are as many generated models as originals, a generated one more where n is odd. A
+    figure is None where there are fewer than n models, a deviation also where there is one set of them, and
+    a size that no family reaches is left out. `targets` are classes i64 [N].
     """
-    ours, theirs = _models(generated), _models(original)
-    pools = {"original": theirs, "generated": ours, "gaussian": _models(gaussian)}
-    orders = {name: _orders(len(pool), seed, name) for name, pool in pools.items()}
-    families = {name: _figures(pool, orders[name], targets) for name, pool in pools.items()}
-    mixed = [
-        _interleaved(first, [len(ours) + index for index in second])
-        for first, second in zip(orders["generated"], orders["original"], strict=True)
-    ]
-    families["mixed"] = _figures([*ours, *theirs], mixed, targets)
-    return {"sizes": list(SIZES), "families": families}
-
-
-def _figures(models: Sequence[Tensor], orders: Sequence[Sequence[int]], targets: Tensor) -> dict[str, Any]:
-    """Return what the first n of `models` [N, C] in each order are worth, for every size n."""
-    found: list[list[tuple[float, float, float]]] = [[] for _ in SIZES]
-    seen: set[frozenset[int]] = set()
-    for order in orders:
-        total, counted = torch.zeros(models[0].shape), 0
-        for size, figures in zip(SIZES, found, strict=True):
-            if size > len(order):
-                break
-            for index in order[counted:size]:
-                total += models[index]
-            counted = size
-            if (chosen := frozenset(order[:size])) not in seen:
-                seen.add(chosen)
-                figures.append(_worth(total, targets))
+    pools = {"original": _models(original), "generated": _models(generated), "gaussian": _models(gaussian)}
+    mixed = (pools["generated"], pools["original"])
+    parts = {**{name: (pool,) for name, pool in pools.items()}, "mixed": mixed}
+    found = {
+        name: [_figures(each, size, targets, seed, name) for size in SIZES] for name, each in parts.items()
+    }
+    reached = [place for place in range(len(SIZES)) if any(figures[place] for figures in found.values())]
     return {
-        "draws": [len(each) for each in found],
-        **_by_name([_over_draws(np.mean, each, 1) for each in found]),
-        "std": _by_name([_over_draws(np.std, each, 2) for each in found]),
+        "sizes": [SIZES[place] for place in reached],
+        "pools": {name: len(pool) for name, pool in pools.items()},
+        "families": {
+            name: _summary([figures[place] for place in reached]) for name, figures in found.items()
+        },
     }
 
 
-def _worth(total: Tensor, targets: Tensor) -> tuple[float, float, float]:
-    """Return score, NLL and ECE of a vote, a sum of probabilities [N, C]."""
+def _figures(
+    parts: Sequence[Sequence[Tensor]], size: int, targets: Tensor, seed: int, family: str
+) -> list[tuple[float, float, float]]:
+    """Return what votes of `size` models are worth, as many of each part, of the first ones one more."""
+    taken = [(size + place) // len(parts) for place in reversed(range(len(parts)))]
+    if 0 in taken:
+        return []
+    every = [model for part in parts for model in part]
+    sets = _sets([len(part) for part in parts], taken, seed, f"evaluate/votes/{family}/{size}")
+    return [_worth([every[index] for index in chosen], targets) for chosen in sets]
+
+
+def _sets(pools: Sequence[int], taken: Sequence[int], seed: int, purpose: str) -> list[tuple[int, ...]]:
+    """Return different random sets of models, `taken` of each pool; pools are counted through.
+
+    Of one model each is a set; of more there are `DRAWS`, or all where there are fewer.
+    """
+    if sum(taken) == 1:
+        return [(index,) for index in range(sum(pools))]
+    wanted = min(DRAWS, math.prod(map(math.comb, pools, taken)))
+    starts = np.cumsum([0, *pools])[:-1]
+    found: dict[tuple[int, ...], None] = {}
+    draws = count()
+    while len(found) < wanted:
+        generator = numpy_generator(seed, purpose, next(draws))
+        chosen = [
+            start + generator.choice(pool, number, replace=False)
+            for start, pool, number in zip(starts, pools, taken, strict=True)
+        ]
+        found[tuple(sorted(np.concatenate(chosen).tolist()))] = None
+    return list(found)
+
+
+def _summary(sizes: Sequence[Sequence[tuple[float, float, float]]]) -> dict[str, Any]:
+    """Return means and standard deviations of the figures of each size."""
+    return {
+        "draws": [len(each) for each in sizes],
+        **_by_name([_over_draws(np.mean, each, 1) for each in sizes]),
+        "std": _by_name([_over_draws(np.std, each, 2) for each in sizes]),
+    }
+
+
+def _worth(models: Sequence[Tensor], targets: Tensor) -> tuple[float, float, float]:
+    """Return score, NLL and ECE of a vote of models, probabilities [N, C] each."""
+    total = torch.zeros(models[0].shape)
+    for model in models:
+        total += model
     probabilities = total / total.sum(dim=1, keepdim=True)  # f16 does not add up to 1
     right = probabilities[torch.arange(len(targets)), targets]
     return (
@@ -113,16 +145,3 @@ def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
 def _models(runs: Sequence[Tensor]) -> list[Tensor]:
     """Return the models of all runs, [N, C] each."""
     return [model for run in runs for model in run]
-
-
-def _orders(models: int, seed: int, family: str) -> list[list[int]]:
-    """Return `DRAWS` random orders of models, as many of them as the largest vote needs."""
-    return [
-        numpy_generator(seed, f"evaluate/votes/{family}", draw).permutation(models)[: SIZES[-1]].tolist()
-        for draw in range(DRAWS)
-    ]
-
-
-def _interleaved(a: Sequence[int], b: Sequence[int]) -> list[int]:
-    """Return models of two families in turn, so that the first n hold half of each, `a` first."""
-    return [model for pair in zip(a, b, strict=False) for model in pair][: SIZES[-1]]

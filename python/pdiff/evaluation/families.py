@@ -32,6 +32,7 @@ class Population:
 
 
 _NAMES = {
+    "ensemble": "average of all",
     "noise": "noise σ",
     "mean-noise": "mean + noise σ",
     "average": "average of",

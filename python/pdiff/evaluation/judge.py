@@ -30,7 +30,7 @@ class Judged:
     measured: Tensor | None = None
     """F32 [M, N, S], what `metric` measured on each sample."""
     votes: Tensor | None = None
-    """F16 [V, N, classes], the class probabilities of V models, the first or those asked for."""
+    """F16 [V, N, classes], the class probabilities of the V models that vote."""
 
     def scores(self, samples: Tensor | None = None) -> Tensor:
         """Return how good each model is, on the samples of these indices (repeats count) or on all: f64 [M].
@@ -52,15 +52,15 @@ def _mean_over(wrong: Tensor, samples: Tensor | None) -> Tensor:
 
 
 def judge(
-    population: Population, predictor: Predictor, tracker: Tracker, *, votes: int | Collection[int] = 0
+    population: Population, predictor: Predictor, tracker: Tracker, *, votes: Collection[int] = ()
 ) -> Judged:
     """Predict with every model of `population`, block by block in bounded memory.
 
-    `votes` asks for the class probabilities of that many models, the first ones, or of these. Under
-    `torchrun` each process predicts with its share of the models, and all of them return the same.
+    `votes` asks for the class probabilities of these models. Under `torchrun` each process predicts with
+    its share of the models, and all of them return the same.
     """
     found: list[tuple[int, bytes]] = []
-    asked = range(votes) if isinstance(votes, int) else frozenset(votes)
+    asked = frozenset(votes)
     measure = "accuracy" if predictor.metric is None else predictor.metric.name
     for indices in blocks(population.size, predictor.dim):
         ours = share(indices)

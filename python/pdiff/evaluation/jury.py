@@ -1,12 +1,13 @@
 """Predictions of everybody on one split, and on validation what selects the best model."""
 
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.evaluation.ensembles import BUDGET, SIZES
+from pdiff.evaluation.ensembles import BUDGET, POOL
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.field import Field, is_gaussian
 from pdiff.evaluation.judge import Judged, judge
@@ -38,7 +39,7 @@ class Jury:
         self.samples = self.predictor.samples
         """N, the samples of the split."""
         self.warnings: list[str] = []
-        """What was left out, in sentences."""
+        """What was left out or went wrong, in sentences."""
         self.reestimates = self.predictor.estimates
         """Whether models get BatchNorm statistics of their own."""
         if options.get("reestimate") and not self.reestimates:
@@ -48,14 +49,15 @@ class Jury:
             )
 
     def voters(self, generated: int) -> int:
-        """Return how many models of a family vote: 0 without classes, or where they need too much room.
+        """Return how many models of a family vote at most: 0 without classes, or if they need too much room.
 
-        Of each family as many vote as there are `generated` models, up to the largest vote.
+        It does not hang on the number of `generated` models, of which all vote where there are fewer.
         """
-        voters = min(generated, SIZES[-1]) if self._vote_bytes else 0
-        needed = 3 * voters * self._vote_bytes
-        if needed <= BUDGET:
-            return voters
+        if not self._vote_bytes:
+            return 0
+        models = min(len(self._bank), POOL) + min(generated, POOL) + POOL
+        if (needed := models * self._vote_bytes) <= BUDGET:
+            return POOL
         self.warnings.append(
             f"Soft votes are left out: their probabilities would need {needed / 2**30:.1f} GiB of memory."
         )
@@ -69,12 +71,10 @@ class Jury:
         The originals that vote are drawn at random by `seed`.
         """
         compared = (field.original, *field.runs) if self._validation else ()
-        electors = numpy_generator(seed, "evaluate/electors").permutation(len(self._bank))[:voters].tolist()
+        electors = _electors(field, voters, seed)
         models = sum(population.size for population in (*field, *compared))
         with progress.track("Evaluating", models, "model") as tracker:
-            judged = field.map(
-                lambda each: judge(each, self.predictor, tracker, votes=_votes(each, voters, electors))
-            )
+            judged = field.map(lambda each: judge(each, self.predictor, tracker, votes=electors(each)))
             if self._validation is None:
                 return judged, (None, None)
             validation = self._validation
@@ -92,9 +92,20 @@ def _vote_bytes(task: Task, arch: str, split: Split) -> int:
     return 2 * len(targets) * example.shape[1]
 
 
-def _votes(population: Population, voters: int, electors: list[int]) -> int | list[int]:
-    """Return of how many or of which of its models a population keeps the probabilities."""
-    if population.family == "original":
-        return electors
-    votes = population.family == "generated" or is_gaussian(population)
-    return min(voters, population.size) if votes else 0
+def _electors(field: Field[Population], voters: int, seed: int) -> Callable[[Population], Collection[int]]:
+    """Return what says which models of a population vote, at most `voters` of each family.
+
+    The originals are drawn at random; of several runs as many vote of each as it has, the first ones.
+    """
+    order = numpy_generator(seed, "evaluate/electors").permutation(field.original.size)
+    drawn: list[int] = order[:voters].tolist()
+    in_turn = sorted((index, each.run) for each in field.runs for index in range(each.size))[:voters]
+
+    def vote(population: Population) -> Collection[int]:
+        if population.family == "original":
+            return drawn
+        if population.family == "generated":
+            return [index for index, run in in_turn if run == population.run]
+        return range(min(voters, population.size) if is_gaussian(population) else 0)
+
+    return vote

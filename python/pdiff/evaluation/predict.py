@@ -22,6 +22,7 @@ from pdiff.evaluation.prediction import Prediction
 from pdiff.evaluation.reestimate import Statistics
 from pdiff.evaluation.store import Store
 from pdiff.tasks.base import Classification, Split, Task, metric_of
+from pdiff.wording import counted
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -176,9 +177,15 @@ class Predictor:
         if not len(self._training):
             return None
         count = -(-len(self._training) // self._batch_size)
-        batches = torch.tensor_split(self._training, count)  # none of them a single sample
+        batches = torch.tensor_split(self._training, count)  # of several, none is a single sample
         variants = self._variants(estimate=False)
-        return Statistics(self._network, batches, self._bank.subset_names, variants, self._budget // 2)
+        try:
+            return Statistics(self._network, batches, self._bank.subset_names, variants, self._budget // 2)
+        except ValueError as error:  # a norm has only one number to take the variance of
+            raise UsageError(
+                f"no BatchNorm statistics of {counted(len(self._training), 'training input')}, "
+                f"{len(batches[0])} at a time ({error}); --reestimate and --batch-size have to be 2 or more"
+            ) from None
 
     @cached_property
     def _forward(self) -> RepeatedForward:

@@ -1,12 +1,13 @@
-"""From what was measured to `results.json`, format 3: plain numbers, each with how many models it is of.
+"""From what was measured to `results.json`, format 4: plain numbers, each with how many models it is of.
 
 Scores are in the metric's unit (fractions where people read per cent), similarities are IoU of wrong
 predictions, distances are in the units that `Weights` names. None is a figure that is not defined.
 
-    format       3
+    format       4
     task         {name, arch, split, samples, metric: {name, higher_is_better, percent}}
     bank         {path, digest, members, dim, held_out}: members that training has not seen, by index
-    league       {name, gradient_evaluations, reestimated}: what the method and its rivals have seen
+    league       {name, asked, gradient_evaluations, reestimated}: what the method and its rivals have seen;
+                 `name` is not the league that was `asked` for where there was nothing to re-estimate
     original, generated   {n, best, max, mean, min, std, selected: {index, validation, test} | None}
                  `best` is the test score of the model that is best on validation, None without such a split
     runs         [{path, seed, run_digest, preset, n, mean, max_similarity, gg}], one a generated folder
@@ -20,8 +21,8 @@ predictions, distances are in the units that `Weights` names. None is a figure t
                  l2_nearest_aligned (each {mean, min} or None), z_u: {value, generated, held_out} or
                  {value: None, reason}}; GG and its like are within runs, `distinct` is over all of them
     geometry     {affine_hull, segments}, see `hull`
-    votes        {sizes, families: {name: {draws, score, nll, ece, std: {score, nll, ece}}}} or None, see
-                 `ensembles`
+    votes        {sizes, pools: {name: n}, families: {name: {draws, score, nll, ece,
+                 std: {score, nll, ece}}}} or None, see `ensembles`
     verdict      {league, position, sentence, at_max_similarity, at_gg, concentration, findings, bootstrap},
                  see `verdict`; at_… is {at, score, frontier, margin, interval, position, rival},
                  concentration (GG − OO) {difference, interval} or None
@@ -45,7 +46,7 @@ from pdiff.generation import Generated
 
 __all__ = ["FORMAT", "parts", "run_entries"]
 
-FORMAT = 3
+FORMAT = 4
 
 
 def parts(

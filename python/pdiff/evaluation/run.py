@@ -18,10 +18,12 @@ from pdiff.evaluation.entries import bank_entry, cost_entry, provenance_entry, t
 from pdiff.evaluation.families import League
 from pdiff.evaluation.field import Field, is_gaussian, populate
 from pdiff.evaluation.findings import findings
+from pdiff.evaluation.harm import harm
 from pdiff.evaluation.judge import Judged
 from pdiff.evaluation.jury import Jury
 from pdiff.evaluation.network import arch_of, groups_of, task_of
 from pdiff.evaluation.plots import plots
+from pdiff.evaluation.predict import Predictor
 from pdiff.evaluation.results import FORMAT, parts, run_entries
 from pdiff.evaluation.reverse import recorded_run, reverse
 from pdiff.evaluation.rivals import rival_populations
@@ -93,6 +95,10 @@ def evaluate(
     rivals = rival_populations(bank, task, arch, size=baselines_n, seed=seed, gradients=seen.gradients)
     field = populate(runs, bank, controls or {}, rivals, size=baselines_n, voters=voters, seed=seed)
     judged, selected = jury.judge(field, voters, seed, progress)
+    if jury.reestimates:
+        plain = Predictor(bank, task, arch, split=split, cache_bytes=0, **options)
+        harmed = harm(judged.original, plain, task, seen.inputs, progress)
+        jury.warnings += [harmed] if harmed else []
     run = recorded_run(runs[0])
     if isinstance(run, str):
         progress.message(f"Training and the way from noise are left out: {run}")
@@ -149,7 +155,8 @@ def _verdict(
     contest = Contest(judged.original, judged.runs, judged.rivals)
     errors = torch.cat([run.wrong for run in judged.runs]).double().mean()
     more_errors = float(errors / judged.original.wrong.double().mean().clamp(min=1e-12))
-    found = verdict(contest, league=results["league"]["name"], metric=metric, **options)
+    league = results["league"]
+    found = verdict(contest, league=league["name"], asked=league["asked"], metric=metric, **options)
     return {
         "verdict": found | {"findings": findings({**results, "verdict": found}, more_errors)},
         "envelopes": envelopes(contest),

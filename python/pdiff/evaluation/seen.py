@@ -25,9 +25,13 @@ class Seen:
     """Training inputs that every model's BatchNorm statistics are estimated on; 0 leaves them alone."""
 
     def entry(self, reestimated: bool) -> dict[str, Any]:
-        """Return the part `league` of the results; `reestimated` if there was anything to estimate."""
+        """Return the part `league` of the results; `reestimated` if there was anything to estimate.
+
+        Where there was not, the league of inputs is the one of weights only.
+        """
         return {
-            "name": self.league,
+            "name": "weights" if self.league == "inputs" and not reestimated else self.league,
+            "asked": self.league,
             "gradient_evaluations": self.gradients,
             "reestimated": reestimated,
         }

@@ -40,6 +40,7 @@ def verdict(
     contest: Contest,
     *,
     league: League,
+    asked: League | None = None,
     metric: Metric | None,
     seed: int,
     replicates: int = REPLICATES,
@@ -49,17 +50,21 @@ def verdict(
 
     `score` and `frontier` are in the metric's unit; `margin` and `interval` are positive where the generated
     models are better. `at_gg` is None for a generator with one model.
+    `asked` is the league that was asked for, another one only where there was nothing to re-estimate.
     """
     standing = contest.standing(contest.everything())
     margins = bootstrap(contest, replicates=replicates, seed=seed, progress=progress)
     similarity, gg = standing.in_max_similarity, standing.in_gg
     at_similarity = _entry(contest, similarity, margins.max_similarity)
     at_gg = None if gg is None or margins.gg is None else _entry(contest, gg, margins.gg)
+    compared = _LEAGUES[league]
+    if asked not in (None, league):
+        compared += ": there was nothing to re-estimate"
     overall = _overall([at_similarity["position"], None if at_gg is None else at_gg["position"]])
     return {
         "league": league,
         "position": overall,
-        "sentence": _sentence(overall, at_similarity, at_gg, _LEAGUES[league], metric),
+        "sentence": _sentence(overall, at_similarity, at_gg, compared, metric),
         "at_max_similarity": at_similarity,
         "at_gg": at_gg,
         "concentration": _concentration(standing, margins),

@@ -61,7 +61,7 @@ def _differences(evaluations: Named) -> list[str]:
             (each["task"]["name"], each["task"]["arch"], each["task"]["split"]) for _, each in evaluations
         ],
         "banks": [each["bank"]["digest"] for _, each in evaluations],
-        "leagues": [each["league"] for _, each in evaluations],
+        "leagues": [each["league"] | {"asked": None} for _, each in evaluations],
         "seeds of the baselines": [each["provenance"]["seed"] for _, each in evaluations],
     }
     return [kind for kind, values in kinds.items() if any(value != values[0] for value in values)]

@@ -22,8 +22,9 @@ def make_report(
     pdf: str | Path | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write the page of one evaluation again, or one that compares several, to the file `out`.
+    """Write the page of one evaluation again, or one that compares several, to `out`.
 
+    That is the page if its name ends in .html or if it is a file, else the folder that gets `report.html`.
     Everything comes from the `results.json` of each; `png` and `pdf` are folders that get the figures as
     files too. Returns what was written, the page first. Raises `UsageError` if a file is there already,
     unless `overwrite` is set, and if metrics differ.
@@ -43,13 +44,20 @@ def make_report(
     if pdf is not None:
         kinds.append(("pdf", Path(pdf)))
     files = [folder / f"{name}.{kind}" for kind, folder in kinds for name in plots]
-    for path in (Path(out), *files):
+    file = _page(Path(out))
+    for path in (file, *files):
         if path.is_dir() or (path.exists() and not overwrite):
             raise UsageError(f"{path}: is there already; replace it with --overwrite or name another")
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    _core.write_file(Path(out), page.encode())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _core.write_file(file, page.encode())
     for kind, folder in kinds:
         folder.mkdir(parents=True, exist_ok=True)
         for plot in plots.values():
             plot.save(folder, kind)
-    return [Path(out), *files]
+    return [file, *files]
+
+
+def _page(out: Path) -> Path:
+    """Return the file to write: `out` itself, or the page in a folder of that name."""
+    is_file = out.is_file() or (out.suffix.lower() == ".html" and not out.is_dir())
+    return out if is_file else out / REPORT

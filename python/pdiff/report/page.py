@@ -11,6 +11,7 @@ from pdiff import _core
 from pdiff.artifacts import write_json
 from pdiff.directories import staged_directory
 from pdiff.evaluation import label
+from pdiff.evaluation.ensembles import DRAWS, POOL
 from pdiff.report.figures import figures, hidden, worst_drawn
 from pdiff.report.marks import colour_name, mark_svg
 from pdiff.report.measures import measures
@@ -76,7 +77,7 @@ def environment() -> Environment:
         "colour": colour_name,
         "mark": mark_svg,
     }
-    made.globals |= {"label": label, "style": stylesheet}
+    made.globals |= {"label": label, "style": stylesheet, "DRAWS": DRAWS, "POOL": POOL}
     return made
 
 

@@ -11,7 +11,7 @@ __all__ = ["REPORT", "RESULTS", "read_results"]
 
 RESULTS = "results.json"
 REPORT = "report.html"
-_FORMAT = 3
+_FORMAT = 4
 _PARTS = frozenset(
     {
         *("task", "bank", "league", "original", "generated", "runs", "ensemble", "baselines", "controls"),

@@ -243,7 +243,7 @@ def test_every_evaluation_holds_these(bank: Bank) -> None:
     assert strengths == {
         "noise": [*noise_scales(bank, [0.25, 0.5, 1, 2, 4, 8])],
         "mean-noise": [*noise_scales(bank, [0.5, 1, 2, 4, 8, 16])],
-        "average": [2, 4, 8, 16, K],
+        "average": [2, 4, 8, 16],
         "interpolation": [0.05, 0.1, 0.2, 0.3, 0.4, 0.5],
         "gaussian": scales,
         "pca-gaussian": scales,
@@ -266,15 +266,17 @@ def test_sweeps_begin_near_the_bank_and_end_far_away(bank: Bank) -> None:
         assert reached[family][-1] > 4
 
 
-def test_a_small_bank_is_averaged_whole(ckpts: Path, tmp_path: Path) -> None:
+def test_the_average_of_all_is_the_ensemble_and_no_baseline(ckpts: Path, tmp_path: Path) -> None:
     small = collect(ckpts, out=tmp_path / "small")
-    averages = [p.strength for p in baseline_populations(small, 2, seed=0) if p.family == "average"]
-    assert averages == [2, 4, 8, len(small)]
+    for bank, expected in ((small, [2, 4, 8]), (small.view(range(8)), [2, 4]), (small.view([0, 1]), [])):
+        assert [
+            p.strength for p in baseline_populations(bank, 2, seed=0) if p.family == "average"
+        ] == expected
 
 
 def test_families_have_names_that_say_their_strength(bank: Bank) -> None:
     names = [label(p.family, p.strength) for p in baseline_populations(bank, 1, seed=0)]
     assert len(set(names)) == len(names)
     assert {"average of 16", "Gaussian ×0.5", "PCA Gaussian ×16", "interpolation λ 0.05"} <= set(names)
-    assert label("ensemble", None) == "ensemble"
+    assert label("ensemble", None) == "average of all"
     assert label("generated", None) == "p-diff"

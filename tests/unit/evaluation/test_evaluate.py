@@ -17,6 +17,7 @@ from pdiff.bank import Bank
 from pdiff.errors import InputError, UsageError, exit_code
 from pdiff.evaluation import evaluate
 from pdiff.evaluation.baselines import gaussian
+from pdiff.evaluation.ensembles import POOL
 from pdiff.evaluation.entries import provenance_entry
 from pdiff.generation import GENERATED, Generated
 from pdiff.progress import SILENT
@@ -58,7 +59,9 @@ def test_the_parts_are_the_ones_promised(results: dict[str, Any], norm_bank: Ban
         **{"name": "waves", "arch": "residual", "split": "test", "samples": SAMPLES},
         "metric": {"name": "accuracy", "higher_is_better": True, "percent": True},
     }
-    assert results["league"] == {"name": "weights", "gradient_evaluations": 0, "reestimated": False}
+    assert results["league"] == {
+        **{"name": "weights", "asked": "weights", "gradient_evaluations": 0, "reestimated": False}
+    }
     assert results["bank"]["digest"] == norm_bank.digest
     assert (results["bank"]["members"], results["bank"]["dim"]) == (MEMBERS, 16)
     for part, n in (("original", MEMBERS), ("generated", 5)):
@@ -67,9 +70,9 @@ def test_the_parts_are_the_ones_promised(results: dict[str, Any], norm_bank: Ban
     assert [(b["family"], b["n"]) for b in results["baselines"]] == [
         *[("noise", 4)] * 6,
         *[("mean-noise", 4)] * 6,
-        *[("average", 4)] * 3,
+        *[("average", 4)] * 2,
         *[("interpolation", 4)] * 6,
-        *[("gaussian", 4), ("gaussian", 5), *[("gaussian", 4)] * 5],  # ×1: as many as vote
+        *[("gaussian", 4), ("gaussian", POOL), *[("gaussian", 4)] * 5],  # ×1: as many as vote
         *[("pca-gaussian", 4)] * 7,
     ]
     assert results["cost"]["once_s"] == 12.5
@@ -106,7 +109,7 @@ def test_provenance_names_the_gpu(
 
 def test_points_and_summaries_agree(results: dict[str, Any]) -> None:
     points = results["points"]
-    assert len(points) == MEMBERS + 5 + 1 + 34 * 4 + 5  # as many of the Gaussian ×1 as vote
+    assert len(points) == MEMBERS + 5 + 1 + 33 * 4 + POOL  # as many of the Gaussian ×1 as vote
     ours = [point for point in points if point["family"] == "generated"]
     assert results["generated"]["mean"] == pytest.approx(sum(p["score"] for p in ours) / 5)
     assert results["generated"]["max"] == max(p["score"] for p in ours)
@@ -142,7 +145,7 @@ def test_copies_are_found_out(norm_bank: Bank, task: Waves, save_generated: Save
     assert novelty["dispersion"] == pytest.approx(1, abs=1e-9)
     assert novelty["l2_nearest"]["mean"] == pytest.approx(0, abs=1e-5)
     assert novelty["l2_nearest_original"]["min"] > 0.1
-    assert {b["n"] for b in results["baselines"]} == {30}
+    assert {b["n"] for b in results["baselines"]} == {30, POOL}
 
 
 def test_averages_are_found_out(norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path) -> None:

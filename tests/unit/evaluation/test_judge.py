@@ -117,7 +117,7 @@ def test_the_metric_of_each_model_is_that_of_its_outputs(norm_bank: Bank, task: 
 def test_without_a_metric_a_model_is_as_good_as_its_share_of_correct_samples(norm_bank: Bank) -> None:
     population = Population("original", None, len(norm_bank), norm_bank.batch)
     tracker = Tracker()
-    judged = judge(population, Predictor(norm_bank, Waves(), "residual"), tracker, votes=2)
+    judged = judge(population, Predictor(norm_bank, Waves(), "residual"), tracker, votes=range(2))
     assert judged.metric is None
     assert torch.equal(judged.scores(), 1 - judged.wrong.double().mean(dim=1))
     assert tracker.figures[-1] == {"accuracy": float(judged.scores()[-1])}

@@ -1,13 +1,16 @@
 """Running statistics estimated anew: those of a plain pass, for the norms that the models reach."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
+from pdiff.errors import UsageError
 from pdiff.evaluation.predict import Predictor
 from pdiff.evaluation.reestimate import Statistics
-from tests.unit.evaluation.waves import Residual, Waves
+from tests.unit.evaluation.waves import Residual, Waves, save_bank
 
 INPUTS = 30
 
@@ -94,3 +97,17 @@ def test_without_norms_nothing_is_estimated(task: Waves) -> None:
     statistics = Statistics(network, [task.data("train")[0]], {"1.weight"}, [lambda: None], 0)
     assert statistics.names == set()
     statistics.estimate()
+
+
+@pytest.mark.parametrize(("inputs", "batch_size"), [(1, 10), (4, 1)])
+def test_a_single_number_has_no_variance(tmp_path: Path, inputs: int, batch_size: int) -> None:
+    class Dense(Waves):
+        def build(self, arch: str) -> nn.Module:
+            return nn.Sequential(nn.Flatten(), nn.Linear(8, 3), nn.BatchNorm1d(3))
+
+    bank = save_bank(tmp_path, Dense().build("dense"), ["1.weight", "2.running_mean", "2.running_var"])
+    with pytest.raises(
+        UsageError, match=rf"statistics of {inputs} training inputs?, 1 at a time .*2 or more$"
+    ):
+        assert Predictor(bank, Dense(), "dense", batch_size=batch_size, reestimate=inputs).estimates
+    assert Predictor(bank, Dense(), "dense", batch_size=2, reestimate=2).estimates

@@ -14,12 +14,15 @@ from pdiff.bank import Bank
 from pdiff.errors import InputError, UsageError
 from pdiff.evaluation import evaluate
 from pdiff.evaluation.baselines import average, gaussian
-from pdiff.evaluation.ensembles import SIZES
+from pdiff.evaluation.ensembles import DRAWS, POOL, SIZES
+from pdiff.evaluation.families import Population
+from pdiff.evaluation.field import Field
+from pdiff.evaluation.jury import Jury, _electors
 from pdiff.evaluation.predict import Predictor
 from pdiff.evaluation.seen import REESTIMATED, seen_by
 from pdiff.generation import Generated
 from pdiff.tasks.base import Metric
-from tests.unit.evaluation.waves import MEMBERS, NORMS, Residual, Waves, save_bank
+from tests.unit.evaluation.waves import MEMBERS, NORMS, SAMPLES, Residual, Waves, save_bank
 
 Save = Callable[..., Generated]
 
@@ -197,10 +200,11 @@ def test_what_the_generator_saw_decides_the_league(norm_bank: Bank, save_generat
     found = {name: seen_by(*arguments) for name, arguments in entries.items()}
     assert {name: each.league for name, each in found.items()} == {name: name for name in entries}
     assert (found["inputs"].inputs, found["gradients"].gradients) == (REESTIMATED, 40)
-    for reestimated in (True, False):
+    for reestimated, name in ((True, "inputs"), (False, "weights")):
         assert found["inputs"].entry(reestimated) == {
-            **{"name": "inputs", "gradient_evaluations": 0, "reestimated": reestimated}
+            **{"name": name, "asked": "inputs", "gradient_evaluations": 0, "reestimated": reestimated}
         }
+    assert found["gradients"].entry(False)["name"] == "gradients"
     assert seen_by(plain, None, 9, 0).league == "gradients"
     assert seen_by(plain, None, 0, 100).inputs == 100
     with pytest.raises(UsageError, match="--league weights: the generator took 40 gradients"):
@@ -225,7 +229,7 @@ def test_rivals_take_part_in_the_league_of_gradients(
         gradients=8,
         **QUICK,
     )
-    assert results["league"] == {"name": "gradients", "gradient_evaluations": 8, "reestimated": False}
+    assert (results["league"]["name"], results["league"]["gradient_evaluations"]) == ("gradients", 8)
     assert {b["league"] for b in results["baselines"]} == {"weights", "gradients"}
     assert {b["family"] for b in results["baselines"]} >= {"tuned-mean", "cyclic", "tuned-gaussian", "noise"}
     assert results["verdict"]["sentence"].endswith("(league of training gradients).")
@@ -251,28 +255,80 @@ def test_without_statistics_nothing_is_said_to_be_reestimated(
     generated = save_generated(bank, bank.batch(range(MEMBERS)))
     options = QUICK | {"arch": "linear"}
     results = evaluate(generated, task=task, league="inputs", **options)
-    assert results["league"] == {"name": "inputs", "gradient_evaluations": 0, "reestimated": False}
+    assert (results["league"]["name"], results["league"]["asked"]) == ("weights", "inputs")
+    assert results["verdict"]["sentence"].endswith("(weights-only league: there was nothing to re-estimate).")
     assert results["warnings"][0] == (
         "Nothing to re-estimate: no BatchNorm statistics depend on what differs between the models, so they "
         "are judged as they are."
     )
-    assert results["original"] == evaluate(generated, task=task, **options)["original"]
+    plain = evaluate(generated, task=task, **options)
+    assert results["original"] == plain["original"]
+    assert plain["verdict"]["sentence"].endswith("(weights-only league).")
 
 
 def test_votes_are_of_everybody(norm_bank: Bank, task: Waves, save_generated: Save) -> None:
     results = evaluate(save_generated(norm_bank, gaussian(norm_bank, range(5), seed=9)), task=task, **QUICK)
     votes = results["votes"]
     assert votes["sizes"] == list(SIZES)
-    assert set(votes["families"]) == {"original", "generated", "gaussian", "mixed"}
-    for figures in votes["families"].values():
-        for name in ("score", "nll", "ece"):
-            assert all(value is not None for value in figures[name][:3])
-    singles = [point["score"] for point in points(results, "generated")]
-    alone = votes["families"]["generated"]
-    assert 1 < alone["draws"][0] <= 5
-    assert min(singles) <= alone["score"][0] <= max(singles)
-    assert 2 < alone["draws"][1] <= 8
-    assert alone["draws"][2:] == [1, 0, 0, 0], "one set holds all five"
+    assert votes["pools"] == {"original": MEMBERS, "generated": 5, "gaussian": POOL}
+    assert {name: figures["draws"] for name, figures in votes["families"].items()} == {
+        "original": [MEMBERS, DRAWS, 6, 0, 0, 0],
+        "generated": [5, DRAWS, 1, 0, 0, 0],
+        "gaussian": [POOL, DRAWS, DRAWS, DRAWS, DRAWS, DRAWS],
+        "mixed": [0, DRAWS, DRAWS, 6, 0, 0],
+    }
+    draws = [point["score"] for point in points(results, "gaussian") if point["strength"] == 1]
+    first = Predictor(norm_bank, task, "residual").correctness(gaussian(norm_bank, range(3), seed=0))
+    assert draws[:3] == pytest.approx(first.double().mean(dim=1).tolist())
+    assert len(draws) == POOL
+    for family, n in (("original", MEMBERS), ("generated", 5)):
+        singles = [point["score"] for point in points(results, family)]
+        assert len(singles) == n
+        assert votes["families"][family]["score"][0] == pytest.approx(sum(singles) / n, abs=0.01)
+
+
+def test_the_number_of_generated_models_does_not_decide_how_many_others_vote(
+    norm_bank: Bank, task: Waves, save_generated: Save
+) -> None:
+    votes = [
+        evaluate(
+            save_generated(norm_bank, gaussian(norm_bank, range(n), seed=9), out=f"of-{n}"),
+            task=task,
+            **QUICK,
+        )["votes"]
+        for n in (1, 4)
+    ]
+    assert [each["pools"]["generated"] for each in votes] == [1, 4]
+    for family in ("original", "gaussian"):
+        assert votes[0]["families"][family] == votes[1]["families"][family]
+
+
+def test_a_family_votes_with_no_more_models_than_the_pool_holds(norm_bank: Bank) -> None:
+    def population(family: str, size: int, run: int = 0, strength: float | None = None) -> Population:
+        return Population(family, strength, size, norm_bank.batch, run=run)
+
+    draws = (population("gaussian", 130, strength=1.0), population("gaussian", 30, strength=2.0))
+    for sizes, expected in (((4, 200), [4, 96]), ((60, 60), [50, 50]), ((3, 5, 1), [3, 5, 1])):
+        runs = tuple(population("generated", size, run) for run, size in enumerate(sizes))
+        everybody = Field(population("original", 300), runs, population("ensemble", 1), draws, ())
+        vote = _electors(everybody, POOL, seed=0)
+        assert [list(vote(run)) for run in runs] == [list(range(size)) for size in expected]
+        assert [len(vote(each)) for each in draws] == [POOL, 0]
+        assert len(set(vote(everybody.original))) == POOL
+        assert max(vote(everybody.original)) > POOL, "drawn from all, not the first"
+        assert list(vote(everybody.ensemble)) == []
+
+
+def test_votes_are_left_out_where_they_need_too_much_room(
+    norm_bank: Bank, task: Waves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = (MEMBERS + 5 + POOL) * SAMPLES * 3 * 2
+    for budget, voters in ((needed, POOL), (needed - 1, 0)):
+        monkeypatch.setattr("pdiff.evaluation.jury.BUDGET", budget)
+        jury = Jury(norm_bank, task, "residual", "test")
+        assert jury.voters(5) == voters
+        assert bool(jury.warnings) == (not voters)
+    assert jury.warnings[0].startswith("Soft votes are left out: their probabilities would need 0.0 GiB")
 
 
 class Squares:

@@ -32,6 +32,7 @@ FAMILIES: tuple[tuple[str, float | None, float, float], ...] = (
 NOT_RIVALS = {"original", "generated", "ensemble"}
 SEGMENTS = {"generated": 0.94, "original": 0.87, "between": 0.75, "between_original": 0.9}
 SIZES = [1, 2, 5, 10, 20, 50]
+POOLS = {"original": 60, "generated": 50, "gaussian": 100}
 VOTE_SPREAD = {"score": 0.0013, "nll": 0.0021, "ece": 0.0009}
 
 
@@ -104,7 +105,7 @@ def sample_results(
         "gg": frontier([(b["gg"], b["score"]["mean"]) for b in baselines]),
     }
     return {
-        "format": 3,
+        "format": 4,
         "task": {
             "name": name,
             "arch": "convnet",
@@ -119,7 +120,7 @@ def sample_results(
             "dim": 2618,
             "held_out": [],
         },
-        "league": {"name": "weights", "gradient_evaluations": 0, "reestimated": False},
+        "league": {"name": "weights", "asked": "weights", "gradient_evaluations": 0, "reestimated": False},
         "original": _scores(original),
         "generated": _scores(ours),
         "runs": [
@@ -224,10 +225,15 @@ def _votes() -> dict[str, Any]:
             "score": (0.971 + gain).tolist(),
             "nll": (0.12 - 5 * gain).tolist(),
             "ece": (0.02 - 2 * gain).tolist(),
-            "draws": [*[8] * 5, 1],
-            "std": {name: [*[size] * 5, None] for name, size in VOTE_SPREAD.items()},
+            "draws": [POOLS.get(family, 0), *[8] * 4, 1 if family == "generated" else 8],
+            "std": {
+                name: [*[size] * 5, None if family == "generated" else size]
+                for name, size in VOTE_SPREAD.items()
+            },
         }
-    return {"sizes": SIZES, "families": families}
+    for values in (families["mixed"], families["mixed"]["std"]):  # one model is no mixture
+        values |= {name: [None, *values[name][1:]] for name in VOTE_SPREAD}
+    return {"sizes": SIZES, "pools": POOLS, "families": families}
 
 
 def _verdict(ours: _Made, envelopes: dict[str, list[list[float]]], models: int) -> dict[str, Any]:

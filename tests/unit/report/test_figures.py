@@ -7,11 +7,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from pdiff.report.figures import Drawing, figures, hidden, worst_drawn
 from pdiff.report.figures.clouds import clouds
 from pdiff.report.marks import colour_name, mark_svg
-from pdiff.report.svg import PLACEHOLDERS, light_colours, stylesheet
+from pdiff.report.svg import PLACEHOLDERS, light_colours, style, stylesheet
 from tests.unit.report.sample import FAMILIES, sample_results
 
 NAMES = (
@@ -131,6 +133,18 @@ def test_clouds_are_the_points(results: dict[str, Any]) -> None:
     assert np.isnan(found[1].gg).all()
 
 
+def test_votes_are_drawn_where_there_are_figures(
+    results: dict[str, Any], drawings: dict[str, Drawing]
+) -> None:
+    drawn = {
+        family: 3 * (1 + sum(draws > 0 for draws in values["draws"]))  # a band and its marks
+        for family, values in results["votes"]["families"].items()
+    }
+    assert drawn == {"original": 21, "generated": 21, "gaussian": 21, "mixed": 18}, "one is no mixture"
+    for svg in sizes(drawings["votes"]):
+        assert {family: marks(svg, colour_name(family)) for family in drawn} == drawn
+
+
 def test_families_differ_in_mark_and_in_colour() -> None:
     families = [*dict.fromkeys(row[0] for row in FAMILIES), "mean-noise", "tuned-mean", "cyclic", "other"]
     shapes = [mark_svg(family) for family in families if family != "original"]  # which is a ring
@@ -199,6 +213,50 @@ def test_axes_have_units(drawings: dict[str, Drawing]) -> None:
     }.items():
         for svg in sizes(drawings[name]):
             assert all(unit in svg for unit in units), name
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_ticks_of_histograms_are_there_and_apart(results: dict[str, Any], narrow: bool, seed: int) -> None:
+    """Twelve tensors of any size and spread, shares from 3 % to all; what is written nowhere overlaps."""
+    generator = np.random.default_rng(seed)
+    tensors = []
+    for tensor in results["plots"]["parameters"]:
+        scale, centre = (
+            10 ** generator.uniform(-9, 7),
+            generator.choice([0, 1, 30, -5000]) * generator.normal(),
+        )
+        share = float(generator.choice([0.03, 0.2, 1]))
+        shares = {family: [share, *[0.0] * 31] for family in tensor["shares"]}
+        edges = [scale * (centre - 1), scale * (centre + 1)]
+        tensors.append(tensor | {"edges": edges, "shares": shares})
+    plot = figures(results | {"plots": results["plots"] | {"parameters": tensors}})["parameters"]
+    with style("ticks", light_colours()):
+        figure = Figure(figsize=plot.narrow if narrow else plot.wide, layout="constrained")
+        plot.draw(figure, light_colours())
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        boxes = []
+        for axes in figure.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                low, high = sorted(axis.get_view_interval())
+                room = 1e-6 * (high - low)
+                ticks = [
+                    tick.label1
+                    for tick in axis.get_major_ticks()
+                    if low - room <= tick.get_loc() <= high + room  # type: ignore[attr-defined]
+                ]
+                texts = [text.get_text() for text in ticks]
+                assert 3 <= len(set(texts)) == len(texts) <= 4, texts
+                assert max(map(len, texts)) <= 6
+                boxes += [text.get_window_extent() for text in (*ticks, axis.get_offset_text())]
+        boxes = [box for box in boxes if box.width]
+        assert not [
+            (one.bounds, other.bounds)
+            for place, one in enumerate(boxes)
+            for other in boxes[:place]
+            if one.overlaps(other)
+        ]
 
 
 def test_the_same_bytes_every_time_and_settings_left_alone(

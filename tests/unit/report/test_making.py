@@ -11,6 +11,7 @@ from pdiff.artifacts import write_json
 from pdiff.cli.report import command
 from pdiff.errors import InputError, UsageError
 from pdiff.report import make_report, read_results
+from pdiff.report.making import _page
 from pdiff.report.page import render_report
 from tests.unit.report.sample import lean_results
 from tests.unit.report.test_page import ATTACK, read
@@ -63,6 +64,16 @@ def test_several_are_compared(tmp_path: Path) -> None:
     ]
 
 
+def test_only_other_leagues_are_called_different(evaluation: Path, tmp_path: Path) -> None:
+    other = lean_results()
+    for league, differ in (({"asked": "inputs"}, False), ({"name": "inputs", "reestimated": True}, True)):
+        other["league"] |= league
+        folder = save(tmp_path / str(differ), other)
+        make_report([evaluation, folder], out=tmp_path / f"{differ}.html")
+        page = (tmp_path / f"{differ}.html").read_text()
+        assert ("Compare with care: leagues differ." in page) == differ
+
+
 def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [save(tmp_path / name / "evaluation", lean_results()) for name in "ab"]
     make_report(paths, out=tmp_path / "c.html")
@@ -91,8 +102,8 @@ def test_what_is_there_is_not_replaced_unasked(evaluation: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"format": 2}, "format 2, this version reads 3; run `pdiff evaluate` again"),
-        ({"format": 3, "task": {}}, r"damaged \(no bank, baselines"),
+        ({"format": 3}, "format 3, this version reads 4; run `pdiff evaluate` again"),
+        ({"format": 4, "task": {}}, r"damaged \(no bank, baselines"),
         ([], "not the results of an evaluation"),
         ("{", "damaged"),
     ],
@@ -108,6 +119,38 @@ def test_what_is_no_evaluation_is_refused(tmp_path: Path, content: Any, message:
 def test_an_empty_folder_is_no_evaluation(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no evaluation here"):
         read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("out", "page"),
+    [
+        ("there", "there/report.html"),
+        ("new/folder", "new/folder/report.html"),
+        ("dots.in.it", "dots.in.it/report.html"),
+        ("page.html", "page.html"),
+        ("PAGE.HTML", "PAGE.HTML"),
+        ("folder.html", "folder.html/report.html"),
+        ("plain", "plain"),
+        ("evaluation", "evaluation/report.html"),
+    ],
+)
+def test_out_is_a_page_or_a_folder(tmp_path: Path, out: str, page: str) -> None:
+    for folder in ("there", "folder.html", "evaluation"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "plain").write_text("a page of an earlier call")
+    assert _page(tmp_path / out) == tmp_path / page
+
+
+def test_the_page_goes_to_a_folder_and_figures_where_they_are_asked_for(
+    evaluation: Path, tmp_path: Path
+) -> None:
+    options = [str(evaluation), "--out", str(tmp_path / "new"), "--png", str(tmp_path / "png"), "--json"]
+    found = json.loads(CliRunner().invoke(command, options, catch_exceptions=False).stdout)
+    assert found["report"] == str(tmp_path / "new" / "report.html")
+    assert (tmp_path / "new" / "report.html").read_text() == render_report(lean_results())
+    assert [Path(figure).parent for figure in found["figures"]] == [tmp_path / "png"] * 5
+    with pytest.raises(UsageError, match=r"new/report\.html: is there already"):
+        make_report([evaluation], out=tmp_path / "new")
 
 
 def test_the_command(evaluation: Path, tmp_path: Path) -> None:

@@ -170,8 +170,23 @@ def test_votes_have_their_spread(page: str) -> None:
     text = " ".join(" ".join(read(page).text).split())
     accuracy, nll, ece = (VOTE_SPREAD[name] for name in ("score", "nll", "ece"))
     shown = (f"± {100 * accuracy:.2f}", f"± {nll:.4f}", f"± {ece:.4f}")
-    assert [text.count(each) for each in shown] == [20, 20, 20], "four families, five sizes of several draws"
-    assert "Each number is the mean of up to 8 votes" in text
+    assert [text.count(each) for each in shown] == [22, 22, 22], "no mixture of one, one set of 50 of 50"
+    pools = "50 of 8 generated, 60 of 30 originals, 100 Gaussian draws."
+    assert f"Up to 100 models of each family vote: {pools}" in text
+    assert "1: mean over all 50 generated models, 60 originals and 100 Gaussian draws." in text
+    assert "Others: means of 8 random sets, or of all sets where there are fewer" in text
+
+
+def test_a_league_without_anything_to_reestimate_is_not_named_alone() -> None:
+    results = lean_results()
+    plain = " ".join("".join(read(render_report(results)).text).split())
+    assert "the frontier, league “weights only” " in plain
+    results["league"]["asked"] = "inputs"
+    text = " ".join("".join(read(render_report(results)).text).split())
+    expected = (
+        "league “weights only”, though “weights and unlabelled inputs” was asked for: there was nothing"
+    )
+    assert expected in text
 
 
 def test_gradients_are_those_of_the_generator() -> None:

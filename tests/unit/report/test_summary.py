@@ -13,10 +13,10 @@ def test_the_table_as_text() -> None:
     results = sample_results()
     header, *rows = summary_rows(results)
     assert header == COLUMNS
-    assert [row[0] for row in rows[:4]] == ["original", "ensemble", "p-diff", "noise σ 0.013"]
+    assert [row[0] for row in rows[:4]] == ["original", "average of all", "p-diff", "noise σ 0.013"]
     assert len(rows) == len(FAMILIES)
     mean = results["ensemble"]["mean"]
-    assert rows[1][:4] == ("ensemble", "1", f"{100 * mean:.2f}", "–")
+    assert rows[1][:4] == ("average of all", "1", f"{100 * mean:.2f}", "–")
     assert rows[2][1] == "8"
     assert rows[2][7:9] == (number(results["novelty"]["max_similarity"]["mean"], 3), "0.930")
     assert rows[2][10:] == ("0.83", "")

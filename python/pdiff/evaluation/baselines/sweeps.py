@@ -38,7 +38,7 @@ def _noises(bank: Bank, size: int, seed: int) -> Iterator[Population]:
 
 
 def _mixtures(bank: Bank, size: int, seed: int) -> Iterator[Population]:
-    for members in sorted({min(count, len(bank)) for count in AVERAGED}):
+    for members in (count for count in AVERAGED if count < len(bank)):  # of all there is the ensemble
         yield Population("average", members, size, partial(average, bank, members=members, seed=seed))
     for weight in WEIGHTS:
         yield Population(

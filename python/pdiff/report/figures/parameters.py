@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import Formatter, FuncFormatter, MaxNLocator, ScalarFormatter
 
 from pdiff.report.figures.plot import NARROW, WIDE, Colours, Plot, is_wide
 from pdiff.wording import shown
@@ -52,8 +54,22 @@ def _draw_tensor(axes: Axes, tensor: Mapping[str, Any], colours: Colours) -> Non
         axes.stairs(shares, edges, color=colour, linewidth=1.3, linestyle=_LINES[family])
     name = f"{shown(tensor['name'], 26)} {'×'.join(map(str, tensor['shape']))}"
     axes.set_title(name, fontsize="small")
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
     axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.tick_params(labelsize="small")
+    _tick(axes.xaxis, _short_numbers())
+    _tick(axes.yaxis, FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
+
+
+def _tick(axis: Axis, formatter: Formatter) -> None:
+    """Give an axis three ticks or four."""
+    axis.set_major_locator(MaxNLocator(3, min_n_ticks=3))
+    axis.set_major_formatter(formatter)
+    axis.set_tick_params(labelsize="small", pad=5)
+    axis.get_offset_text().set_fontsize("small")
+
+
+def _short_numbers() -> ScalarFormatter:
+    """Write numbers of a few characters; a power of ten, and what they have in common, beside the axis."""
+    with mpl.rc_context({"axes.formatter.offset_threshold": 2}):
+        formatter = ScalarFormatter()
+    formatter.set_powerlimits((-2, 4))
+    return formatter

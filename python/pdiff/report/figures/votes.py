@@ -34,9 +34,8 @@ def _draw(results: Mapping[str, Any], figure: Figure, colours: Colours) -> None:
     for axes, (key, title) in zip(panels, titles.items(), strict=True):
         for family, values in data["families"].items():
             unit = scale.drawn(1) if key == "score" else 1
-            sizes = [size for size, draws in zip(data["sizes"], values["draws"], strict=True) if draws]
-            y = unit * np.array(values[key][: len(sizes)])
-            spread = unit * np.array([std or 0 for std in values["std"][key][: len(sizes)]])
+            sizes, y = data["sizes"], unit * np.array(values[key], dtype=np.float64)  # None is NaN
+            spread = unit * np.array([std or 0 for std in values["std"][key]])
             colour, line = colours[colour_name(family)], {"linestyle": "-", "linewidth": 1.3}
             axes.fill_between(sizes, y - spread, y + spread, color=colour, alpha=0.15, linewidth=0)
             axes.plot(sizes, y, color=colour, **marker(family, 5.5, colours) | line)
