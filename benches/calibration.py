@@ -96,9 +96,12 @@ def main(trials: int, pool: int, samples: int, replicates: int) -> None:
                 assert standing.in_gg is not None
                 assert margins.gg is not None
                 found["max-similarity"].append(
-                    (standing.in_max_similarity.margin, *interval(margins.max_similarity))
+                    (
+                        standing.in_max_similarity.margin,
+                        *interval(standing.in_max_similarity.margin, margins.max_similarity),
+                    )
                 )
-                found["GG"].append((standing.in_gg.margin, *interval(margins.gg)))
+                found["GG"].append((standing.in_gg.margin, *interval(standing.in_gg.margin, margins.gg)))
                 tracker.advance()
         for plane, true in (("max-similarity", truth.in_max_similarity), ("GG", truth.in_gg)):
             rows.append([label(*name), plane, *_summary(found[plane], true.margin)])

@@ -2,9 +2,14 @@
 
 Each replicate draws test samples and the models of every family anew, with replacement, and, where several
 generated folders are given, the folders before their models. Everything is computed again from the draw:
-similarities, scores, the frontier, and the margin over it. The bank is what it is: it is not drawn. Intervals
-are percentiles of the replicates (Efron 1979). Drawing samples and models at once counts what neither of the
-two explains more than once, so that intervals are rather too wide than too narrow (Owen 2007).
+similarities, scores, the frontier, and the margin over it. The bank is what it is: it is not drawn. Drawing
+samples and models at once counts what neither of the two explains more than once, so that intervals are
+rather too wide than too narrow (Owen 2007).
+
+The frontier is the best of many means, which chance sets too high: once in the estimate, and once more in the
+replicates, which draw from it. Their percentiles (Efron 1979) would count that twice, and judge one in four
+models from the frontier itself to be below it (`benches/calibration.py`). So intervals are those percentiles
+moved by how much the replicates' mean is off the estimate.
 """
 
 from dataclasses import dataclass
@@ -57,10 +62,11 @@ def _known(values: Values) -> Values | None:
     return known if len(known) else None
 
 
-def interval(margins: Values, level: float = LEVEL) -> tuple[float, float]:
-    """Return the central interval that holds `level` of the replicates."""
-    low, high = np.quantile(margins, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def interval(estimate: float, replicates: Values, level: float = LEVEL) -> tuple[float, float]:
+    """Return the central interval of `level` of the replicates, moved so that their mean is the estimate."""
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    moved = estimate - replicates.mean()
+    return float(low + moved), float(high + moved)
 
 
 def _draw(contest: Contest, generator: np.random.Generator) -> Draw:

@@ -93,7 +93,7 @@ def envelopes(contest: Contest) -> dict[str, list[list[float]]]:
 
 def _entry(contest: Contest, plane: Plane, margins: Values) -> dict[str, Any]:
     """Return what is said about one plane."""
-    low, high = interval(margins)
+    low, high = interval(plane.margin, margins)
     return {
         "at": plane.at,
         "score": contest.oriented(plane.score),
@@ -109,7 +109,8 @@ def _concentration(standing: Standing, margins: Margins) -> dict[str, Any] | Non
     """Return by how much more alike the generated models are than members, with its interval."""
     if standing.concentration is None or margins.concentration is None:
         return None
-    return {"difference": standing.concentration, "interval": list(interval(margins.concentration))}
+    found = interval(standing.concentration, margins.concentration)
+    return {"difference": standing.concentration, "interval": list(found)}
 
 
 def _name(contest: Contest, rival: Mixture) -> str:

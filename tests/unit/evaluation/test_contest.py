@@ -206,5 +206,8 @@ def test_runs_are_drawn_before_their_models() -> None:
         assert draw.models[run].sum() == times * len(group.wrong)
 
 
-def test_an_interval_is_of_percentiles() -> None:
-    assert interval(np.arange(201) / 200, 0.9) == pytest.approx((0.05, 0.95))
+def test_an_interval_is_of_percentiles_around_the_estimate() -> None:
+    assert interval(0.5, np.arange(201) / 200, 0.9) == pytest.approx((0.05, 0.95))
+    assert interval(0.6, np.arange(201) / 200, 0.9) == pytest.approx((0.15, 1.05))
+    skewed = np.array([0.0] * 90 + [1.0] * 10)
+    assert interval(0.1, skewed) == pytest.approx((0, 1))
