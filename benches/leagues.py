@@ -1,8 +1,8 @@
-"""The verdict on a preset in every league: one bank, several trainings, one table.
+"""The verdict on a preset in every league: one bank, several trainings.
 
 A bank of 300 whole-network checkpoints of mnist1d, a run of the preset and 50 generated models for each seed,
-judged together on the 10,000 test samples, so that the intervals are over trainings too. The
-gradient evaluations are those that the rivals of the last league may take; the preset itself takes none.
+judged together on the 10,000 test samples, so that the intervals are over trainings too. The gradient
+evaluations are those that the rivals of the last league may take; the preset itself takes none.
 
     python benches/leagues.py [--arch convnet] [--seeds 3] [--preset default] [--gradients 300] [--work DIR]
 """
@@ -35,10 +35,14 @@ def generate_all(folder: Path, arch: str, preset: str, seeds: int, console: Cons
     return found
 
 
-def plane(entry: dict[str, Any]) -> str:
-    """Return where the models are in a plane as text."""
-    margin, low, high = (f"{100 * x:+.2f}" for x in (entry["margin"], *entry["interval"]))
-    return f"{entry['at']:.3f}: {margin} ({low} to {high}), {entry['position']}; {entry['rival']}"
+def said(league: str, results: dict[str, Any]) -> str:
+    """Return means, verdict and rivals as text."""
+    verdict, means = results["verdict"], (100 * results[each]["mean"] for each in ("original", "generated"))
+    rivals = (verdict[plane]["rival"] for plane in ("at_max_similarity", "at_gg"))
+    return (
+        f"{league}: originals {next(means):.2f} %, generated {next(means):.2f} %. {verdict['sentence']} "
+        f"On the frontier there: {next(rivals)}; {next(rivals)}."
+    )
 
 
 @click.command()
@@ -48,31 +52,18 @@ def plane(entry: dict[str, Any]) -> str:
 @click.option("--gradients", type=click.IntRange(1), default=300)
 @click.option("--work", type=click.Path(path_type=Path), help="Write the results here, too.")
 def main(arch: str, seeds: int, preset: str, gradients: int, work: Path | None) -> None:
-    """Print the table."""
+    """Print a paragraph for each league."""
     torch.set_num_threads(1)
     console = Console()
     leagues = {"weights": 0, "inputs": 0, "gradients": gradients}
-    rows = []
     with tempfile.TemporaryDirectory() as scratch:
         models = generate_all(Path(scratch), arch, preset, seeds, console)
         for league, evaluations in leagues.items():
             results = pdiff.evaluate(models, league=league, gradients=evaluations, progress=console)
-            verdict = results["verdict"]
-            rows.append(
-                [
-                    league,
-                    f"{100 * results['original']['mean']:.2f}",
-                    f"{100 * results['generated']['mean']:.2f}",
-                    plane(verdict["at_max_similarity"]),
-                    plane(verdict["at_gg"]),
-                    verdict["position"],
-                ]
-            )
+            console.say(said(league, results))
             if work:
                 work.mkdir(parents=True, exist_ok=True)
                 write_json(work / f"{league}.json", results)
-    columns = ["league", "originals", "generated", "at max-similarity", "at GG", "verdict"]
-    console.table(f"mnist1d {arch}, preset {preset}, {seeds} trainings", columns, rows)
 
 
 if __name__ == "__main__":
