@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 DEMO ?= pdiff-demo
+# How many processes share the Python tests.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, len(os.sched_getaffinity(0))))')
 
-.PHONY: setup demo test test-rust test-python lint sanitize bench quality clean
+.PHONY: setup rust demo test test-rust test-python lint lint-rust lint-python sanitize bench quality clean
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml $(RUST)
+rust:
 	@command -v cargo >/dev/null || { echo "Rust is missing: cargo is not on the PATH (https://rustup.rs)"; exit 1; }
+
+$(STAMP): pyproject.toml $(RUST) | rust
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Python 3.11 or newer is missing: set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Setting up $(VENV): packages are downloaded, and the Rust half is built; this takes minutes"
@@ -24,22 +28,27 @@ $(STAMP): pyproject.toml $(RUST)
 demo: setup
 	$(BIN)/pdiff demo --out $(DEMO) --overwrite
 
-test: test-rust test-python
+test: setup test-rust test-python
 
-test-rust: setup
+test-rust: | rust
 	cargo test --quiet
 
+# Each process takes the next tests in their order, so that the tests of a file mostly share its fixtures.
 test-python: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
-lint: setup
+lint: setup lint-rust lint-python
+
+lint-rust: | rust
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
 	cargo clippy --quiet --all-targets --features python -- -D warnings
+
+lint-python: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest pdiff._core
+	$(BIN)/python -m mypy.stubtest --mypy-config-file .ci/stubtest.ini pdiff._core
 	$(BIN)/lint-imports
 
 # The Rust tests under the sanitizers of a nightly Rust; several minutes, most of them compiling.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pdiff.verification import verify
+
 __all__ = ["Command", "Commands", "Done", "commands", "contents", "leftovers", "remove"]
 
 ROOT = Path(__file__).parents[2]
@@ -92,14 +94,14 @@ class Command:
         """Return the contents of `out` before."""
         return {} if self.old is None else contents(self.old, self.out.name)
 
-    def check_old_or_new(self, commands: Commands) -> None:
+    def check_old_or_new(self) -> None:
         """Fail unless `out` is what it was, or all that it is to be."""
         found, before = contents(self.out), self.before()
         if self.in_place:
             assert before.items() <= found.items() or self.new.items() <= found.items(), sorted(found)
         else:
             assert found in (before, self.new), f"neither old nor new: {sorted(found)}"
-        self._verify(commands)
+        self._verify()
 
     def check_rerun(self, commands: Commands) -> None:
         """Fail unless the command succeeds now, and leaves nothing but what it is to leave."""
@@ -109,12 +111,11 @@ class Command:
         found = contents(self.out)
         assert found == self.new, f"a rerun gave something else: {sorted(found)}"
         assert not (left := leftovers(self.out)), f"a rerun left {left}"
-        self._verify(commands)
+        self._verify()
 
-    def _verify(self, commands: Commands) -> None:
+    def _verify(self) -> None:
         if self.out.is_dir():
-            done = commands.run("verify", self.out)
-            assert done.code == 0, done.text
+            assert verify(self.out).bad == []
 
 
 def contents(path: Path, name: str = "") -> dict[str, str]:

@@ -86,7 +86,7 @@ def test_sigkill_at_random_moments(command: Command, driver: Commands) -> None:
         ended.append(done.code)
         if done.code == 0:  # on a machine that others use, it takes what it took last
             duration = done.seconds
-        command.check_old_or_new(driver)
+        command.check_old_or_new()
         command.check_rerun(driver)
     assert ended.count(-signal.SIGKILL) >= KILLS // 2, ended
 
@@ -116,7 +116,7 @@ def test_sigkill_before_every_change(command: Command, driver: Commands) -> None
         done = driver.run(*command.argv, at=number)
         assert done.code == -signal.SIGKILL, done.text
         try:
-            command.check_old_or_new(driver)
+            command.check_old_or_new()
             command.check_rerun(driver)
         except AssertionError as error:
             failures.append(f"{number}: {first_line(error)}")

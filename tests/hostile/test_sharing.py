@@ -82,9 +82,9 @@ def test_ties_among_many_views_are_found_at_once(tmp_path: Path) -> None:
     body["tied"] = tensor(b"h\x00", [2], [7])
     path = write(tmp_path / "a.pt", torch_zip(views + dictionary(body), {"0": bytes(count + 2)}))
     checkpoint = _core.Checkpoint([path])
-    begin = time.monotonic()
+    begin = time.process_time()
     ties = {t.name: t.tied_to for t in checkpoint.tensors if t.tied_to is not None}
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
     assert ties == {"tied": "w6"}
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pdiff.bank import Bank
 from pdiff.cli import cli
 from tests.killing import finish
 
@@ -107,9 +108,9 @@ def test_folders_that_cannot_be_collected_are_refused_and_nothing_is_written(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
 )
 def test_a_stopped_training_says_so_and_resumes(
-    pdiff: Pdiff, ckpts: Path, tmp_path: Path, number: signal.Signals, code: int
+    pdiff: Pdiff, bank: Bank, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    pdiff("collect", str(ckpts))
+    assert bank.path == tmp_path / "bank"
     settings = ["--set", "train.steps=3000", "--set", "generator.width=8", "--set", "train.batch_size=4"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pdiff", "train", *settings], cwd=tmp_path, stderr=subprocess.PIPE, text=True
