@@ -4,9 +4,10 @@ A bank of 300 whole-network checkpoints of mnist1d's `convnet`, large pools of m
 their predictions on 10,000 samples. All of them together say where a kind of model truly stands beside the
 frontier. Each trial then sees little: 2,000 of the samples, 30 models of each baseline, and 50 others of one
 kind that pose as generated ones. Counted is how often the 95 % intervals hold the true margin, and what the
-verdicts are. Nothing here is above the frontier: whatever is judged so, is so by chance.
+verdicts are; and the same for plain percentiles of the bootstrap. Nothing here is above the frontier:
+whatever is judged so, is so by chance.
 
-    python benches/calibration.py [--trials 100] [--pool 400] [--samples 2000] [--replicates 200]
+    python benches/calibration.py [--trials 60] [--pool 400] [--samples 2000] [--replicates 200]
 """
 
 import tempfile
@@ -22,6 +23,7 @@ from pdiff.cli.console import Console
 from pdiff.evaluation.baselines import baseline_populations
 from pdiff.evaluation.bootstrap import bootstrap, interval
 from pdiff.evaluation.contest import Contest
+from pdiff.evaluation.envelope import Values
 from pdiff.evaluation.families import Population, label
 from pdiff.evaluation.judge import Judged, judge
 from pdiff.evaluation.predict import Predictor
@@ -67,7 +69,7 @@ def trial(pool: list[Judged], kind: int, samples: int, generator: np.random.Gene
 
 
 @click.command()
-@click.option("--trials", type=click.IntRange(1), default=100)
+@click.option("--trials", type=click.IntRange(1), default=60)
 @click.option("--pool", type=click.IntRange(BASELINES + GENERATED), default=400)
 @click.option("--samples", type=click.IntRange(100), default=2000)
 @click.option("--replicates", type=click.IntRange(10), default=200)
@@ -87,7 +89,7 @@ def main(trials: int, pool: int, samples: int, replicates: int) -> None:
         whole = Contest(judged[0], [judged[kind]], judged)
         truth = whole.standing(whole.everything())
         assert truth.in_gg is not None
-        found: dict[str, list[tuple[float, float, float]]] = {"max-similarity": [], "GG": []}
+        found: dict[str, list[tuple[float, ...]]] = {"max-similarity": [], "GG": []}
         with console.track(f"Judging {label(*name)}", trials, "trial") as tracker:
             for index in range(trials):
                 contest = trial(judged, kind, samples, np.random.default_rng([kind, index]))
@@ -95,42 +97,46 @@ def main(trials: int, pool: int, samples: int, replicates: int) -> None:
                 margins = bootstrap(contest, replicates=replicates, seed=index)
                 assert standing.in_gg is not None
                 assert margins.gg is not None
-                found["max-similarity"].append(
-                    (
-                        standing.in_max_similarity.margin,
-                        *interval(standing.in_max_similarity.margin, margins.max_similarity),
-                    )
-                )
-                found["GG"].append((standing.in_gg.margin, *interval(standing.in_gg.margin, margins.gg)))
+                for plane, margin, drawn in (
+                    ("max-similarity", standing.in_max_similarity.margin, margins.max_similarity),
+                    ("GG", standing.in_gg.margin, margins.gg),
+                ):
+                    percentiles = np.quantile(drawn, [0.025, 0.975])
+                    found[plane].append((margin, *interval(margin, drawn), *percentiles))
                 tracker.advance()
         for plane, true in (("max-similarity", truth.in_max_similarity), ("GG", truth.in_gg)):
             rows.append([label(*name), plane, *_summary(found[plane], true.margin)])
     columns = [
         "kind",
         "plane",
-        "true margin",
-        "mean margin",
-        "mean interval",
-        "holds it",
-        "above",
-        "on",
-        "below",
+        "true",
+        "margin",
+        "interval",
+        "holds",
+        "verdicts",
+        "percentiles hold",
+        "verdicts",
     ]
-    console.table(f"{trials} trials of {samples} samples", columns, rows)
+    console.table(f"{trials} trials of {samples} samples; verdicts: above, on, below", columns, rows)
 
 
-def _summary(found: list[tuple[float, float, float]], true: float) -> list[str]:
+def _summary(found: list[tuple[float, ...]], true: float) -> list[str]:
     """Return the figures of all trials in one plane as text, margins in points."""
-    margin, low, high = 100 * np.array(found).T
-    positions = [position(*ends) for ends in zip(low, high, strict=True)]
-    holds = np.mean((low <= 100 * true) & (100 * true <= high))
+    margin, low, high, *percentiles = 100 * np.array(found).T
     return [
         f"{100 * true:+.2f}",
         f"{margin.mean():+.2f}",
         f"{low.mean():+.2f} to {high.mean():+.2f}",
-        f"{holds:.0%}",
-        *(str(positions.count(each)) for each in ("above", "on", "below")),
+        *_verdicts(low, high, 100 * true),
+        *_verdicts(*percentiles, 100 * true),
     ]
+
+
+def _verdicts(low: Values, high: Values, true: float) -> list[str]:
+    """Return how often intervals hold the truth, and how many are above, on and below."""
+    positions = [position(*ends) for ends in zip(low, high, strict=True)]
+    counts = ", ".join(str(positions.count(each)) for each in ("above", "on", "below"))
+    return [f"{np.mean((low <= true) & (true <= high)):.0%}", counts]
 
 
 if __name__ == "__main__":
