@@ -2,10 +2,19 @@
 
 import dataclasses
 import json
+from argparse import Namespace
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import Any
 
 import numpy as np
@@ -13,13 +22,17 @@ import torch
 from torch import Tensor, nn
 
 from pdiff import _core
-from pdiff.evaluation.sources import Opaque, Source, module_of, reached
+from pdiff.evaluation.sources import Opaque, Source, is_own, module_of, reached
 
 __all__ = ["digest_of", "engine_sources", "network_digest", "task_digest", "tensor_digest"]
 
 _ENGINE = (
     *("assignment", "decisions", "fast", "forward", "layout", "operations", "predict", "prediction"),
     *("reestimate", "trunk"),
+)
+_HOLDERS = (
+    *(list, tuple, dict, set, frozenset, Tensor, np.ndarray, np.generic),
+    *(SimpleNamespace, Namespace, partial, MappingProxyType),
 )
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), Path, torch.dtype, torch.device, torch.Size)
 
@@ -81,9 +94,21 @@ def _source_digest(source: Source) -> str:
 
 
 def _is_value(name: str, value: Any) -> bool:
-    """Return whether a global of a module is something that its functions may depend on, not one of them."""
-    kinds = (*_PLAIN, list, tuple, dict, set, frozenset, Tensor, np.ndarray)
-    return not name.startswith("__") and isinstance(value, kinds)
+    """Return whether a global of a module is something that its functions may depend on.
+
+    Other functions and classes are in the files; what they have captured or were given later is not. Objects
+    of installed packages (loggers, caches) count only where they do nothing but hold values.
+    """
+    if name.startswith("__"):
+        return False
+    if isinstance(value, FunctionType):
+        return bool(value.__closure__ or value.__defaults__ or value.__kwdefaults__)
+    if isinstance(value, type):
+        return False
+    if isinstance(value, (*_PLAIN, *_HOLDERS)) or dataclasses.is_dataclass(value):
+        return True
+    module = module_of(type(value))
+    return module is not None and is_own(module)
 
 
 def _state(value: Any, inside: tuple[int, ...]) -> Any:  # noqa: PLR0911 (a kind a line)
@@ -98,7 +123,11 @@ def _state(value: Any, inside: tuple[int, ...]) -> Any:  # noqa: PLR0911 (a kind
     if isinstance(value, np.ndarray) and value.dtype != object:
         flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
         return [str(value.dtype), list(value.shape), _core.digest(flat)]
-    if isinstance(value, dict):
+    if isinstance(value, np.generic):
+        return [str(value.dtype), value.tobytes().hex()]
+    if isinstance(value, partial):
+        return ["partial", *(_state(part, inside) for part in (value.func, value.args, value.keywords))]
+    if isinstance(value, dict | MappingProxyType):
         return [[_state(key, inside), _state(item, inside)] for key, item in value.items()]
     if isinstance(value, list | tuple):
         return [type(value).__name__, *(_state(item, inside) for item in value)]

@@ -11,12 +11,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["Opaque", "Source", "module_of", "reached"]
+__all__ = ["Opaque", "Source", "is_own", "module_of", "reached"]
 
 _FOREIGN = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 _NOT_FOLLOWED = ("pdiff", "torch")
-_IMPORTERS = ("import_module", "run_module", "run_path")
-_RUNNERS = ("__import__", "eval", "exec")
+_RUNNERS = {"__import__", "eval", "exec"}
+_LOADERS = {
+    *("import_module", "run_module", "run_path", "exec_module", "load_module", "module_from_spec"),
+    *("spec_from_file_location", "spec_from_loader", "SourceFileLoader", "SourcelessFileLoader"),
+}
+"""What runs code that its text does not name, whatever it is called by."""
 
 
 class Opaque(Exception):  # noqa: N818 (not an error: the answer is that nothing can be kept)
@@ -39,6 +43,16 @@ def module_of(value: Any) -> ModuleType | None:
     """Return the module that a value is, or in which it was defined."""
     name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
     return sys.modules.get(name) if isinstance(name, str) else None
+
+
+def is_own(module: ModuleType) -> bool:
+    """Return whether the user wrote a module."""
+    file = getattr(module, "__file__", None)
+    return file is not None and _is_own(module.__name__, file)
+
+
+def _is_own(name: str, file: str) -> bool:
+    return name.partition(".")[0] not in _NOT_FOLLOWED and not file.startswith(_FOREIGN)
 
 
 def reached(modules: Iterable[ModuleType | None]) -> dict[str, Source]:
@@ -71,8 +85,7 @@ def _source(name: str) -> Source:
     spec = _spec(name) if module is None else module.__spec__
     file = getattr(module, "__file__", None) or (spec.origin if spec and spec.has_location else None)
     if file is not None:
-        ours = name.partition(".")[0] in _NOT_FOLLOWED
-        return Source(Path(file), module, own=not ours and not file.startswith(_FOREIGN))
+        return Source(Path(file), module, own=_is_own(name, file))
     if module is not None and spec is None:
         raise Opaque(f"code of {name}, which is in no file")
     return Source(None, module, own=False)
@@ -102,7 +115,11 @@ def _imports(name: str, source: Source) -> Iterator[str]:
     if source.file.suffix != ".py":
         return
     package = name if source.file.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(_parsed(source.file)):
+    tree = _parsed(source.file)
+    named = dict(_named_calls(tree))
+    for wanted in named.values():
+        yield from _with_packages(_absolute(wanted, package))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_packages(alias.name)
@@ -112,19 +129,35 @@ def _imports(name: str, source: Source) -> Iterator[str]:
             for alias in node.names:  # a name in the module, or a module of its own
                 if f"{base}.{alias.name}" in sys.modules or _spec(f"{base}.{alias.name}"):
                     yield f"{base}.{alias.name}"
-        elif isinstance(node, ast.Call):
-            yield from _called(node, name, package)
+        if node not in named and (unknown := _runs_unknown(node)):
+            raise Opaque(f"code ({name}) that uses {unknown}")
 
 
-def _called(node: ast.Call, name: str, package: str) -> Iterator[str]:
-    """Return the name that a call imports, if it is one that imports."""
-    called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if called in _IMPORTERS or (called in _RUNNERS and isinstance(node.func, ast.Name)):
-        match called, node.args:
-            case "import_module", [ast.Constant(value=str(wanted)), *_]:
-                yield from _with_packages(_absolute(wanted, package))
-            case _:
-                raise Opaque(f"code ({name}) that calls {called}()")
+def _named_calls(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """Return the functions of calls such as `import_module("name")`, and these names."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=(ast.Name(id="import_module") | ast.Attribute(attr="import_module")) as function,
+                args=[ast.Constant(value=str(wanted)), *_],
+            ):
+                yield function, wanted
+
+
+def _runs_unknown(node: ast.AST) -> str | None:
+    """Return the name of what a node takes to run other code, however it comes by it; else None."""
+    match node:
+        case ast.Name(id=name) if name in _LOADERS | _RUNNERS:
+            return name
+        case ast.Attribute(attr=name) if name in _LOADERS:
+            return name
+        case ast.Attribute(value=ast.Name(id="builtins"), attr=name) if name in _RUNNERS:
+            return name
+        case ast.alias(name=name, asname=str()) if name in _LOADERS | _RUNNERS:
+            return name
+        case ast.Constant(value=str(name)) if name in _LOADERS:
+            return name
+    return None
 
 
 def _parsed(file: Path) -> ast.AST:

@@ -82,15 +82,25 @@ def test_a_module_that_appears_is_a_change(written: Any) -> None:
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("exec('K = 1')", "calls exec"),
-        ("__import__('late_part')", "calls __import__"),
-        ("import importlib; importlib.import_module('late' + '_part')", "calls import_module"),
-        ("import runpy; runpy.run_path('late_part.py')", "calls run_path"),
+        ("exec('K = 1')", "exec"),
+        ("import builtins; builtins.exec('K = 1')", "exec"),
+        ("__import__('late_part')", "__import__"),
+        ("import importlib; importlib.import_module('late' + '_part')", "import_module"),
+        ("from importlib import import_module as i; i('late_part')", "import_module"),
+        ("import importlib; getattr(importlib, 'import_module')('late_part')", "import_module"),
+        ("import runpy; runpy.run_path('late_part.py')", "run_path"),
+        ("from runpy import run_path as r; r('late_part.py')", "run_path"),
+        (
+            "import importlib.util as u; u.spec_from_file_location('late', 'late.py')",
+            "spec_from_file_location",
+        ),
+        ("from importlib.machinery import SourceFileLoader as L; L('late', 'late.py')", "SourceFileLoader"),
+        ("spec.loader.exec_module(module)", "exec_module"),
     ],
 )
 def test_code_that_only_running_it_tells_is_not_kept(written: Any, statement: str, said: str) -> None:
     module = written({"task_of_test.py": TASK.format(statement=statement)}, "task_of_test")
-    with pytest.raises(Opaque, match=said):
+    with pytest.raises(Opaque, match=f"that uses {said}"):
         task_digest(module.Task())
 
 
@@ -105,3 +115,44 @@ def test_code_that_is_in_no_file_is_not_kept(monkeypatch: pytest.MonkeyPatch) ->
     exec(TASK.format(statement="return 1"), vars(module))
     with pytest.raises(Opaque, match="typed_at_a_prompt, which is in no file"):
         task_digest(module.Task())
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "v",
+        "{'k': v}",
+        "SimpleNamespace(k=v)",
+        "partial(max, v)",
+        "np.float32(v)",
+        "Own(v)",
+        "Data(v)",
+        "lambda: v",
+        "(lambda: (lambda k=v: k))()",
+    ],
+)
+def test_values_that_a_module_made_of_a_file_are_part_of_the_task(
+    written: Any, tmp_path: Path, held: str
+) -> None:
+    head = (
+        "import json, numpy as np\nfrom dataclasses import dataclass\nfrom functools import partial\n"
+        "from pathlib import Path\nfrom types import SimpleNamespace\n@dataclass\nclass Data:\n    k: int\n"
+        "class Own:\n    def __init__(self, k): self.k = k\n"
+    )
+    text = f"HELD = (lambda v: {held})(json.loads(Path({str(tmp_path / 'v.json')!r}).read_text()))\n"
+    files = {"task_of_test.py": head + text + TASK.format(statement="return HELD")}
+
+    def digest(value: int) -> str:
+        sys.modules.pop("task_of_test", None)
+        module = written({**files, "v.json": str(value)}, "task_of_test")
+        return task_digest(module.Task())
+
+    assert digest(1) == digest(1) != digest(2)
+
+
+def test_a_logger_changes_nothing(written: Any) -> None:
+    text = "import logging\nlog = logging.getLogger('of a task')\n"
+    module = written({"task_of_test.py": text + TASK.format(statement="log.info('')")}, "task_of_test")
+    before = task_digest(module.Task())
+    module.log.setLevel("DEBUG")
+    assert task_digest(module.Task()) == before

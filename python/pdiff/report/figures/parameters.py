@@ -35,10 +35,10 @@ def parameters(results: Mapping[str, Any]) -> Plot:
 
 def _draw(tensors: Sequence[Mapping[str, Any]], figure: Figure, colours: Colours) -> None:
     columns = 4 if is_wide(figure) else 2
-    panels = figure.subplots(math.ceil(len(tensors) / columns), columns, squeeze=False).flat
+    panels = list(figure.subplots(math.ceil(len(tensors) / columns), columns, squeeze=False).flat)
     for axes, tensor in zip(panels, tensors, strict=False):
         _draw_tensor(axes, tensor, colours)
-    for axes in list(panels)[len(tensors) :]:
+    for axes in panels[len(tensors) :]:
         axes.set_visible(False)
     for label, text in ((figure.supxlabel, "value"), (figure.supylabel, "share of the values")):
         label(text, fontsize="medium", color=colours["muted"])
