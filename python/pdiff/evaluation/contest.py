@@ -202,11 +202,11 @@ class Contest:
             errors = np.empty(self._starts[-1] + len(self.groups[-1].wrong), dtype=np.int64)
             sets.sizes(errors)
             return drawn.means(1 - errors[models] / self.samples)
-        means = [
-            float(judged.scores(draw.samples) @ counts / counts.sum())
+        scores = [
+            judged.scores(draw.samples, counts.nonzero()[:, 0])
             for judged, counts in zip(self.groups, draw.models, strict=True)
         ]
-        return np.array(means)
+        return drawn.means(torch.cat(scores).numpy())
 
 
 def _within(sets: WrongSets, models: NDArray[np.int64], drawn: _Drawn) -> Values:

@@ -32,14 +32,16 @@ class Judged:
     votes: Tensor | None = None
     """F16 [V, N, classes], the class probabilities of the V models that vote."""
 
-    def scores(self, samples: Tensor | None = None) -> Tensor:
-        """Return how good each model is, on the samples of these indices (repeats count) or on all: f64 [M].
+    def scores(self, samples: Tensor | None = None, models: Tensor | None = None) -> Tensor:
+        """Return how good each of the models is, on the samples of these indices (repeats count): f64 [M].
 
-        In the metric's own unit, whichever direction is better.
+        All of them without indices. In the metric's own unit, whichever direction is better.
         """
+        wrong = self.wrong if models is None else self.wrong[models]
         if self.metric is None or self.measured is None:
-            return 1 - _mean_over(self.wrong, samples)
-        chosen = self.measured if samples is None else self.measured[:, samples]
+            return 1 - _mean_over(wrong, samples)
+        everyone = range(len(self.wrong)) if models is None else models.tolist()
+        chosen = (self.measured[one] if samples is None else self.measured[one, samples] for one in everyone)
         return torch.tensor([self.metric.reduce(each) for each in chosen], dtype=torch.float64)
 
 

@@ -31,16 +31,19 @@ from pdiff.evaluation.scored import Measured, Scored, score
 from pdiff.evaluation.seen import seen_by
 from pdiff.evaluation.space import space
 from pdiff.evaluation.subjects import refuse_twice, same_bank
-from pdiff.evaluation.verdict import REPLICATES, envelopes, verdict
+from pdiff.evaluation.verdict import FEW, REPLICATES, envelopes, verdict
 from pdiff.evaluation.weights import weigh
 from pdiff.generation import Generated
 from pdiff.progress import SILENT, Progress
 from pdiff.tasks import load_task
 from pdiff.tasks.base import Metric, Permutations, Split, Task, metric_of
 from pdiff.training import choose_device
+from pdiff.wording import counted
 
 __all__ = ["evaluate"]
 
+_ENOUGH_RUNS = 5
+"""Training runs whose spread is known well enough for an interval."""
 _ENOUGH = 20
 """Models of a baseline whose mean is steady enough for a frontier."""
 
@@ -180,6 +183,15 @@ def _warnings(runs: Sequence[Generated], split: Split, baselines_n: int) -> list
         found.append(
             "One training run: the intervals are over test samples and models, not over trainings of the "
             "generator. Give several generated folders for that."
+        )
+    elif len(runs) < _ENOUGH_RUNS:
+        found.append(
+            f"{len(runs)} training runs: an interval over so few is too narrow, of two runs most of all."
+        )
+    if (fewest := min(map(len, runs))) < FEW:
+        found.append(
+            f"Only {counted(fewest, 'generated model')}: intervals over so few are too narrow, and findings "
+            f"are no more than hints. Generate {FEW} or more, better 50."
         )
     if baselines_n < _ENOUGH:
         found.append(

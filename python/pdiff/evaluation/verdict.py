@@ -1,8 +1,9 @@
 """Where the generated models stand: above the frontier of their league, on it, or below it.
 
 In each plane the position is that of the 95 % interval of the margin over the frontier: above 0, below 0, or
-around it. The verdict is "above" only if both positions are: the plane of max-similarity alone rewards moving
-the whole cloud away from the bank, that of GG alone rewards damage. It is "below" if either is.
+around it. The verdict is "above" only if both positions are, and of no fewer models than `FEW`: the plane of
+max-similarity alone rewards moving the whole cloud away from the bank, that of GG alone rewards damage. It is
+"below" if either is.
 """
 
 from typing import Any, Literal
@@ -16,9 +17,12 @@ from pdiff.evaluation.families import League, label
 from pdiff.progress import SILENT, Progress
 from pdiff.tasks.base import Metric
 
-__all__ = ["REPLICATES", "Position", "envelopes", "position", "verdict"]
+__all__ = ["FEW", "REPLICATES", "Position", "envelopes", "position", "verdict"]
 
 REPLICATES = 500
+
+FEW = 5
+"""Models of a run below which intervals over them are too narrow for anything to be above."""
 
 Position = Literal["above", "on", "below"]
 
@@ -61,10 +65,14 @@ def verdict(
     if asked not in (None, league):
         compared += ": there was nothing to re-estimate"
     overall = _overall([at_similarity["position"], None if at_gg is None else at_gg["position"]])
+    but = "" if at_gg else "; a single generated model has no GG"
+    fewest = min(len(run.wrong) for run in contest.groups[: contest.runs])
+    if overall == "above" and fewest < FEW:
+        overall, but = "on", f"; {fewest} generated models are too few to be above"
     return {
         "league": league,
         "position": overall,
-        "sentence": _sentence(overall, at_similarity, at_gg, compared, metric),
+        "sentence": _sentence(overall, at_similarity, at_gg, f"{but} ({compared})", metric),
         "at_max_similarity": at_similarity,
         "at_gg": at_gg,
         "concentration": _concentration(standing, margins),
@@ -133,21 +141,20 @@ def _sentence(
     overall: Position,
     similarity: dict[str, Any],
     gg: dict[str, Any] | None,
-    league: str,
+    tail: str,
     metric: Metric | None,
 ) -> str:
     """Say it in one sentence."""
     places = [(similarity, "max-similarity")] + ([(gg, "GG")] if gg else [])
     if overall == "above":
         parts = [f"by {_margin(entry, metric)} at {name} {entry['at']:.3f}" for entry, name in places]
-        return f"Above the frontier {' and '.join(parts)} ({league})."
+        return f"Above the frontier {' and '.join(parts)}{tail}."
     parts = [
         f"{_margin(entry, metric, sign=True)} at {name} {entry['at']:.3f} ({entry['position']})"
         for entry, name in places
     ]
-    missing = "" if gg else "; a single generated model has no GG"
     where = "On" if overall == "on" else "Below"
-    return f"{where} the frontier: {' and '.join(parts)}{missing} ({league})."
+    return f"{where} the frontier: {' and '.join(parts)}{tail}."
 
 
 def _margin(entry: dict[str, Any], metric: Metric | None, *, sign: bool = False) -> str:

@@ -88,7 +88,7 @@ def _front_matter(info: Info, bank: Bank, results: Mapping[str, Any] | None) -> 
 def _metrics(results: Mapping[str, Any]) -> dict[str, Any]:
     """Return an evaluation in the form that hubs show."""
     task, metric = results["task"], results["task"]["metric"]
-    name, value = printable(task["name"]), results["generated"]["mean"]
+    name, value = printable(_task(task["name"])), results["generated"]["mean"]
     return {
         "task": {"type": "other"},
         "dataset": {"name": name, "type": name, "split": task["split"]},
@@ -114,7 +114,7 @@ def _evaluation(results: Mapping[str, Any] | None) -> list[str]:
         *lines,
         f"{_plain(results['verdict']['sentence'])}{together}",
         "",
-        f"On {task['samples']:,} {task['split']} samples of {_plain(task['name'])}:",
+        f"On {task['samples']:,} {task['split']} samples of {_plain(_task(task['name']))}:",
         "",
         "| | generated | originals |",
         "|---|---|---|",
@@ -150,7 +150,12 @@ def _command(info: Info, out: Path) -> str:
 
 def _network(bank: Bank) -> str:
     """Return what the checkpoints are of: `mnist1d convnet`, where the bank says."""
-    return "a network" if bank.task is None else printable(f"{bank.task.name} {bank.task.arch}")
+    return "a network" if bank.task is None else printable(f"{_task(bank.task.name)} {bank.task.arch}")
+
+
+def _task(name: str) -> str:
+    """Return the name of a task without the folder that its file is in, which is nobody's business."""
+    return name.rpartition("/")[2]
 
 
 def _plain(text: str) -> str:

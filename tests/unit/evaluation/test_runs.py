@@ -62,7 +62,11 @@ def test_runs_are_judged_together_and_alike_within_themselves(runs: list[Generat
     assert results["verdict"]["at_gg"]["score"] == pytest.approx(results["generated"]["mean"], abs=1e-9)
     assert [point["run"] for point in points(results, "generated")] == [0] * 4 + [1] * 3
     assert results["verdict"]["bootstrap"]["over"] == ["samples", "models", "runs"]
-    assert [warning.split(":")[0] for warning in results["warnings"]] == ["Only 3 models of each baseline"]
+    assert [warning.split(":")[0] for warning in results["warnings"]] == [
+        "2 training runs",
+        "Only 3 generated models",
+        "Only 3 models of each baseline",
+    ]
     assert "One training run" in alone[0]["warnings"][0]
 
 

@@ -97,6 +97,15 @@ def test_worse_at_the_same_similarities_is_below() -> None:
     assert (found["at_max_similarity"]["position"], found["position"]) == ("below", "below")
 
 
+def test_a_few_models_are_never_above() -> None:
+    found, _ = decided(0.06, 0.5, 0.8, size=4)
+    assert (found["at_max_similarity"]["position"], found["at_gg"]["position"]) == ("above", "above")
+    assert found["position"] == "on"
+    assert found["sentence"].startswith("On the frontier: +")
+    assert found["sentence"].endswith("; 4 generated models are too few to be above (weights-only league).")
+    assert decided(0.06, 0.5, 0.8, size=5)[0]["position"] == "above"
+
+
 def test_one_model_is_never_above() -> None:
     found, _ = decided(0.02, 0.5, 0.8, size=1)
     assert found["at_max_similarity"]["position"] == "above"

@@ -76,6 +76,14 @@ def test_evaluate_adds_figures_and_verdict(generated: Generated) -> None:
     assert (generated.path / CARD).read_text() == before
 
 
+def test_a_task_of_yours_is_named_without_its_folder(generated: Generated) -> None:
+    task = RESULTS["task"] | {"name": "/home/somebody/tasks/mine.py:factory"}
+    rewrite_card(generated, RESULTS | {"task": task})
+    text = (generated.path / CARD).read_text()
+    assert "somebody" not in text
+    assert "samples of mine.py:factory" in text.replace("\\", "")
+
+
 def test_a_card_breaks_nothing(generated: Generated, make_run: Callable[..., Run]) -> None:
     rewrite_card(generated, RESULTS)
     assert verify(generated.path).bad == []

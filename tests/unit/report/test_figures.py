@@ -259,6 +259,15 @@ def test_ticks_of_histograms_are_there_and_apart(results: dict[str, Any], narrow
         ]
 
 
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_a_panel_without_a_tensor_is_not_drawn(results: dict[str, Any], count: int) -> None:
+    tensors = results["plots"]["parameters"][:1] * count
+    plot = figures(results | {"plots": results["plots"] | {"parameters": tensors}})["parameters"]
+    figure = Figure(figsize=plot.wide)
+    plot.draw(figure, light_colours())
+    assert sum(axes.get_visible() for axes in figure.axes) == count
+
+
 def test_the_same_bytes_every_time_and_settings_left_alone(
     drawings: dict[str, Drawing], results: dict[str, Any]
 ) -> None:
