@@ -5,6 +5,7 @@ import json
 from argparse import Namespace
 from collections.abc import Iterable
 from functools import cached_property, partial
+from logging import Logger
 from pathlib import Path
 from types import (
     BuiltinFunctionType,
@@ -111,7 +112,7 @@ def _is_value(name: str, value: Any) -> bool:
     return module is not None and is_own(module)
 
 
-def _state(value: Any, inside: tuple[int, ...]) -> Any:  # noqa: PLR0911 (a kind a line)
+def _state(value: Any, inside: tuple[int, ...]) -> Any:  # noqa: PLR0911, PLR0912 (a kind a line)
     """Return a JSON value that says what `value` holds; `inside` are the ids of what holds it."""
     if isinstance(value, _PLAIN):
         return [type(value).__name__, str(value)]
@@ -123,6 +124,8 @@ def _state(value: Any, inside: tuple[int, ...]) -> Any:  # noqa: PLR0911 (a kind
     if isinstance(value, np.ndarray) and value.dtype != object:
         flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
         return [str(value.dtype), list(value.shape), _core.digest(flat)]
+    if isinstance(value, Logger):
+        return ["logger", value.name]
     if isinstance(value, np.generic):
         return [str(value.dtype), value.tobytes().hex()]
     if isinstance(value, partial):
