@@ -46,11 +46,6 @@ impl Bits {
         self.rows
     }
 
-    /// How many columns there are.
-    pub fn columns(&self) -> usize {
-        self.columns
-    }
-
     fn stride(&self) -> usize {
         self.columns.div_ceil(WORD * LANES)
     }
@@ -145,7 +140,7 @@ mod tests {
             let bytes = bytes(rows, columns, seed);
             let bits = Bits::pack(&bytes, rows, columns);
             let turned = bits.transposed();
-            prop_assert_eq!((turned.rows(), turned.columns()), (columns, rows));
+            prop_assert_eq!((turned.rows(), turned.columns), (columns, rows));
             for row in 0..rows {
                 for column in 0..columns {
                     let expected = bytes[row * columns + column] != 0;

@@ -2,7 +2,7 @@
 
 A draw is how often each sample, and each model, is counted. With every count 1 these are the numbers of the
 table; the bootstrap draws others. A model's wrong predictions are a bit a sample, so that the core compares
-hundreds of thousands of models with one another in milliseconds.
+hundreds of thousands of pairs in milliseconds.
 """
 
 from collections.abc import Sequence
@@ -220,8 +220,7 @@ def _within(sets: WrongSets, models: NDArray[np.int64], drawn: _Drawn) -> Values
     pairs = drawn.means(after)  # each pair once
     means: Values = pairs + pairs.T
     alone = np.diff(drawn.ends, prepend=0) < 2
-    others = np.where(
-        alone, np.nan, 1 - drawn.means(drawn.weights)
-    )  # of all pairs, those of different models
+    different = 1 - drawn.means(drawn.weights)  # the share of pairs that are of different models
+    others = np.where(alone, np.nan, different)
     np.fill_diagonal(means, means.diagonal() / others)
     return means

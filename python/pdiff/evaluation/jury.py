@@ -51,7 +51,7 @@ class Jury:
     def voters(self, generated: int) -> int:
         """Return how many models of a family vote at most: 0 without classes, or if they need too much room.
 
-        It does not hang on the number of `generated` models, of which all vote where there are fewer.
+        It does not depend on the number of `generated` models, of which all vote where there are fewer.
         """
         if not self._vote_bytes:
             return 0

@@ -69,14 +69,10 @@ def reached(modules: Iterable[ModuleType | None]) -> dict[str, Source]:
             continue
         found[name] = source = _source(name)
         if source.own:
-            waiting += [held.__name__ for held in map(module_of, _values(source.module)) if held is not None]
+            held = map(module_of, list(vars(source.module).values()) if source.module else ())
+            waiting += [module.__name__ for module in held if module is not None]
             waiting += _imports(name, source)
     return found
-
-
-def _values(module: ModuleType | None) -> list[Any]:
-    """Return what a module holds."""
-    return [] if module is None else list(vars(module).values())
 
 
 def _source(name: str) -> Source:
