@@ -13,12 +13,12 @@ import click
 import numpy as np
 import torch
 
+from pdiff.common.rng import numpy_generator
 from pdiff.evaluation.bootstrap import _draw
 from pdiff.evaluation.contest import Contest, Draw
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.judge import Judged
 from pdiff.evaluation.novelty import iou_matrix, max_similarity
-from pdiff.rng import numpy_generator
 from timing import compare
 
 SAMPLES, MEMBERS, GENERATED, FAMILIES, MODELS = 10_000, 300, 200, 30, 30

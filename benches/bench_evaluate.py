@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from pdiff.bank import Bank, collect
 from pdiff.cli.console import Console
+from pdiff.common.progress import SILENT
 from pdiff.evaluation.predict import Predictor
-from pdiff.progress import SILENT
 from pdiff.tasks import Task, load_task
 
 MODELS = 1400  # 300 originals, 200 generated ones, 900 baselines

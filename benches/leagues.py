@@ -15,9 +15,9 @@ import click
 import torch
 
 import pdiff
-from pdiff.artifacts import write_json
 from pdiff.cli.console import Console
-from pdiff.config import Config
+from pdiff.common.artifacts import write_json
+from pdiff.common.config import Config
 
 
 def generate_all(folder: Path, arch: str, preset: str, seeds: int, console: Console) -> list[pdiff.Generated]:

@@ -19,9 +19,9 @@ import click
 import torch
 
 import pdiff
-from pdiff.artifacts import write_json
 from pdiff.cli.console import Console
-from pdiff.config import Config
+from pdiff.common.artifacts import write_json
+from pdiff.common.config import Config
 
 LOSS_ALLOWED = 0.003
 MAX_SIMILARITY_ALLOWED = 0.97

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from pdiff import _core
-from pdiff.artifacts import write_tensors
 from pdiff.bank import Bank, Member
 from pdiff.bank.manifest import (
     BASE,
@@ -21,6 +20,7 @@ from pdiff.bank.manifest import (
     StoreDtype,
     TensorEntry,
 )
+from pdiff.common.artifacts import write_tensors
 
 __all__ = ["resident_mb", "sparse_bank"]
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from pdiff.bank import Bank, collect
-from pdiff.config import Config
+from pdiff.common.config import Config
 from pdiff.training import Run, train
 from tests.support import MEMBERS, TINY, checkpoint
 

@@ -13,11 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pdiff._core import __version__
-from pdiff.errors import InputError, PdiffError, PreemptedError, UsageError
+from pdiff.common.errors import InputError, PdiffError, PreemptedError, UsageError
 
 if TYPE_CHECKING:
     from pdiff.bank import Bank, collect
-    from pdiff.config import Config
+    from pdiff.common.config import Config
     from pdiff.evaluation import evaluate
     from pdiff.generation import Generated, generate
     from pdiff.report import make_report, save_report
@@ -49,7 +49,7 @@ __all__ = [
 
 _HOMES = {
     "Bank": "bank",
-    "Config": "config",
+    "Config": "common.config",
     "Generated": "generation",
     "Run": "training",
     "build_zoo": "zoo",

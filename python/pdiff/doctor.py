@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from pdiff import _core
-from pdiff.directories import process_umask
+from pdiff.common.directories import process_umask
 
 __all__ = ["Check", "diagnose"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.bank.manifest import MANIFEST, Manifest
-from pdiff.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.sealing import read_sealed
 from pdiff.generation import GENERATED, Generated
-from pdiff.sealing import read_sealed
 from pdiff.training.run import RESULT, RUN, Description, Result
 
 __all__ = ["Verification", "verify"]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pdiff.progress import SILENT, Tracker
+from pdiff.common.progress import SILENT, Tracker
 
 __all__ = ["Notes"]
 

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 
 from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.common.sealing import write_sealed
 from pdiff.generation import GENERATED
 from pdiff.generation.generated import FORMAT
-from pdiff.sealing import write_sealed
 from tests.hostile.commands import ROOT, Commands, Done, commands
 from tests.unit.evaluation.waves import NORMS, Residual, save_bank
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from pdiff import _core
 from pdiff.bank import Bank, collect
 from pdiff.checkpoints import Choice, find_checkpoints, open_checkpoints
-from pdiff.errors import InputError
+from pdiff.common.errors import InputError
 from tests.hostile.notes import Notes
 from tests.support import checkpoint
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import save_file
 
 from pdiff.bank import collect
-from pdiff.config import Config
+from pdiff.common.config import Config
 from pdiff.training import train
 from tests.hostile.commands import Command, Commands, commands, contents, leftovers
 from tests.support import TINY, checkpoint

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank, collect
-from pdiff.config import Config
-from pdiff.errors import InputError
+from pdiff.common.config import Config
+from pdiff.common.errors import InputError
 from pdiff.generation import Generated, generate
 from pdiff.training import train
 from tests.hostile.notes import Notes

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pdiff._core import Checkpoint
 from pdiff.checkpoints import Choice, Example, find_checkpoints, open_checkpoints
-from pdiff.progress import SILENT
+from pdiff.common.progress import SILENT
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

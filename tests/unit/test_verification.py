@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from safetensors.torch import load_file, save_file
 
-from pdiff.artifacts import write_tensors
 from pdiff.bank import Bank, collect, shards
-from pdiff.errors import InputError, UsageError
+from pdiff.common.artifacts import write_tensors
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.sealing import write_sealed
 from pdiff.generation import Generated, generate
 from pdiff.generation.card import CARD
-from pdiff.sealing import write_sealed
 from pdiff.training import Run
 from pdiff.verification import verify
 from tests.support import MEMBERS, checkpoint

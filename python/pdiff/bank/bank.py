@@ -12,12 +12,12 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff._core import Layout, Normalizer
-from pdiff.artifacts import read_tensors
 from pdiff.bank.lending import accepted, lend
 from pdiff.bank.manifest import SOURCE, FileEntry, Manifest, Member, TaskRef
 from pdiff.bank.rows import flatten, restore
 from pdiff.bank.view import Indices, Selectable, checked, integers
-from pdiff.errors import InputError
+from pdiff.common.artifacts import read_tensors
+from pdiff.common.errors import InputError
 
 __all__ = ["Bank", "Normalization", "Normalizer"]
 

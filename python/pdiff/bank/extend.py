@@ -16,11 +16,11 @@ from pdiff.bank.shards import Rows, ShardWriter
 from pdiff.bank.writer import rows_bytes, write_statistics
 from pdiff.checkpoints import difference, open_one
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Opened
-from pdiff.directories import locked, require_writable
-from pdiff.disk import require_space
-from pdiff.errors import InputError
-from pdiff.progress import Progress
-from pdiff.wording import agreeing, counted, shown, some
+from pdiff.common.directories import locked, require_writable
+from pdiff.common.disk import require_space
+from pdiff.common.errors import InputError
+from pdiff.common.progress import Progress
+from pdiff.common.wording import agreeing, counted, shown, some
 
 __all__ = ["extend_bank", "open_base", "remove_orphans"]
 

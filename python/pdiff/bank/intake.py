@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pdiff import _core
 from pdiff._core import Layout, Origin
-from pdiff.artifacts import read_record
 from pdiff.bank.bank import Bank
 from pdiff.bank.extend import extend_bank, open_base, remove_orphans
 from pdiff.bank.journal import JOURNAL, Journal, Purpose
@@ -19,11 +18,12 @@ from pdiff.bank.selection import Selection, select
 from pdiff.bank.shards import Rows, ShardWriter
 from pdiff.bank.writer import MINIMUM_MEMBERS, bank_bytes, finish_bank
 from pdiff.checkpoints.records import Choice
-from pdiff.directories import staged_directory
-from pdiff.disk import require_space
-from pdiff.errors import InputError, UsageError
-from pdiff.progress import SILENT, Progress
-from pdiff.wording import counted
+from pdiff.common.artifacts import read_record
+from pdiff.common.directories import staged_directory
+from pdiff.common.disk import require_space
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.progress import SILENT, Progress
+from pdiff.common.wording import counted
 
 __all__ = ["collect"]
 

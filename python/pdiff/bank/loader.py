@@ -11,7 +11,7 @@ from pdiff.bank.bank import Bank, Normalizer
 from pdiff.bank.lending import accepted
 from pdiff.bank.stream import Stream
 from pdiff.bank.view import View
-from pdiff.rng import numpy_generator
+from pdiff.common.rng import numpy_generator
 
 __all__ = ["Loader"]
 

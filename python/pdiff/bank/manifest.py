@@ -8,9 +8,9 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank.source import Source
-from pdiff.directories import require_inside
-from pdiff.errors import InputError, UsageError
-from pdiff.sealing import unsealed, write_sealed
+from pdiff.common.directories import require_inside
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.sealing import unsealed, write_sealed
 
 __all__ = [
     "BASE",

@@ -8,7 +8,7 @@ from pdiff._core import Layout, TensorInfo
 from pdiff.bank.source import AVERAGE_COUNT
 from pdiff.checkpoints.records import Checkpoint, Example
 from pdiff.checkpoints.tensors import FLOATING
-from pdiff.wording import agreeing, counted, shown, some
+from pdiff.common.wording import agreeing, counted, shown, some
 
 __all__ = ["describe", "describe_subset"]
 

@@ -8,9 +8,9 @@ from pdiff import _core
 from pdiff.bank.notes import describe
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Opened
-from pdiff.errors import InputError
-from pdiff.progress import Progress
-from pdiff.wording import shown
+from pdiff.common.errors import InputError
+from pdiff.common.progress import Progress
+from pdiff.common.wording import shown
 
 __all__ = ["Group", "Request", "check_averaged", "check_ties", "open_all", "read_group"]
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pdiff._core import Layout
-from pdiff.artifacts import TORCH_DTYPES
-from pdiff.errors import InputError
-from pdiff.wording import shown
+from pdiff.common.artifacts import TORCH_DTYPES
+from pdiff.common.errors import InputError
+from pdiff.common.wording import shown
 
 __all__ = ["flatten", "restore"]
 

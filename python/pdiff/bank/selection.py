@@ -10,9 +10,9 @@ from pdiff import _core
 from pdiff._core import Layout, Origin, TensorInfo
 from pdiff.checkpoints.records import Checkpoint
 from pdiff.checkpoints.tensors import FLOATING, differing
-from pdiff.errors import InputError, UsageError
-from pdiff.progress import Progress
-from pdiff.wording import agreeing, counted, some
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.progress import Progress
+from pdiff.common.wording import agreeing, counted, some
 
 __all__ = ["Selection", "Subset", "carried", "compared", "floating", "norm_modules", "select"]
 

@@ -10,7 +10,7 @@ from pdiff._core import Layout, Origin
 from pdiff.bank.journal import Finished, Journal
 from pdiff.bank.manifest import SHARDS, Member, ShardEntry, StoreDtype
 from pdiff.checkpoints.records import Checkpoint
-from pdiff.progress import Progress
+from pdiff.common.progress import Progress
 
 __all__ = ["Rows", "ShardWriter"]
 

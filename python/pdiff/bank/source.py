@@ -10,8 +10,8 @@ from pdiff import _core
 from pdiff.checkpoints.folders import read_companion, read_index
 from pdiff.checkpoints.names import INDEX
 from pdiff.checkpoints.records import Candidate, Example
-from pdiff.directories import require_inside
-from pdiff.errors import InputError
+from pdiff.common.directories import require_inside
+from pdiff.common.errors import InputError
 
 __all__ = ["AVERAGE_COUNT", "Source", "describe_source", "write_companions"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pdiff._core import Layout, Normalizer
 from pdiff.bank.manifest import Member
-from pdiff.rng import numpy_generator
+from pdiff.common.rng import numpy_generator
 
 if TYPE_CHECKING:
     from pdiff.bank.bank import Bank, Normalization

@@ -8,7 +8,6 @@ import torch
 
 from pdiff import _core
 from pdiff._core import Layout, Origin, TensorInfo
-from pdiff.artifacts import write_tensors
 from pdiff.bank.manifest import (
     BASE,
     FORMAT,
@@ -25,8 +24,9 @@ from pdiff.bank.shards import Rows
 from pdiff.bank.source import describe_source, write_companions
 from pdiff.checkpoints.records import Example
 from pdiff.checkpoints.tensors import stored_bytes
-from pdiff.errors import InputError
-from pdiff.wording import counted
+from pdiff.common.artifacts import write_tensors
+from pdiff.common.errors import InputError
+from pdiff.common.wording import counted
 
 __all__ = ["MINIMUM_MEMBERS", "bank_bytes", "finish_bank", "rows_bytes", "write_statistics"]
 

@@ -13,10 +13,10 @@ from pdiff import _core
 from pdiff.checkpoints.opening import open_one
 from pdiff.checkpoints.records import Choice, Example
 from pdiff.checkpoints.tensors import stored_bytes
-from pdiff.directories import require_writable, scratch
-from pdiff.disk import require_space
-from pdiff.errors import CodeError, InputError, UsageError
-from pdiff.wording import printable, shown
+from pdiff.common.directories import require_writable, scratch
+from pdiff.common.disk import require_space
+from pdiff.common.errors import CodeError, InputError, UsageError
+from pdiff.common.wording import printable, shown
 
 __all__ = ["Conversion", "convert"]
 

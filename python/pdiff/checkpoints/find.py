@@ -12,8 +12,8 @@ from pdiff.checkpoints.folders import read_adapter, read_index
 from pdiff.checkpoints.listing import File, Listing, Notes, listings, look_at
 from pdiff.checkpoints.names import ADAPTER_CONFIG, INDEX, is_index, is_piece, is_weights
 from pdiff.checkpoints.records import Candidate, Found
-from pdiff.errors import InputError
-from pdiff.wording import printable, shown
+from pdiff.common.errors import InputError
+from pdiff.common.wording import printable, shown
 
 __all__ = ["find_checkpoints"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pdiff.checkpoints.names import is_weights
-from pdiff.errors import InputError
-from pdiff.wording import shown
+from pdiff.common.errors import InputError
+from pdiff.common.wording import shown
 
 __all__ = ["read_adapter", "read_companion", "read_index"]
 

@@ -15,9 +15,9 @@ from pdiff.checkpoints.find import find_checkpoints
 from pdiff.checkpoints.opening import difference, open_checkpoints
 from pdiff.checkpoints.records import Checkpoint, Choice, Example
 from pdiff.checkpoints.tensors import FLOATING, judged
-from pdiff.errors import InputError
-from pdiff.progress import SILENT, Progress, Tracker
-from pdiff.sealing import unsealed
+from pdiff.common.errors import InputError
+from pdiff.common.progress import SILENT, Progress, Tracker
+from pdiff.common.sealing import unsealed
 
 __all__ = ["inspect"]
 

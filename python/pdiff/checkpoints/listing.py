@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pdiff.checkpoints.names import OURS, is_weights
-from pdiff.errors import InputError
-from pdiff.wording import printable
+from pdiff.common.errors import InputError
+from pdiff.common.wording import printable
 
 __all__ = ["File", "Listing", "Notes", "listings", "look_at"]
 

@@ -11,9 +11,9 @@ from pdiff import _core
 from pdiff.checkpoints.find import find_checkpoints
 from pdiff.checkpoints.names import is_index
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Found, Opened
-from pdiff.errors import CodeError, InputError
-from pdiff.progress import SILENT, Progress
-from pdiff.wording import printable, shown
+from pdiff.common.errors import CodeError, InputError
+from pdiff.common.progress import SILENT, Progress
+from pdiff.common.wording import printable, shown
 
 __all__ = ["difference", "open_checkpoints", "open_one"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pdiff import _core
 from pdiff._core import Origin, TensorInfo
-from pdiff.progress import Tracker
+from pdiff.common.progress import Tracker
 
 __all__ = ["FLOATING", "differing", "judged", "stored_bytes"]
 

@@ -8,7 +8,7 @@ import click
 
 from pdiff.cli.stopping import Terminated, stop_on_sigterm
 from pdiff.cli.streams import prepare_streams
-from pdiff.errors import PdiffError, exit_code
+from pdiff.common.errors import PdiffError, exit_code
 
 __all__ = ["cli", "main"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pdiff.cli import options
-from pdiff.wording import counted
+from pdiff.common.wording import counted
 
 if TYPE_CHECKING:
     from pdiff.bank.manifest import StoreDtype

@@ -21,7 +21,7 @@ def command(
     """Show every value of PRESET as TOML (or JSON), after the changes given."""
     import json
 
-    from pdiff.config import PRESETS, Config
+    from pdiff.common.config import PRESETS, Config
 
     if names_only:
         click.echo(json.dumps(list(PRESETS)) if as_json else "\n".join(PRESETS))

@@ -30,7 +30,7 @@ _PLAIN_WIDTH = 160
 
 
 class Console:
-    """Implements `pdiff.progress.Progress`: bars on a terminal, a plain line every few seconds off it.
+    """Implements `pdiff.common.progress.Progress`: bars on a terminal, a plain line every few seconds off it.
 
     With `as_json`, stdout carries nothing but the JSON value given to `result`.
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from pdiff.cli import options
-from pdiff.wording import counted
+from pdiff.common.wording import counted
 
 __all__ = ["command"]
 

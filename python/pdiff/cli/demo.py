@@ -27,14 +27,14 @@ def command(
 
     Offline, on the CPU, in a few minutes. Each step is a command that you can run yourself.
     """
-    from pdiff.artifacts import write_json
     from pdiff.bank import collect
     from pdiff.cli.console import Console
     from pdiff.cli.evaluate import judge
-    from pdiff.config import Config
-    from pdiff.directories import prepare_directory
+    from pdiff.common.artifacts import write_json
+    from pdiff.common.config import Config
+    from pdiff.common.directories import prepare_directory
+    from pdiff.common.provenance import provenance
     from pdiff.generation import generate
-    from pdiff.provenance import provenance
     from pdiff.tasks import load_task
     from pdiff.training import train
     from pdiff.zoo import build_zoo

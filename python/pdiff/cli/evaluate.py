@@ -133,11 +133,11 @@ def judge(
     The model cards beside the checkpoints are written again. Of several processes only the main one speaks
     and writes.
     """
-    from pdiff.directories import refuse_directory
-    from pdiff.distributed import group, is_main
+    from pdiff.common.directories import refuse_directory
+    from pdiff.common.distributed import group, is_main
+    from pdiff.common.progress import SILENT
     from pdiff.evaluation import evaluate
     from pdiff.generation import Generated, rewrite_card
-    from pdiff.progress import SILENT
     from pdiff.report import REPORT, RESULTS, save_report, summary_rows
 
     refuse_directory(out, RESULTS, overwrite)
@@ -160,7 +160,7 @@ def judge(
 
 def _control(option: str) -> tuple[str, Path]:
     """Split `NAME=DIR`."""
-    from pdiff.errors import UsageError
+    from pdiff.common.errors import UsageError
 
     name, sign, folder = option.partition("=")
     if not (name and sign and folder):
@@ -170,7 +170,7 @@ def _control(option: str) -> tuple[str, Path]:
 
 def _task(generated: "Generated", name: str | None, data_root: Path | None) -> "Task | None":
     """Return the task that the options name, or None to take the bank's own."""
-    from pdiff.errors import UsageError
+    from pdiff.common.errors import UsageError
     from pdiff.tasks import load_task
 
     if data_root is None:

@@ -29,7 +29,7 @@ def command(
     from pdiff.checkpoints import Choice, inspect
     from pdiff.cli.console import Console
     from pdiff.cli.inspection import show
-    from pdiff.errors import InputError
+    from pdiff.common.errors import InputError
 
     console = Console(as_json)
     roots = paths or (Path("ckpts"),)

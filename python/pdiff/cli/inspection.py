@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence, Sized
 
 from pdiff.checkpoints.facts import BankFacts, Inspection, KindFacts, LeftAside, Range, TensorFacts
 from pdiff.cli.console import Console
-from pdiff.disk import size_text
-from pdiff.wording import counted, shown, some
+from pdiff.common.disk import size_text
+from pdiff.common.wording import counted, shown, some
 
 __all__ = ["show"]
 

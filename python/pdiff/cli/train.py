@@ -39,7 +39,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Train a codec and a generator on BANK (./bank by default)."""
-    from pdiff.config import Config
+    from pdiff.common.config import Config
 
     config = Config.build(preset, file, settings, seed)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pdiff.cli import options
-from pdiff.wording import counted
+from pdiff.common.wording import counted
 
 if TYPE_CHECKING:
     from pdiff.verification import Verification
@@ -51,7 +51,7 @@ def _record(found: "Verification") -> dict[str, object]:
 
 
 def _lines(found: "Verification") -> list[str]:
-    from pdiff.disk import size_text
+    from pdiff.common.disk import size_text
 
     if not found.bad:
         return [f"{found.path}: {counted(found.files, 'file')}, {size_text(found.size)}, all as written"]

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pdiff.cli import options
-from pdiff.wording import counted
+from pdiff.common.wording import counted
 
 __all__ = ["command"]
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdiff.config import GeneratorConfig
+from pdiff.common.config import GeneratorConfig
+from pdiff.common.rng import normal
 from pdiff.diffusion.denoisers import ConvDenoiser, MlpDenoiser
 from pdiff.diffusion.objective import Denoiser, ddpm_loss, flow_loss
 from pdiff.diffusion.samplers import ddpm_states, flow_states, last
 from pdiff.diffusion.schedule import Schedule, linear_schedule
-from pdiff.rng import normal
 
 __all__ = ["DdpmProcess", "FlowProcess", "Process", "build_denoiser", "build_process"]
 

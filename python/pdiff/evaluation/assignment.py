@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
-from pdiff.errors import InputError
-from pdiff.wording import shown, some
+from pdiff.common.errors import InputError
+from pdiff.common.wording import shown, some
 
 __all__ = ["Assignment", "load"]
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdiff.common.progress import SILENT, Progress
+from pdiff.common.rng import numpy_generator
 from pdiff.evaluation.contest import Contest, Draw
 from pdiff.evaluation.envelope import Values
-from pdiff.progress import SILENT, Progress
-from pdiff.rng import numpy_generator
 
 __all__ = ["LEVEL", "Margins", "bootstrap", "interval"]
 

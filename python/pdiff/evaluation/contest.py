@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pdiff._core import WrongSets
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.evaluation.envelope import Mixture, Values, gg_rival, similarity_rival
 from pdiff.evaluation.judge import Judged
 

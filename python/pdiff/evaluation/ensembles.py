@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdiff.rng import numpy_generator
+from pdiff.common.rng import numpy_generator
 
 __all__ = ["BUDGET", "DRAWS", "POOL", "SIZES", "calibration_error", "vote_table"]
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.common.provenance import provenance
 from pdiff.generation import Generated
-from pdiff.provenance import provenance
 from pdiff.tasks.base import Split, Task, metric_name, metric_of
 
 __all__ = ["bank_entry", "cost_entry", "provenance_entry", "task_entry"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from pdiff.bank import Bank
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.evaluation.baselines import baseline_populations, ensemble
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.subjects import control_populations, run_populations

@@ -1,12 +1,12 @@
 """Whether new BatchNorm statistics do harm: of too few inputs they make everybody worse, and all alike."""
 
+from pdiff.common.progress import Progress
+from pdiff.common.wording import counted
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.judge import Judged, judge
 from pdiff.evaluation.predict import Predictor
 from pdiff.evaluation.thinning import spread_over
-from pdiff.progress import Progress
 from pdiff.tasks.base import Task, described
-from pdiff.wording import counted
 
 __all__ = ["harm"]
 

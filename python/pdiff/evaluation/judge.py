@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdiff.distributed import everyones, share
+from pdiff.common.distributed import everyones, share
+from pdiff.common.progress import Tracker
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.predict import Prediction, Predictor
-from pdiff.progress import Tracker
 from pdiff.tasks.base import Metric
 
 __all__ = ["Judged", "blocks", "judge"]

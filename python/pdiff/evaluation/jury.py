@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
+from pdiff.common.progress import Progress
+from pdiff.common.rng import numpy_generator
 from pdiff.evaluation.ensembles import BUDGET, POOL
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.field import Field, is_gaussian
 from pdiff.evaluation.judge import Judged, judge
 from pdiff.evaluation.predict import Predictor
 from pdiff.evaluation.selection import has_validation, selected
-from pdiff.progress import Progress
-from pdiff.rng import numpy_generator
 from pdiff.tasks.base import Split, Task
 
 __all__ = ["Jury", "Selected"]

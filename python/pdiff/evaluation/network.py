@@ -1,7 +1,7 @@
 """Which network is judged: its task, its architecture, and the hidden units whose order does not matter."""
 
 from pdiff.bank import Bank
-from pdiff.errors import UsageError, unknown
+from pdiff.common.errors import UsageError, unknown
 from pdiff.evaluation.permutations import Symmetry
 from pdiff.tasks import load_task
 from pdiff.tasks.base import Permutations, Task, permutations_of

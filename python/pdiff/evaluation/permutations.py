@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pdiff._core import Layout
 from pdiff.bank import Bank, Normalizer
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.tasks.base import Permutations
 
 __all__ = ["Symmetry", "aligned_distances"]

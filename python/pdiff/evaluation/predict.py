@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
+from pdiff.common.wording import counted
 from pdiff.evaluation.assignment import Assignment, load
 from pdiff.evaluation.context import context_of
 from pdiff.evaluation.decisions import Decisions
@@ -22,7 +23,6 @@ from pdiff.evaluation.prediction import Prediction
 from pdiff.evaluation.reestimate import Statistics
 from pdiff.evaluation.store import Store
 from pdiff.tasks.base import Classification, Split, Task, metric_of
-from pdiff.wording import counted
 
 __all__ = ["Prediction", "Predictor"]
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from pdiff.errors import PdiffError
+from pdiff.common.errors import PdiffError
+from pdiff.common.progress import Progress
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.judge import judge
 from pdiff.evaluation.predict import Predictor
 from pdiff.evaluation.thinning import rounded
 from pdiff.generation import Generated
 from pdiff.generation.trajectory import trajectory
-from pdiff.progress import Progress
 from pdiff.training import Run
 
 __all__ = ["MODELS", "POINTS", "recorded_run", "reverse"]

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
+from pdiff.common.rng import numpy_generator
 from pdiff.evaluation.baselines import gaussian
 from pdiff.evaluation.baselines.moments import denormalise, mean_row
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.tuning import Tuner
-from pdiff.rng import numpy_generator
 from pdiff.tasks.base import Task
 
 __all__ = ["rival_populations"]

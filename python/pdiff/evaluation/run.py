@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.distributed import is_main
-from pdiff.errors import UsageError
+from pdiff.common.distributed import is_main
+from pdiff.common.errors import UsageError
+from pdiff.common.progress import SILENT, Progress
+from pdiff.common.wording import counted
 from pdiff.evaluation.contest import Contest
 from pdiff.evaluation.curves import training_warnings
 from pdiff.evaluation.ensembles import vote_table
@@ -34,11 +36,9 @@ from pdiff.evaluation.subjects import refuse_twice, same_bank
 from pdiff.evaluation.verdict import FEW, REPLICATES, envelopes, verdict
 from pdiff.evaluation.weights import weigh
 from pdiff.generation import Generated
-from pdiff.progress import SILENT, Progress
 from pdiff.tasks import load_task
 from pdiff.tasks.base import Metric, Permutations, Split, Task, metric_of
 from pdiff.training import choose_device
-from pdiff.wording import counted
 
 __all__ = ["evaluate"]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.evaluation.families import League
 from pdiff.generation import Generated
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.wording import shown
 from pdiff.evaluation.families import Population
 from pdiff.generation import Generated
-from pdiff.wording import shown
 
 __all__ = ["control_populations", "refuse_twice", "run_populations", "same_bank"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.errors import UsageError
-from pdiff.rng import seeded
+from pdiff.common.errors import UsageError
+from pdiff.common.rng import seeded
 from pdiff.tasks.base import Task
 from pdiff.zoo.subset import FrozenRest
 from pdiff.zoo.train import Batches, batches

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pdiff.common.progress import SILENT, Progress
 from pdiff.evaluation.bootstrap import LEVEL, Margins, bootstrap, interval
 from pdiff.evaluation.contest import Contest, Plane, Standing
 from pdiff.evaluation.envelope import Mixture, Values, gg_frontier, hull
 from pdiff.evaluation.families import League, label
-from pdiff.progress import SILENT, Progress
 from pdiff.tasks.base import Metric
 
 __all__ = ["FEW", "REPLICATES", "Position", "envelopes", "position", "verdict"]

@@ -12,8 +12,8 @@ from typing import Any
 
 from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.common.wording import printable
 from pdiff.generation.generated import Generated, Info
-from pdiff.wording import printable
 
 __all__ = ["CARD", "card", "rewrite_card", "write_card"]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pdiff import _core
-from pdiff.artifacts import write_tensors
 from pdiff.bank import Bank
 from pdiff.bank.source import AVERAGE_COUNT
-from pdiff.errors import unknown
+from pdiff.common.artifacts import write_tensors
+from pdiff.common.errors import unknown
 
 __all__ = ["FORMATS", "Format", "Writer", "writer"]
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from pdiff import _core
-from pdiff.artifacts import read_checkpoint
 from pdiff.bank import Bank
-from pdiff.directories import require_inside
-from pdiff.errors import InputError, UsageError
-from pdiff.sealing import read_sealed
+from pdiff.common.artifacts import read_checkpoint
+from pdiff.common.directories import require_inside
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.sealing import read_sealed
+from pdiff.common.wording import some
 from pdiff.training import BankReference
-from pdiff.wording import some
 
 __all__ = ["FORMAT", "GENERATED", "Cost", "Generated", "Info", "RunReference"]
 

@@ -6,18 +6,18 @@ from pathlib import Path
 from torch import Tensor
 
 from pdiff import _core
-from pdiff.artifacts import relative
 from pdiff.bank import Bank
-from pdiff.directories import refuse_directory, staged_directory
-from pdiff.disk import require_space
-from pdiff.errors import InputError, UsageError
+from pdiff.common.artifacts import relative
+from pdiff.common.directories import refuse_directory, staged_directory
+from pdiff.common.disk import require_space
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.progress import SILENT, Progress
+from pdiff.common.provenance import provenance
+from pdiff.common.sealing import write_sealed
 from pdiff.generation.card import write_card
 from pdiff.generation.formats import Format, writer
 from pdiff.generation.generated import FORMAT, GENERATED, Cost, Generated, Info, RunReference
 from pdiff.generation.sampling import sample_rows
-from pdiff.progress import SILENT, Progress
-from pdiff.provenance import provenance
-from pdiff.sealing import write_sealed
 from pdiff.training import BankReference, Run, choose_device
 
 __all__ = ["generate"]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pdiff.codecs import Codec
+from pdiff.common.rng import numpy_generator
 from pdiff.diffusion import build_process
-from pdiff.rng import numpy_generator
 from pdiff.training import Run
 from pdiff.training.stages import load_denoiser, load_latents
 

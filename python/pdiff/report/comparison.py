@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
+from pdiff.common.wording import printable
 from pdiff.report.figures import Plot
 from pdiff.report.figures.comparison import Named, compared_plane, method
 from pdiff.report.marks import shape_svg
 from pdiff.report.page import environment
 from pdiff.report.text import Scale
-from pdiff.wording import printable
 
 __all__ = ["comparison_figures", "named", "render_comparison"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from pdiff import _core
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.report.comparison import comparison_figures, named, render_comparison
 from pdiff.report.figures import figures
 from pdiff.report.page import render_report

@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pdiff import _core
-from pdiff.artifacts import write_json
-from pdiff.directories import staged_directory
+from pdiff.common.artifacts import write_json
+from pdiff.common.directories import staged_directory
 from pdiff.evaluation import label
 from pdiff.evaluation.ensembles import DRAWS, POOL
 from pdiff.report.figures import figures, hidden, worst_drawn

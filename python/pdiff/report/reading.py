@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pdiff.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError
 
 __all__ = ["REPORT", "RESULTS", "read_results"]
 

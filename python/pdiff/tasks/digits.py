@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pdiff.errors import unknown
-from pdiff.rng import numpy_generator
+from pdiff.common.errors import unknown
+from pdiff.common.rng import numpy_generator
 from pdiff.tasks.base import Classification, Permutations, Split
 from pdiff.tasks.networks import convnet2d, convnet_permutations, mlp, mlp_permutations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pdiff.errors import InputError
+from pdiff.common.errors import InputError
 
 __all__ = ["read_idx"]
 

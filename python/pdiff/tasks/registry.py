@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pdiff.errors import UsageError, unknown
+from pdiff.common.errors import UsageError, unknown
 from pdiff.tasks.base import Task
 
 __all__ = ["BUILT_IN", "load_task"]

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pdiff.errors import InputError, UsageError, unknown
+from pdiff.common.errors import InputError, UsageError, unknown
 from pdiff.tasks.base import Classification, Permutations, Split
 from pdiff.tasks.idx import read_idx
 from pdiff.tasks.networks import convnet2d, convnet_permutations

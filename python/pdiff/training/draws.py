@@ -10,7 +10,7 @@ from torch import Tensor
 from pdiff.bank import View
 from pdiff.bank.bank import Normalizer
 from pdiff.bank.stream import Stream
-from pdiff.rng import numpy_generator
+from pdiff.common.rng import numpy_generator
 
 __all__ = ["Draws", "draw"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from pdiff.errors import PreemptedError
+from pdiff.common.errors import PreemptedError
 
 __all__ = ["Interruption", "catch_signals"]
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
 from pdiff import _core
-from pdiff.config import Optimisation
-from pdiff.errors import InputError, PdiffError
-from pdiff.progress import Progress
+from pdiff.common.config import Optimisation
+from pdiff.common.errors import InputError, PdiffError
+from pdiff.common.progress import Progress
 from pdiff.training.interrupt import Interruption
 
 __all__ = ["METRICS", "Trainer"]

@@ -1,7 +1,7 @@
 """Which of a bank's members are learned from, and which are kept aside."""
 
 from pdiff.bank import Bank, View
-from pdiff.config import Config
+from pdiff.common.config import Config
 
 __all__ = ["FEWEST_TO_SPLIT", "training_members"]
 

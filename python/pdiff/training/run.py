@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from pdiff import _core
-from pdiff.artifacts import relative
 from pdiff.bank import Bank, View
 from pdiff.codecs import Codec
-from pdiff.config import Config
-from pdiff.directories import prepare_directory
-from pdiff.distributed import own_gpu
-from pdiff.errors import InputError, UsageError
-from pdiff.progress import SILENT, Progress
-from pdiff.provenance import provenance
-from pdiff.sealing import read_sealed, write_sealed
+from pdiff.common.artifacts import relative
+from pdiff.common.config import Config
+from pdiff.common.directories import prepare_directory
+from pdiff.common.distributed import own_gpu
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.progress import SILENT, Progress
+from pdiff.common.provenance import provenance
+from pdiff.common.sealing import read_sealed, write_sealed
 from pdiff.training.interrupt import Interruption, catch_signals
 from pdiff.training.loop import METRICS
 from pdiff.training.members import training_members

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pdiff import _core
-from pdiff.artifacts import read_tensors, write_tensors
 from pdiff.bank import Bank, View
 from pdiff.codecs import Codec, ConvCodec, PcaCodec, fit_pca
-from pdiff.config import Config
+from pdiff.common.artifacts import read_tensors, write_tensors
+from pdiff.common.config import Config
+from pdiff.common.errors import InputError
+from pdiff.common.progress import Progress
+from pdiff.common.rng import normal, numpy_generator, seeded
 from pdiff.diffusion import build_denoiser, build_process
-from pdiff.errors import InputError
-from pdiff.progress import Progress
-from pdiff.rng import normal, numpy_generator, seeded
 from pdiff.training.draws import Draws, draw
 from pdiff.training.interrupt import Interruption
 from pdiff.training.loop import Trainer

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pdiff.artifacts import write_json
 from pdiff.bank.manifest import TASK_FILE, TaskRef
-from pdiff.directories import staged_directory
-from pdiff.errors import UsageError, unknown
-from pdiff.progress import SILENT, Progress
-from pdiff.provenance import provenance
-from pdiff.rng import seeded
+from pdiff.common.artifacts import write_json
+from pdiff.common.directories import staged_directory
+from pdiff.common.errors import UsageError, unknown
+from pdiff.common.progress import SILENT, Progress
+from pdiff.common.provenance import provenance
+from pdiff.common.rng import seeded
 from pdiff.tasks import Task
 from pdiff.tasks.base import described, metric_name
 from pdiff.zoo.checkpoints import FORMATS, Format, write_checkpoint

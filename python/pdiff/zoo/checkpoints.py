@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pdiff import _core
-from pdiff.artifacts import write_tensors
+from pdiff.common.artifacts import write_tensors
 
 __all__ = ["FORMATS", "Format", "write_checkpoint"]
 

@@ -8,7 +8,7 @@ mean accuracy stays near the converged network's while its members differ.
 
 from dataclasses import dataclass, replace
 
-from pdiff.errors import UsageError, unknown
+from pdiff.common.errors import UsageError, unknown
 
 __all__ = ["OPTIMIZERS", "Phase", "Recipe", "recipe_for"]
 

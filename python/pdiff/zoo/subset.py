@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 
 __all__ = ["FrozenRest", "select_subset"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from pdiff.errors import InputError
-from pdiff.progress import Progress
-from pdiff.rng import torch_generator
+from pdiff.common.errors import InputError
+from pdiff.common.progress import Progress
+from pdiff.common.rng import torch_generator
 from pdiff.tasks import Task
 from pdiff.tasks.base import metric_of
 from pdiff.zoo.augment import flip_and_shift

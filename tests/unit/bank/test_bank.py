@@ -13,7 +13,7 @@ from pdiff.bank import Bank, collect
 from pdiff.bank.manifest import FileEntry, StoreDtype
 from pdiff.bank.rows import flatten, restore
 from pdiff.bank.source import Source
-from pdiff.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError
 from tests.support import MEMBERS, checkpoint
 
 

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pdiff.bank import Bank, TaskRef, collect
-from pdiff.errors import InputError, UsageError
-from pdiff.progress import SILENT
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.progress import SILENT
 from tests.support import MEMBERS, checkpoint
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pdiff.bank import collect
-from pdiff.errors import InputError
+from pdiff.common.errors import InputError
 from tests.support import MEMBERS, checkpoint
 from tests.unit.bank.test_collect import Said, refusal
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank, collect, shards
-from pdiff.directories import locked
-from pdiff.errors import InputError, UsageError
+from pdiff.common.directories import locked
+from pdiff.common.errors import InputError, UsageError
 from tests.hostile.notes import Notes
 from tests.killing import drive, in_child, kills, tree
 from tests.support import MEMBERS, checkpoint

@@ -18,7 +18,7 @@ from torch import Tensor
 from pdiff.bank import Bank, Loader, Stream, collect
 from pdiff.bank.manifest import StoreDtype
 from pdiff.bank.upload import Upload
-from pdiff.rng import numpy_generator
+from pdiff.common.rng import numpy_generator
 from tests.support import MEMBERS, checkpoint
 
 STORED: dict[str, StoreDtype] = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
@@ -226,7 +226,7 @@ def test_a_fork_makes_its_own(bank: Bank) -> None:
     body = """
         import os, signal, sys
         from pdiff.bank import Bank, Loader
-        from pdiff.errors import PdiffError
+        from pdiff.common.errors import PdiffError
         loader = Loader(Bank.open(sys.argv[1]), batch_size=4)
         stream = loader.steps()
         first = next(stream).sum().item()

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from pdiff import _core
 from pdiff.bank import Bank, collect, intake, shards
-from pdiff.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError
 from tests.killing import drive, in_child, kills, tree
 from tests.support import MEMBERS, checkpoint
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pdiff.checkpoints import Choice, convert
-from pdiff.directories import locked
-from pdiff.errors import InputError, UsageError
+from pdiff.common.directories import locked
+from pdiff.common.errors import InputError, UsageError
 from tests.support import checkpoint
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pdiff.checkpoints import Found
 from pdiff.checkpoints import listing as listing_module
-from pdiff.errors import InputError
+from pdiff.common.errors import InputError
 from tests.unit.checkpoints.files import find, put, sources
 
 

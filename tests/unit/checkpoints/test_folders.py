@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pdiff.checkpoints.folders import read_adapter, read_companion, read_index
-from pdiff.errors import InputError
+from pdiff.common.errors import InputError
 
 
 def index(tmp_path: Path, content: object) -> dict[str, str]:

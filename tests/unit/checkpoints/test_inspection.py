@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from pdiff import _core
 from pdiff.checkpoints import Choice, inspect
-from pdiff.errors import InputError
-from pdiff.sealing import write_sealed
+from pdiff.common.errors import InputError
+from pdiff.common.sealing import write_sealed
 from tests.support import MEMBERS, checkpoint
 
 

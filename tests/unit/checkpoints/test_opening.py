@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pdiff.checkpoints import Choice, Opened, difference, find_checkpoints, open_checkpoints, open_one
-from pdiff.errors import InputError
+from pdiff.common.errors import InputError
 from tests.support import MEMBERS, checkpoint
 
 

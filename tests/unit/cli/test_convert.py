@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from pdiff.cli import cli
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from tests.support import checkpoint
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from pdiff.checkpoints.facts import Inspection, KindFacts, LeftAside, Range, TensorFacts
 from pdiff.cli.console import Console
 from pdiff.cli.inspection import show
-from pdiff.disk import size_text
-from pdiff.sealing import write_sealed
+from pdiff.common.disk import size_text
+from pdiff.common.sealing import write_sealed
 
 Finished = subprocess.CompletedProcess[str]
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pdiff.config import PRESETS, GeneratorConfig
+from pdiff.common.config import PRESETS, GeneratorConfig
+from pdiff.common.rng import normal, numpy_generator
 from pdiff.diffusion import build_denoiser, build_process
 from pdiff.diffusion.denoisers import ConvDenoiser, MlpDenoiser, sinusoidal_embedding
 from pdiff.diffusion.objective import ddpm_loss, diffuse, flow_loss
 from pdiff.diffusion.schedule import linear_schedule
-from pdiff.rng import normal, numpy_generator
 
 
 def parameters(module: nn.Module) -> int:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.common.sealing import write_sealed
 from pdiff.generation import GENERATED, Generated
 from pdiff.generation.generated import FORMAT
-from pdiff.sealing import write_sealed
 from tests.unit.evaluation.waves import NORMS, Residual, Waves, save_bank
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pdiff.bank import collect
-from pdiff.errors import InputError
+from pdiff.common.errors import InputError
 from pdiff.evaluation.assignment import Assignment, load
 from tests.unit.evaluation.waves import Waves, save_bank
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pdiff.common.rng import numpy_generator
 from pdiff.evaluation.bootstrap import _draw, bootstrap, interval
 from pdiff.evaluation.contest import Contest, Draw, Standing
 from pdiff.evaluation.judge import Judged
 from pdiff.evaluation.novelty import iou_matrix, max_similarity, mean_similarity, without_self
-from pdiff.rng import numpy_generator
 from pdiff.tasks.base import Metric
 from tests.unit.evaluation.errors import judged, models
 

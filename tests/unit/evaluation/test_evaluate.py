@@ -14,14 +14,14 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.errors import InputError, UsageError, exit_code
+from pdiff.common.errors import InputError, UsageError, exit_code
+from pdiff.common.progress import SILENT
+from pdiff.common.sealing import write_sealed
 from pdiff.evaluation import evaluate
 from pdiff.evaluation.baselines import gaussian
 from pdiff.evaluation.ensembles import POOL
 from pdiff.evaluation.entries import provenance_entry
 from pdiff.generation import GENERATED, Generated
-from pdiff.progress import SILENT
-from pdiff.sealing import write_sealed
 from tests.unit.evaluation.waves import MEMBERS, SAMPLES, Waves
 
 Save = Callable[[Bank, Tensor], Generated]

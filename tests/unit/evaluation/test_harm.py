@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
+from pdiff.common.progress import SILENT
 from pdiff.evaluation import evaluate
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.harm import LOOKED_AT, MUCH, harm
 from pdiff.evaluation.judge import Judged, judge
 from pdiff.evaluation.predict import Predictor
 from pdiff.generation import Generated
-from pdiff.progress import SILENT
 from pdiff.tasks.base import Metric
 from tests.unit.evaluation.waves import MEMBERS, NORMS, SAMPLES, Residual, Waves, save_bank
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from pdiff.bank import Bank
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.evaluation import evaluate
 from pdiff.evaluation.network import arch_of, groups_of
 from pdiff.generation import Generated

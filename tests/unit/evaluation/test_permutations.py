@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pdiff.bank import Bank, collect
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
+from pdiff.common.rng import seeded
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.permutations import Symmetry, aligned_distances
 from pdiff.evaluation.weights import weigh
-from pdiff.rng import seeded
 from pdiff.tasks import load_task
 from pdiff.tasks.base import Classification, Task, permutations_of
 

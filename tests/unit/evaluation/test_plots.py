@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.config import Config
+from pdiff.common.config import Config
+from pdiff.common.progress import SILENT
 from pdiff.evaluation.curves import training_curves, training_warnings
 from pdiff.evaluation.families import Population
 from pdiff.evaluation.field import Field
@@ -25,7 +26,6 @@ from pdiff.evaluation.reverse import recorded_run, reverse
 from pdiff.evaluation.similarity import similarity_map
 from pdiff.evaluation.thinning import rounded, spread_over
 from pdiff.generation import generate
-from pdiff.progress import SILENT
 from pdiff.training import Run, train
 from tests.support import TINY, bank_of
 from tests.unit.evaluation.waves import Waves

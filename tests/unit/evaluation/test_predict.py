@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
-from pdiff.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError
 from pdiff.evaluation import predict
 from pdiff.evaluation.predict import Predictor
 from tests.unit.evaluation.waves import SAMPLES, Waves, save_bank

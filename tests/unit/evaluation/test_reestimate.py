@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.evaluation.predict import Predictor
 from pdiff.evaluation.reestimate import Statistics
 from tests.unit.evaluation.waves import Residual, Waves, save_bank

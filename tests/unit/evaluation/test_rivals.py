@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.evaluation.baselines import gaussian
 from pdiff.evaluation.families import Population, label
 from pdiff.evaluation.rivals import rival_populations

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError
 from pdiff.evaluation import evaluate
 from pdiff.evaluation.baselines import average, gaussian
 from pdiff.evaluation.ensembles import DRAWS, POOL, SIZES

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import swa_utils
 
 from pdiff.bank import Bank, collect
-from pdiff.config import Config
-from pdiff.errors import InputError, UsageError
+from pdiff.common.config import Config
+from pdiff.common.errors import InputError, UsageError
 from pdiff.generation import Generated, generate
 from pdiff.training import Run, train
 from pdiff.verification import verify

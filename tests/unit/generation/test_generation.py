@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pdiff.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError
 from pdiff.generation import BLOCK, Generated, generate, sample_rows
 from pdiff.training import Run
 from tests.support import checkpoint

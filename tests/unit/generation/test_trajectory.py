@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from pdiff.common.rng import numpy_generator
 from pdiff.generation import BLOCK, generate
 from pdiff.generation.trajectory import trajectory
-from pdiff.rng import numpy_generator
 from pdiff.training import Run
 from pdiff.training.stages import load_latents
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pdiff.artifacts import write_json
 from pdiff.cli.report import command
-from pdiff.errors import InputError, UsageError
+from pdiff.common.artifacts import write_json
+from pdiff.common.errors import InputError, UsageError
 from pdiff.report import make_report, read_results
 from pdiff.report.making import _page
 from pdiff.report.page import render_report

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pdiff.rng import numpy_generator
+from pdiff.common.rng import numpy_generator
 from pdiff.tasks.digits import Digits, stratified_order
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pdiff.errors import InputError
+from pdiff.common.errors import InputError
 from pdiff.tasks import load_task
 from pdiff.tasks.vision import Fashion
 

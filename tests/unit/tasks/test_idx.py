@@ -4,7 +4,7 @@ import struct
 import numpy as np
 import pytest
 
-from pdiff.errors import InputError
+from pdiff.common.errors import InputError
 from pdiff.tasks.idx import read_idx
 
 VALUES = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)

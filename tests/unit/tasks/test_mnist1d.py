@@ -8,7 +8,7 @@ import torch
 from scipy.interpolate import interp1d
 from scipy.ndimage import gaussian_filter1d
 
-from pdiff.rng import numpy_generator
+from pdiff.common.rng import numpy_generator
 from pdiff.tasks import load_task
 from pdiff.tasks.mnist1d import Draws, Mnist1D, distort, draw, templates
 

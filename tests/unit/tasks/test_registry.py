@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.tasks import BUILT_IN, Task, load_task
 
 OWN_TASK = """

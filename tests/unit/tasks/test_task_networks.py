@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.tasks import load_task
 from pdiff.tasks.networks import convnet1d, resnet1d
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from pdiff.bank import Bank
-from pdiff.rng import numpy_generator
+from pdiff.common.rng import numpy_generator
 from pdiff.training import Run
 from pdiff.training.draws import Draws
 from tests.support import MEMBERS

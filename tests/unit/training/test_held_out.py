@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.config import Config
+from pdiff.common.config import Config
 from pdiff.generation import Generated, generate
 from pdiff.training import Run, train
 from tests.support import TINY, bank_of

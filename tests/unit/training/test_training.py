@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
-from pdiff.config import Config, Optimisation
-from pdiff.errors import PdiffError, PreemptedError, UsageError
-from pdiff.progress import SILENT
+from pdiff.common.config import Config, Optimisation
+from pdiff.common.errors import PdiffError, PreemptedError, UsageError
+from pdiff.common.progress import SILENT
 from pdiff.training import Run, choose_device, train
 from pdiff.training.interrupt import catch_signals
 from pdiff.training.loop import Trainer

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.tasks import Classification
 
 

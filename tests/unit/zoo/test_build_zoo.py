@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pdiff.cli.zoo import command
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.tasks.base import Metric
 from pdiff.zoo import build_zoo
 from pdiff.zoo.checkpoints import write_checkpoint

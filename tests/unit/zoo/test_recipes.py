@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.tasks import BUILT_IN, load_task
 from pdiff.zoo.recipes import SGD_FACTOR, Phase, recipe_for
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 from pdiff.tasks import load_task
 from pdiff.zoo import select_subset
 from pdiff.zoo.subset import FrozenRest

@@ -3,8 +3,8 @@ from itertools import islice
 import pytest
 import torch
 
-from pdiff.errors import InputError
-from pdiff.progress import SILENT
+from pdiff.common.errors import InputError
+from pdiff.common.progress import SILENT
 from pdiff.zoo.recipes import Phase
 from pdiff.zoo.train import batches, converge, initialise, one_cycle, score
 

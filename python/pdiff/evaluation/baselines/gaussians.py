@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
+from pdiff.common.rng import numpy_generator
 from pdiff.evaluation.baselines.moments import denormalise, mean_row, principal_axes
-from pdiff.rng import numpy_generator
 
 __all__ = ["PcaGaussian", "gaussian"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.rng import numpy_generator
+from pdiff.common.rng import numpy_generator
 
 __all__ = ["average", "ensemble", "interpolation"]
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from pdiff.artifacts import TORCH_DTYPES
 from pdiff.bank import Bank, Normalizer
+from pdiff.common.artifacts import TORCH_DTYPES
 
 __all__ = ["denormalise", "mean_row", "principal_axes"]
 

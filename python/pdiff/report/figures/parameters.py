@@ -12,8 +12,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, FuncFormatter, MaxNLocator, ScalarFormatter
 
+from pdiff.common.wording import shown
 from pdiff.report.figures.plot import NARROW, WIDE, Colours, Plot, is_wide
-from pdiff.wording import shown
 
 __all__ = ["parameters"]
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pdiff.errors import UsageError
+from pdiff.common.errors import UsageError
 
 __all__ = ["require_space", "size_text"]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pdiff import _core
-from pdiff.errors import InputError
+from pdiff.common.errors import InputError
 
 __all__ = ["read_sealed", "sealed", "unsealed", "write_sealed"]
 

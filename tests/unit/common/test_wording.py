@@ -1,6 +1,6 @@
 """Names that hold anything, in one short line."""
 
-from pdiff.wording import agreeing, counted, printable, shown, some
+from pdiff.common.wording import agreeing, counted, printable, shown, some
 
 
 def test_what_cannot_be_printed_is_replaced() -> None:

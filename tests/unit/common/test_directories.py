@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pdiff import _core
-from pdiff.artifacts import write_json
-from pdiff.directories import locked, prepare_directory, staged_directory
-from pdiff.errors import UsageError
+from pdiff.common.artifacts import write_json
+from pdiff.common.directories import locked, prepare_directory, staged_directory
+from pdiff.common.errors import UsageError
 
 MARKER = "marker.json"
 
@@ -60,7 +60,7 @@ def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path: Path, overwrit
 
 def test_what_a_killed_process_staged_is_cleaned_up(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys, pathlib; from pdiff.directories import staged_directory\n"
+        "import os, signal, sys, pathlib; from pdiff.common.directories import staged_directory\n"
         "with staged_directory(pathlib.Path(sys.argv[1]), 'm'): os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "out"], check=False)
@@ -76,7 +76,7 @@ def test_a_process_killed_while_replacing_in_two_steps_loses_nothing(tmp_path: P
     out.mkdir()
     (out / MARKER).write_text("old")
     code = (
-        "import os, pathlib, signal, sys; from pdiff.directories import staged_directory\n"
+        "import os, pathlib, signal, sys; from pdiff.common.directories import staged_directory\n"
         "import errno; from pdiff import _core\n"
         "def refused(*paths): raise OSError(errno.EINVAL, 'no exchange here')\n"
         "_core.exchange = refused\n"

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pdiff.errors import InputError
-from pdiff.sealing import read_sealed, write_sealed
+from pdiff.common.errors import InputError
+from pdiff.common.sealing import read_sealed, write_sealed
 
 
 class Record(msgspec.Struct):

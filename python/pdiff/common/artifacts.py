@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pdiff import _core
-from pdiff.errors import InputError
-from pdiff.wording import shown
+from pdiff.common.errors import InputError
+from pdiff.common.wording import shown
 
 __all__ = [
     "TORCH_DTYPES",

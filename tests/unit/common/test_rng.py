@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from pdiff.rng import normal, numpy_generator, seeded, torch_generator
+from pdiff.common.rng import normal, numpy_generator, seeded, torch_generator
 
 
 def test_streams_depend_on_every_argument_and_on_nothing_else() -> None:

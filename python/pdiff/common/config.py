@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from pdiff.errors import UsageError, unknown
+from pdiff.common.errors import UsageError, unknown
 
 __all__ = ["PRESETS", "CodecConfig", "Config", "GeneratorConfig", "Optimisation"]
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from pdiff.bank import Bank, collect
-from pdiff.disk import require_space, size_text
-from pdiff.errors import UsageError
+from pdiff.common.disk import require_space, size_text
+from pdiff.common.errors import UsageError
 from pdiff.generation import generate
 from pdiff.training import Run
 

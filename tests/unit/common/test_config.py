@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pdiff.config import PRESETS, Config
-from pdiff.errors import UsageError
+from pdiff.common.config import PRESETS, Config
+from pdiff.common.errors import UsageError
 
 
 def test_the_paper_preset_is_the_paper() -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from pdiff.artifacts import read_checkpoint, read_record, write_json, write_tensors
-from pdiff.errors import InputError
+from pdiff.common.artifacts import read_checkpoint, read_record, write_json, write_tensors
+from pdiff.common.errors import InputError
 
 
 def test_json_is_checked_both_ways(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What every other package uses: configuration, errors, files, randomness, progress."""
