@@ -68,6 +68,7 @@ bench: setup
 	$(BIN)/python benches/bench_files.py
 	$(BIN)/python benches/bench_bank.py
 	$(BIN)/python benches/bench_collect.py
+	$(BIN)/python benches/bench_average.py
 	$(BIN)/python benches/bench_algebra.py
 	$(BIN)/python benches/bench_evaluate.py
 	$(BIN)/python benches/bench_bootstrap.py

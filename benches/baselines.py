@@ -1,7 +1,7 @@
 """How good and how new the simplest baselines are, with and without re-estimated BatchNorm statistics.
 
 For each seed a bank of 300 whole-network checkpoints of mnist1d's `convnet`, and 50 models of each baseline,
-judged on the 10,000 test samples; then all of them again with statistics of 4,000 training inputs. Prints
+evaluated on the 10,000 test samples; then all of them again with statistics of 4,000 training inputs. Prints
 mean accuracy, max-similarity and GG, means over seeds.
 
     python benches/baselines.py [--seeds 3] [--models 50] [--work DIR]
@@ -19,13 +19,12 @@ import torch
 import pdiff
 from pdiff.bank import Bank
 from pdiff.cli.console import Console
-from pdiff.evaluation.baselines import average, gaussian, noise
-from pdiff.evaluation.families import Population, label
-from pdiff.evaluation.judge import judge
-from pdiff.evaluation.predict import Predictor
-from pdiff.evaluation.scored import Scored, score
-from pdiff.evaluation.seen import REESTIMATED
-from pdiff.evaluation.weights import weigh
+from pdiff.common.config import AverageConfig, Config, GaussianConfig, NoiseConfig
+from pdiff.evaluation.inference import Predictions, Predictor, predict_population
+from pdiff.evaluation.metrics.errors import resemblance
+from pdiff.evaluation.populations import REESTIMATED, Population
+from pdiff.generators import fit
+from pdiff.generators.sweeps import label
 
 SCALES = (1.0, 2.0, 3.0, 6.0)
 SIGMA = 0.02
@@ -38,10 +37,14 @@ Figures = tuple[float, float, float]
 def populations(bank: Bank, size: int, seed: int) -> Iterator[Population]:
     """Yield the bank's members, averages, Gaussians and noise."""
     yield Population("original", None, len(bank), bank.batch)
-    yield Population("average", AVERAGED, size, partial(average, bank, members=AVERAGED, seed=seed))
-    for scale in SCALES:
-        yield Population("gaussian", scale, size, partial(gaussian, bank, scale=scale, seed=seed))
-    yield Population("noise", SIGMA, size, partial(noise, bank, sigma=SIGMA, seed=seed))
+    configs: list[Config] = [
+        AverageConfig(name="average", members=AVERAGED),
+        *(GaussianConfig(name="gaussian", scale=scale) for scale in SCALES),
+        NoiseConfig(name="noise", scale=SIGMA),
+    ]
+    for config in configs:
+        made = fit(config, bank.view(range(len(bank))))
+        yield Population(config.name, made.strength, size, partial(made.rows, seed=seed))
 
 
 def build_bank(folder: Path, seed: int, console: Console) -> Bank:
@@ -60,10 +63,11 @@ def build_bank(folder: Path, seed: int, console: Console) -> Bank:
     return Bank.open(folder / "bank")
 
 
-def figures(scored: Scored) -> Figures:
+def figures(found: Predictions, members: Predictions) -> Figures:
     """Return the figures of a population."""
-    assert scored.gg is not None
-    return 100 * float(scored.scores.mean()), float(scored.max_similarity.mean()), scored.gg
+    alike = resemblance(found.wrong, members.wrong)
+    assert alike.gg is not None
+    return 100 * float(found.scores().mean()), float(alike.max_similarity.mean()), alike.gg
 
 
 def measure(bank: Bank, models: int, seed: int, reestimate: int, console: Console) -> dict[str, Figures]:
@@ -71,10 +75,9 @@ def measure(bank: Bank, models: int, seed: int, reestimate: int, console: Consol
     predictor = Predictor(bank, pdiff.load_task("mnist1d"), "convnet", reestimate=reestimate)
     everyone = list(populations(bank, models, seed))
     with console.track("Evaluating", sum(each.size for each in everyone), "model") as tracker:
-        judged = [(judge(each, predictor, tracker), weigh(each, bank)) for each in everyone]
+        found = [predict_population(each, predictor, tracker) for each in everyone]
     return {
-        label(each[0].population.family, each[0].population.strength): figures(score(each, judged[0]))
-        for each in judged
+        label(each.population.family, each.population.strength): figures(each, found[0]) for each in found
     }
 
 

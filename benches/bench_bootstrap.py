@@ -14,37 +14,37 @@ import numpy as np
 import torch
 
 from pdiff.common.rng import numpy_generator
-from pdiff.evaluation.bootstrap import _draw
-from pdiff.evaluation.contest import Contest, Draw
-from pdiff.evaluation.families import Population
-from pdiff.evaluation.judge import Judged
-from pdiff.evaluation.novelty import iou_matrix, max_similarity
+from pdiff.evaluation.inference import Predictions
+from pdiff.evaluation.metrics.errors import iou
+from pdiff.evaluation.populations import Population
+from pdiff.evaluation.verdict.bootstrap import _draw
+from pdiff.evaluation.verdict.comparison import Comparison, Draw
 from timing import compare
 
 SAMPLES, MEMBERS, GENERATED, FAMILIES, MODELS = 10_000, 300, 200, 30, 30
 
 
-def family(generator: torch.Generator, name: str, m: int, own: float) -> Judged:
+def family(generator: torch.Generator, name: str, m: int, own: float) -> Predictions:
     """Return m models that err where a sample is difficult, for all, for the family or for themselves."""
     hard = torch.randn(SAMPLES, generator=torch.Generator().manual_seed(0))
     hard = hard + 0.3 * torch.randn(SAMPLES, generator=generator)
     wrong = hard + own * torch.randn(m, SAMPLES, generator=generator) > 1.9
-    return Judged(Population(name, own, m, lambda _: torch.empty(0)), wrong)
+    return Predictions(Population(name, own, m, lambda _: torch.empty(0)), wrong)
 
 
-def plainly(contest: Contest, bank: Judged, draw: Draw) -> tuple[list[float], list[float]]:
+def plainly(comparison: Comparison, bank: Predictions, draw: Draw) -> tuple[list[float], list[float]]:
     """Return the mean max-similarity of each group but the bank, and the mean similarity within it."""
     assert draw.samples is not None
     members = bank.wrong[:, draw.samples]
     counts = torch.cat(list(draw.models))
-    wrong = torch.cat([group.wrong for group in contest.groups])[counts > 0][:, draw.samples]
-    with_bank, among = iou_matrix(wrong, members), iou_matrix(wrong, wrong)
+    wrong = torch.cat([group.wrong for group in comparison.groups])[counts > 0][:, draw.samples]
+    with_bank, among = iou(wrong, members), iou(wrong, wrong)
     nearest, within, begin = [], [], 0
-    for group, times in zip(contest.groups, draw.models, strict=True):
+    for group, times in zip(comparison.groups, draw.models, strict=True):
         weights = times[times > 0] / times.sum()
         rows = slice(begin, begin := begin + len(weights))
         if group is not bank:
-            nearest.append(float(weights @ max_similarity(with_bank[rows])))
+            nearest.append(float(weights @ with_bank[rows].amax(dim=1)))
             pairs = weights[:, None] * weights * among[rows, rows]
             alike = float(pairs.sum() - pairs.diagonal().sum())
             within.append(alike / (1 - float(weights.square().sum())))
@@ -58,18 +58,18 @@ def main(rounds: int) -> None:
     generator = torch.Generator().manual_seed(1)
     bank = family(generator, "original", MEMBERS, 0.15)
     ours = family(generator, "generated", GENERATED, 0.2)
-    rivals = [bank, *(family(generator, "noise", MODELS, 0.1 * index) for index in range(FAMILIES))]
-    contest = Contest(bank, [ours], rivals)
+    baselines = [bank, *(family(generator, "noise", MODELS, 0.1 * index) for index in range(FAMILIES))]
+    comparison = Comparison(bank, [ours], baselines)
     draws = itertools.cycle(
-        _draw(contest, numpy_generator(0, "evaluate/bootstrap", replicate)) for replicate in range(10)
+        _draw(comparison, numpy_generator(0, "evaluate/bootstrap", replicate)) for replicate in range(10)
     )
     draw = next(draws)
-    standing, (nearest, within) = contest.standing(draw), plainly(contest, bank, draw)
-    assert standing.gg is not None
-    np.testing.assert_allclose([standing.max_similarity, *standing.rival_similarities[1:]], nearest)
-    np.testing.assert_allclose([standing.gg, *standing.rival_gg.diagonal()[1:]], within)
+    estimates, (nearest, within) = comparison.estimates(draw), plainly(comparison, bank, draw)
+    assert estimates.gg is not None
+    np.testing.assert_allclose([estimates.max_similarity, *estimates.baseline_similarities[1:]], nearest)
+    np.testing.assert_allclose([estimates.gg, *estimates.baseline_gg.diagonal()[1:]], within)
     found = compare(
-        lambda: contest.standing(next(draws)), lambda: plainly(contest, bank, next(draws)), rounds
+        lambda: comparison.estimates(next(draws)), lambda: plainly(comparison, bank, next(draws)), rounds
     )
     click.echo(
         f"a replicate: {1e3 * found.ours:.1f} ms, with matrix products {1e3 * found.peer:.0f} ms: "

@@ -5,6 +5,9 @@ with the labels. It is timed on a part of the models, a group of 16 in turn with
 scaled; so is ours where it says so. The models are made here: one trained (`convnet`) or freshly initialised
 network (`resnet18`), each model with noise on what differs. Predictions of the part have to be identical.
 
+Where the whole network differs there is nothing to share, and ours is the plain loop without reading files.
+Where its last layers differ, what comes before them is computed once.
+
     python benches/bench_evaluate.py [DATA_ROOT]
 """
 
@@ -24,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from pdiff.bank import Bank, collect
 from pdiff.cli.console import Console
+from pdiff.common.errors import InputError
 from pdiff.common.progress import SILENT
-from pdiff.evaluation.predict import Predictor
+from pdiff.evaluation.inference import Predictor
 from pdiff.tasks import Task, load_task
 
 MODELS = 1400  # 300 originals, 200 generated ones, 900 baselines
@@ -35,6 +39,9 @@ GROUP = 16
 STEPS = 1500
 LAST_NORMS = tuple(
     f"layer4.1.bn{i}.{part}" for i in (1, 2) for part in ("weight", "bias", "running_mean", "running_var")
+)
+LAST_BLOCK_NORMS = tuple(
+    f"block3.norm{i}.{part}" for i in (1, 2) for part in ("weight", "bias", "running_mean", "running_var")
 )
 
 
@@ -53,8 +60,8 @@ def main() -> None:
     """Print the table."""
     options = {"data_root": sys.argv[1]} if len(sys.argv) > 1 else {}
     cases = [
-        Case(load_task("mnist1d"), "convnet", None, ours=MODELS, plain=96),
-        Case(load_task("mnist1d"), "resnet", None, ours=192, plain=96),
+        Case(load_task("mnist1d"), "convnet", None, ours=48, plain=48),
+        Case(load_task("mnist1d"), "resnet", LAST_BLOCK_NORMS, ours=48, plain=16),
         Case(load_task("fashion", **options), "resnet18", LAST_NORMS, ours=100, plain=3),
     ]
     header = [
@@ -68,6 +75,11 @@ def main() -> None:
         "ratio",
     ]
     for case in cases:
+        try:
+            case.task.data("test")
+        except InputError as error:
+            print(f"{case.task.name} {case.arch} is left out: {error}")
+            continue
         with tempfile.TemporaryDirectory() as name:
             found = row(case, Path(name))
         Console().table(f"10,000 samples, {torch.get_num_threads()} threads", header, [found])
@@ -84,21 +96,21 @@ def row(case: Case, folder: Path) -> list[str]:
         save_file(states[index], folder / f"{index}.safetensors")
     begin = time.perf_counter()
     predictor = Predictor(bank, case.task, case.arch, batch_size=BATCH)
-    first = predictor.predict(rows[0]).correct
+    first = predictor.predict(rows[0]).wrong
     once = time.perf_counter() - begin
     plainly(case.task, network, folder / "0.safetensors")
     turns = []
     for start in range(0, case.plain, GROUP):
         group = range(start, min(start + GROUP, case.plain))
-        mine, correct = timed(lambda group=group: predictor.correctness([rows[i] for i in group]))
+        mine, wrong = timed(lambda group=group: predictor.wrong([rows[i] for i in group]))
         paths = [folder / f"{i}.safetensors" for i in group]
         theirs, expected = timed(
             lambda paths=paths: torch.stack([plainly(case.task, network, path) for path in paths])
         )
-        assert torch.equal(correct, expected), "the predictions differ"
+        assert torch.equal(wrong, expected), "the predictions differ"
         turns.append((mine / len(group), theirs / len(group)))
     assert torch.equal(first, plainly(case.task, network, folder / "0.safetensors"))
-    ours = timed(lambda: predictor.correctness(rows))[0] / len(rows)
+    ours = timed(lambda: predictor.wrong(rows))[0] / len(rows)
     mine, plain = (median(side) for side in zip(*turns, strict=True))
     total, loop = once + MODELS * ours, MODELS * plain
     figures = [
@@ -155,7 +167,7 @@ def plainly(task: Task, network: nn.Module, path: Path) -> Tensor:
     network.load_state_dict(load_file(path))
     inputs, targets = task.data("test")
     batches = zip(inputs.split(BATCH), targets.split(BATCH), strict=True)
-    return torch.cat([network(batch).argmax(dim=1) == labels for batch, labels in batches])
+    return torch.cat([network(batch).argmax(dim=1) != labels for batch, labels in batches])
 
 
 def timed(side: Callable[[], Tensor]) -> tuple[float, Tensor]:

@@ -1,17 +1,19 @@
-"""How often the verdict's intervals hold what they should: draws of baselines, judged as if generated.
+"""How often the verdict's intervals hold what they should: draws of baselines, evaluated as if generated.
 
 A bank of 300 whole-network checkpoints of mnist1d's `convnet`, large pools of models of every baseline, and
 their predictions on 10,000 samples. All of them together say where a kind of model truly stands beside the
 frontier. Each trial then sees little: 2,000 of the samples, 30 models of each baseline, and 50 others of one
 kind that pose as generated ones. Counted is how often the 95 % intervals hold the true margin, and what the
 verdicts are; and the same for plain percentiles of the bootstrap. Nothing here is above the frontier:
-whatever is judged so, is so by chance.
+whatever is said to be, is so by chance.
 
     python benches/calibration.py [--trials 60] [--pool 400] [--samples 2000] [--replicates 200]
 """
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,20 +22,28 @@ import torch
 
 import pdiff
 from pdiff.cli.console import Console
-from pdiff.evaluation.baselines import baseline_populations
-from pdiff.evaluation.bootstrap import bootstrap, interval
-from pdiff.evaluation.contest import Contest
-from pdiff.evaluation.envelope import Values
-from pdiff.evaluation.families import Population, label
-from pdiff.evaluation.judge import Judged, judge
-from pdiff.evaluation.predict import Predictor
-from pdiff.evaluation.verdict import position
+from pdiff.evaluation.inference import Predictions, Predictor, predict_population
+from pdiff.evaluation.populations import Population
+from pdiff.evaluation.verdict.bootstrap import bootstrap, interval
+from pdiff.evaluation.verdict.comparison import Comparison
+from pdiff.evaluation.verdict.pareto_front import Values
+from pdiff.evaluation.verdict.verdict import position
+from pdiff.generators import fit
+from pdiff.generators.sweeps import family_name, label, weight_sweeps
 
 KINDS = (("gaussian", 1.0), ("gaussian", 2.0), ("average", 4.0), ("interpolation", 0.5))
 GENERATED, BASELINES = 50, 30
 
 
-def pools(folder: Path, size: int, console: Console) -> list[Judged]:
+def baselines(bank: pdiff.Bank, size: int) -> Iterator[Population]:
+    """Yield `size` models of each baseline that needs nothing but the weights."""
+    members = bank.view(range(len(bank)))
+    for config in weight_sweeps(members):
+        made = fit(config, members)
+        yield Population(family_name(config), made.strength, size, partial(made.rows, seed=0))
+
+
+def pools(folder: Path, size: int, console: Console) -> list[Predictions]:
     """Return the bank's members and `size` models of each baseline with their predictions."""
     task = pdiff.load_task("mnist1d")
     pdiff.build_zoo(
@@ -43,29 +53,29 @@ def pools(folder: Path, size: int, console: Console) -> list[Judged]:
     predictor = Predictor(bank, task, "convnet")
     everyone = [
         Population("original", None, len(bank), bank.batch),
-        *baseline_populations(bank, size, seed=0),
+        *baselines(bank, size),
     ]
     with console.track("Evaluating", sum(each.size for each in everyone), "model") as tracker:
-        return [judge(each, predictor, tracker) for each in everyone]
+        return [predict_population(each, predictor, tracker) for each in everyone]
 
 
-def part(judged: Judged, models: torch.Tensor, samples: torch.Tensor) -> Judged:
+def part(predicted: Predictions, models: torch.Tensor, samples: torch.Tensor) -> Predictions:
     """Return some models of a pool on some samples."""
-    population = replace(judged.population, size=len(models))
-    return Judged(population, judged.wrong[models][:, samples])
+    population = replace(predicted.population, size=len(models))
+    return Predictions(population, predicted.wrong[models][:, samples])
 
 
-def trial(pool: list[Judged], kind: int, samples: int, generator: np.random.Generator) -> Contest:
-    """Return the contest of one trial: models of pool `kind` pose as generated ones."""
+def trial(pool: list[Predictions], kind: int, samples: int, generator: np.random.Generator) -> Comparison:
+    """Return the comparison of one trial: models of pool `kind` pose as generated ones."""
     chosen = torch.from_numpy(generator.permutation(pool[0].wrong.shape[1])[:samples])
     bank = part(pool[0], torch.arange(len(pool[0].wrong)), chosen)
-    rivals, ours = [bank], bank
-    for index, judged in enumerate(pool[1:], start=1):
-        order = torch.from_numpy(generator.permutation(len(judged.wrong)))
-        rivals.append(part(judged, order[:BASELINES], chosen))
+    references, ours = [bank], bank
+    for index, predicted in enumerate(pool[1:], start=1):
+        order = torch.from_numpy(generator.permutation(len(predicted.wrong)))
+        references.append(part(predicted, order[:BASELINES], chosen))
         if index == kind:
-            ours = part(judged, order[BASELINES : BASELINES + GENERATED], chosen)
-    return Contest(bank, [ours], rivals)
+            ours = part(predicted, order[BASELINES : BASELINES + GENERATED], chosen)
+    return Comparison(bank, [ours], references)
 
 
 @click.command()
@@ -78,28 +88,28 @@ def main(trials: int, pool: int, samples: int, replicates: int) -> None:
     torch.set_num_threads(1)
     console = Console()
     with tempfile.TemporaryDirectory() as scratch:
-        judged = pools(Path(scratch), pool, console)
+        predicted = pools(Path(scratch), pool, console)
     rows = []
     for name in KINDS:
         kind = next(
             index
-            for index, each in enumerate(judged)
+            for index, each in enumerate(predicted)
             if (each.population.family, each.population.strength) == name
         )
-        whole = Contest(judged[0], [judged[kind]], judged)
-        truth = whole.standing(whole.everything())
+        whole = Comparison(predicted[0], [predicted[kind]], predicted)
+        truth = whole.estimates(whole.everything())
         assert truth.in_gg is not None
         found: dict[str, list[tuple[float, ...]]] = {"max-similarity": [], "GG": []}
-        with console.track(f"Judging {label(*name)}", trials, "trial") as tracker:
+        with console.track(f"Comparing {label(*name)}", trials, "trial") as tracker:
             for index in range(trials):
-                contest = trial(judged, kind, samples, np.random.default_rng([kind, index]))
-                standing = contest.standing(contest.everything())
-                margins = bootstrap(contest, replicates=replicates, seed=index)
-                assert standing.in_gg is not None
+                comparison = trial(predicted, kind, samples, np.random.default_rng([kind, index]))
+                estimates = comparison.estimates(comparison.everything())
+                margins = bootstrap(comparison, replicates=replicates, seed=index)
+                assert estimates.in_gg is not None
                 assert margins.gg is not None
                 for plane, margin, drawn in (
-                    ("max-similarity", standing.in_max_similarity.margin, margins.max_similarity),
-                    ("GG", standing.in_gg.margin, margins.gg),
+                    ("max-similarity", estimates.in_max_similarity.margin, margins.max_similarity),
+                    ("GG", estimates.in_gg.margin, margins.gg),
                 ):
                     percentiles = np.quantile(drawn, [0.025, 0.975])
                     found[plane].append((margin, *interval(margin, drawn), *percentiles))

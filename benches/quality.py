@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import torch
 
 import pdiff
@@ -50,8 +51,10 @@ def one_seed(folder: Path, arch: str, seed: int, config: Config, console: Consol
         task.build(arch).load_state_dict(state, strict=True)
         assert all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
     results = pdiff.evaluate(models, task=task, seed=seed, progress=console)
+    assert results is not None
     pdiff.save_report(results, folder / "evaluation", overwrite=True)
-    return results
+    plain: dict[str, Any] = msgspec.to_builtins(results)
+    return plain
 
 
 def figures(results: dict[str, Any]) -> dict[str, float]:

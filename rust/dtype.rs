@@ -1,4 +1,4 @@
-//! The element types of the safetensors format, and the four that a row can hold.
+//! Lists the element types of the safetensors format, and converts the four that a row can hold.
 
 use half::{bf16, f16};
 

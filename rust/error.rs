@@ -1,4 +1,4 @@
-//! The one error type, with one-line messages: what is wrong, where, and what is accepted.
+//! Defines the one error type, whose messages say what is wrong, where, and what is accepted.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub enum Error {
         /// Rows in all the shards.
         rows: usize,
     },
-    /// The caller asked to stop, see [`crate::parallel::Cancel`].
+    /// The caller asked to stop, see [`crate::runtime::parallel::Cancel`].
     #[error("interrupted")]
     Interrupted,
     /// A thread was asked for work in a fork of the process that has the thread.
@@ -112,7 +112,7 @@ fn one_line(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }
 
-/// Without line feeds, and without what a terminal would obey.
+/// Without control characters: neither line feeds nor escape sequences of terminals.
 fn printable(text: &str) -> String {
     text.replace(|c: char| c.is_control(), "\u{fffd}")
 }

@@ -1,53 +1,32 @@
-//! The Rust half of `pdiff`: checkpoint bytes in, normalised rows out.
+//! The Rust half of `pdiff` reads checkpoints, streams banks of them and normalises their rows.
 //!
-//! The way of the data: [`read`] finds tensors in safetensors files, a [`layout`] orders them into
-//! rows of D numbers, [`collect`] streams the rows of many checkpoints into one [`shard`], and
-//! [`kernel`] copies rows out of mapped shards, normalised, into the caller's batch. A [`network`] runs small
-//! classifiers, and [`overlap`] compares what they get wrong.
-//! Nothing here knows Python except the `py` module, which is compiled for the extension only.
+//! `read` finds tensors in files that others wrote. A `bank::layout` orders them into rows of D numbers,
+//! `bank::collect` streams the rows of many checkpoints into one `bank::shard`, and `normalise` copies rows
+//! out of mapped shards, normalised, into the caller's batch. `statistics` and `algebra` stream whole banks;
+//! `overlap` compares what classifiers get wrong.
+//!
+//! Imports run downward only, and no two files import each other:
+//! `py > overlap, algebra, statistics > normalise > bank > files > read > fingerprint, dtype, natural_order > runtime
+//! > error`. Only `py`, which is compiled for the extension module alone, knows Python.
+// Without the extension module only tests call the crate.
+#![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
 
-mod affine;
-pub mod bits;
-pub mod blocks;
-pub mod collect;
-pub mod combine;
-pub mod digest;
-pub mod dtype;
-pub mod error;
-mod extremes;
-pub mod folded;
-pub mod gram;
-pub mod kernel;
-pub mod layout;
-mod map;
-mod margin;
-mod matmul;
-pub mod moments;
-pub mod natural;
-pub mod nearest;
-pub mod network;
-pub mod normalizer;
-pub mod overlap;
-pub mod panel;
-pub mod panic;
-pub mod parallel;
-pub mod prefetch;
+mod algebra;
+mod bank;
+mod dtype;
+mod error;
+mod files;
+mod fingerprint;
+mod natural_order;
+mod normalise;
+mod overlap;
 #[cfg(feature = "python")]
 mod py;
-pub mod read;
-pub mod row;
-pub mod save;
-pub mod shard;
-pub mod stale;
-pub mod stats;
-pub mod store;
-mod stream;
+mod read;
+mod runtime;
+mod statistics;
 #[cfg(test)]
 mod testing;
-mod tile;
-pub mod variance;
-pub mod vary;
-pub mod write;
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("safetensors data is little-endian and shards are mapped as they are");

@@ -1,14 +1,10 @@
-//! Safetensors files for the tests, built without the code under test.
+//! Builds safetensors files for the tests, without the code under test.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use tempfile::TempDir;
-
-use crate::layout::Layout;
-use crate::parallel::Cancel;
-use crate::read::{Checkpoint, Choice, Origin};
 
 /// A tensor of a test file: name, dtype, shape and little-endian bytes.
 pub type Tensor<'a> = (&'a str, &'a str, &'a [usize], Vec<u8>);
@@ -37,12 +33,6 @@ pub fn safetensors(tensors: &[Tensor<'_>]) -> Vec<u8> {
     file.extend_from_slice(json.as_bytes());
     tensors.iter().for_each(|t| file.extend_from_slice(&t.3));
     file
-}
-
-/// Where the checkpoint in a file of valid weights is.
-pub fn origin(path: PathBuf) -> Origin {
-    let checkpoint = Checkpoint::open(&[path], &Choice::default(), &Cancel::default());
-    checkpoint.unwrap().origin()
 }
 
 /// A temporary folder of files.
@@ -78,10 +68,4 @@ impl Folder {
         names.sort();
         names
     }
-}
-
-/// A layout of F32 tensors of one axis each.
-pub fn layout(tensors: &[(&str, usize)]) -> Layout {
-    let tensor = |&(name, size): &(&str, usize)| (name.into(), "F32".into(), vec![size]);
-    Layout::new(tensors.iter().map(tensor).collect()).unwrap()
 }

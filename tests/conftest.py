@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from pdiff.bank import Bank, collect
 from pdiff.common.config import Config
-from pdiff.training import Run, train
+from pdiff.generators.train import train
+from pdiff.training import Run
 from tests.support import MEMBERS, TINY, checkpoint
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pdiff.bank import Bank, collect
 
 MEMBERS = 12
-TINY = ["codec.latent_dim=4", "train.steps=5", "generator.width=16", "generator.timesteps=5"]
+TINY = ["codec.latent_dim=4", "train.steps=5", "diffusion.width=16", "diffusion.timesteps=5"]
 SAFE_GLOBALS: list[Any] = [
     Namespace,
     type(Path()),

@@ -18,11 +18,14 @@ from pdiff.common.errors import InputError, PdiffError, PreemptedError, UsageErr
 if TYPE_CHECKING:
     from pdiff.bank import Bank, collect
     from pdiff.common.config import Config
-    from pdiff.evaluation import evaluate
+    from pdiff.evaluation.evaluate import evaluate
     from pdiff.generation import Generated, generate
+    from pdiff.generation.averaging import average
+    from pdiff.generation.extract import export
+    from pdiff.generators.train import load_generator, train
     from pdiff.report import make_report, save_report
     from pdiff.tasks import load_task
-    from pdiff.training import Run, train
+    from pdiff.training import Run
     from pdiff.verification import verify
     from pdiff.zoo import build_zoo
 
@@ -36,10 +39,13 @@ __all__ = [
     "Run",
     "UsageError",
     "__version__",
+    "average",
     "build_zoo",
     "collect",
     "evaluate",
+    "export",
     "generate",
+    "load_generator",
     "load_task",
     "make_report",
     "save_report",
@@ -47,21 +53,21 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {
-    "Bank": "bank",
-    "Config": "common.config",
-    "Generated": "generation",
-    "Run": "training",
-    "build_zoo": "zoo",
-    "collect": "bank",
-    "evaluate": "evaluation",
-    "generate": "generation",
-    "load_task": "tasks",
-    "make_report": "report",
-    "save_report": "report",
-    "train": "training",
-    "verify": "verification",
+_MODULES = {
+    "bank": ("Bank", "collect"),
+    "common.config": ("Config",),
+    "evaluation.evaluate": ("evaluate",),
+    "generation": ("Generated", "generate"),
+    "generation.averaging": ("average",),
+    "generation.extract": ("export",),
+    "generators.train": ("load_generator", "train"),
+    "report": ("make_report", "save_report"),
+    "tasks": ("load_task",),
+    "training": ("Run",),
+    "verification": ("verify",),
+    "zoo": ("build_zoo",),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,14 +4,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import ClassVar, final
+from typing import final
 
 from typing_extensions import Buffer
 
 __all__ = [
     "Checkpoint",
     "CodeError",
-    "FoldedModel",
     "InputError",
     "Layout",
     "Normalizer",
@@ -20,11 +19,11 @@ __all__ = [
     "Prefetch",
     "Segment",
     "Shard",
-    "SmallNetwork",
     "Summary",
     "TensorInfo",
     "WrongSets",
     "__version__",
+    "add_rows",
     "combine",
     "digest",
     "digest_file",
@@ -32,7 +31,6 @@ __all__ = [
     "gather",
     "gram",
     "natural_sort",
-    "nearest",
     "open_checkpoints",
     "read_rows",
     "remove_stale",
@@ -193,7 +191,7 @@ def open_checkpoints(
     """
 
 def natural_sort(names: Sequence[str]) -> list[str]:
-    """`names` ordered as people count: `checkpoint-9` before `checkpoint-10`."""
+    """`names` in natural order: `checkpoint-9` before `checkpoint-10`."""
 
 def varying_tensors(
     origins: Sequence[Origin], names: Sequence[str], *, sample: bool = False, checksums: bool = True
@@ -214,6 +212,21 @@ def read_rows(layout: Layout, origins: Sequence[Origin], out: Buffer) -> None:
 
     Only their byte ranges are read, in parallel. Raises `InputError` as `write_shards` does, `ValueError` for
     a wrong buffer.
+    """
+
+def add_rows(
+    layout: Layout,
+    origins: Sequence[Origin],
+    weights: Sequence[float],
+    sums: Buffer,
+    samples: Buffer | None = None,
+    stride: int = 1,
+) -> None:
+    """Add the row of each checkpoint, times its weight, to `sums` f64 [D], in order, in one pass over files.
+
+    `samples` f32 [len(origins), ceil(D / stride)] receives every `stride`-th number of each row. The sums are
+    the same for any number of threads. Raises `InputError` as `write_shards` does, `ValueError` for a wrong
+    buffer; the sums are then of no use.
     """
 
 def write_checkpoint(
@@ -369,68 +382,6 @@ class Normalizer:
         """De-normalise f32 `rows` [N, D] in place. `log_variance` values are never negative."""
 
 @final
-class FoldedModel:
-    """What the products of a `SmallNetwork` multiply with, for one model."""
-
-@final
-class SmallNetwork:
-    """A small classifier with the samples last, run on a block of samples after the other.
-
-    Each number that a sample has on its way is a row: first the inputs, then what the steps write, in the
-    order in which they were added. Raises `ValueError` for rows that there are not.
-    """
-
-    SAMPLES: ClassVar[int]
-    """Samples in a block."""
-
-    def __new__(cls) -> SmallNetwork: ...
-    def room(self, rows: int) -> int:
-        """Make room for `rows` more rows and return which one is the first."""
-    def product(
-        self,
-        source: int,
-        target: int,
-        *,
-        rows: int,
-        before: int,
-        stride: int,
-        places: int,
-        weight: Buffer,
-        bias: Buffer | None,
-        norm: tuple[Buffer, Buffer, Buffer | None, Buffer | None, float] | None,
-        relu: bool,
-    ) -> None:
-        """Add, for each place: O rows from `target` ← bias + weight · P·C of `rows` rows, normalised.
-
-        The rows begin at `source`; the first place begins `before` rows before them. Outside they are 0.
-
-        `weight` is f32 [O, C, P] and reads rows [P, C]; `bias` is [O]; `norm` is a BatchNorm's mean,
-        variance, weight, bias (all [O]) and eps. From one place to the next the source moves `stride` rows,
-        the target O. With `relu`, nothing is below 0; NaN stays. The arrays are held; each `fold` reads them.
-        """
-    def sum(self, sources: Sequence[int], target: int, *, rows: int, divisor: float, relu: bool) -> None:
-        """Add: `rows` rows from `target` ← the sum of as many rows from each of `sources`, divided."""
-    def fold(self) -> FoldedModel:
-        """Return what the products multiply with, from their arrays as they are now."""
-    def margins(
-        self,
-        models: Sequence[FoldedModel],
-        inputs: Buffer,
-        targets: Buffer,
-        out: Buffer,
-        *,
-        logits: int,
-        classes: int,
-        threads: int,
-    ) -> None:
-        """Write how far each target's logit is above the largest other one: M models → `out` f32 [M, N].
-
-        `inputs` are f32 [B, R, SAMPLES], the first R rows of N samples in blocks, `targets` i64 [N]; the
-        logits are `classes` rows from `logits`. NaN where a logit is not finite or there is no such class. No
-        more than `threads` threads work; the result does not depend on how many.
-        """
-
-@final
 class WrongSets:
     """Which of N samples each of M models gets wrong, a bit each. Indices are i64, from 0 on.
 
@@ -469,7 +420,7 @@ def statistics(shards: Sequence[Shard], layout: Layout) -> dict[str, bytearray]:
 def gram(shards: Sequence[Shard], normalizer: Normalizer, *, centred: bool = True) -> bytearray:
     """Compute the Gram matrix [K, K] of the normalised rows: native f64 in C order.
 
-    Streamed in panels of columns, the products in f32 and their sum in f64; the same for any number of
+    Streamed in blocks of columns, the products in f32 and their sum in f64; the same for any number of
     threads. With `centred`, each column is centred over the rows first. Raises `ValueError` for no rows, and
     for more than 32,768.
     """
@@ -486,15 +437,6 @@ def combine(
 
     With `centred`, each column is centred over the rows first. Each row is read once, whatever n is. Raises
     `ValueError` for shapes that do not fit.
-    """
-
-def nearest(
-    queries: Buffer, excluded: Buffer, shards: Sequence[Shard], normalizer: Normalizer
-) -> list[tuple[int, float]]:
-    """For each of the normalised f32 `queries` [n, D]: the index of the nearest row, and its L2 distance.
-
-    `excluded` i64 [n] has for each query a row that does not count, or −1. Streamed: each row is
-    read once, the nearest ones once more for an exact distance. Raises `ValueError` if no row is left.
     """
 
 def gather(

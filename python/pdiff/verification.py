@@ -1,6 +1,6 @@
-"""Whether what is on disk is still, bit for bit, what `pdiff` wrote there."""
+"""Check that what is on disk is still, bit for bit, what `pdiff` wrote there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +10,8 @@ from pdiff.bank.manifest import MANIFEST, Manifest
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.sealing import read_sealed
 from pdiff.generation import GENERATED, Generated
-from pdiff.training.run import RESULT, RUN, Description, Result
-
-__all__ = ["Verification", "verify"]
+from pdiff.generation.extract import EXPORT_FORMAT, EXPORTED, Exported
+from pdiff.training.run import FORMAT, RESULT, RUN, Description, Result
 
 
 @dataclass
@@ -21,7 +20,7 @@ class Verification:
 
     path: Path
     kind: str
-    """`bank`, `run` or `generated`."""
+    """`bank`, `run`, `generated` or `exported`."""
     files: int = 0
     """Files that were checked."""
     size: int = 0
@@ -37,46 +36,43 @@ class Verification:
                 self.size += (self.path / file).stat().st_size
                 if _core.digest_file(self.path / file) != digest:
                     self.bad.append(f"{file}: its digest differs")
+            except FileNotFoundError:
+                self.bad.append(f"{file}: missing")
             except OSError as error:
-                self.bad.append(
-                    f"{file}: {'missing' if isinstance(error, FileNotFoundError) else error.strerror}"
-                )
+                self.bad.append(f"{file}: {error.strerror}")
 
     def count(self, file: str) -> None:
         """Count a file that is checked by its own checksum."""
         self.files += 1
         self.size += (self.path / file).stat().st_size
 
-    def attempt(self, step: Callable[[], None]) -> None:
-        """Run a check; what it refuses goes to `bad`."""
-        try:
-            step()
-        except InputError as error:
-            self.bad.append(str(error))
-        except OSError as error:
-            self.bad.append(f"{error.filename}: {error.strerror}")
-
 
 def verify(path: str | Path) -> Verification:
-    """Read every file that a bank, a run or a folder of generated checkpoints consists of.
+    """Read every file that a bank, a run or a folder of generated or exported checkpoints consists of.
 
-    Of a bank also the rows are counted; a run must belong to the bank that it names. Files that are there
-    besides are not looked at. Raises `UsageError` if `path` is none of the three.
+    Of a bank, and of models that are rows, also the rows are counted; a run must belong to the bank that it
+    names. Files that are there besides are not looked at. Raises `UsageError` if `path` is none of these.
     """
     path = Path(path)
     for marker, kind, check in (
+        (GENERATED, "generated", _generated),  # before the bank that it may be too
         (MANIFEST, "bank", _bank),
         (RUN, "run", _run),
-        (GENERATED, "generated", _generated),
+        (EXPORTED, "exported", _exported),
     ):
         if (path / marker).is_file():
             verification = Verification(path, kind)
             verification.count(marker)
-            verification.attempt(lambda: check(verification))  # noqa: B023 (called at once)
+            try:
+                check(verification)
+            except InputError as error:
+                verification.bad.append(str(error))
+            except OSError as error:
+                verification.bad.append(f"{error.filename}: {error.strerror}")
             return verification
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
-    markers = f"{MANIFEST}, {RUN} or {GENERATED}"
+    markers = f"{MANIFEST}, {RUN}, {GENERATED} or {EXPORTED}"
     raise UsageError(f"{path}: nothing that pdiff can verify (no {markers})")
 
 
@@ -88,7 +84,7 @@ def _bank(found: Verification) -> None:
 
 
 def _run(found: Verification) -> None:
-    description = read_sealed(found.path / RUN, Description)
+    description = read_sealed(found.path / RUN, Description, FORMAT)
     if not (found.path / RESULT).is_file():
         raise InputError(f"{RESULT}: missing; training has not finished")
     found.count(RESULT)
@@ -103,4 +99,11 @@ def _run(found: Verification) -> None:
 
 
 def _generated(found: Verification) -> None:
-    found.check(Generated.open(found.path).info.digests)
+    generated = Generated.open(found.path)
+    found.check(generated.info.digests)
+    if not found.bad:
+        _ = generated.stored
+
+
+def _exported(found: Verification) -> None:
+    found.check(read_sealed(found.path / EXPORTED, Exported, EXPORT_FORMAT).digests)

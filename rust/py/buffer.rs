@@ -1,4 +1,4 @@
-//! Buffers that Python lends us, and the one that we lend to Python. All of their unsafe code is here.
+//! Borrows the buffers of Python objects, and lends the rows of shards as a buffer. All unsafe code of `py` is here.
 //!
 //! As everywhere in the buffer protocol, the caller must not write to a buffer from another thread while
 //! a call that takes it has not returned; or, of a `Prefetch`, while it is being filled. An `Array` holds the
@@ -17,9 +17,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::enter::guard;
+use crate::bank::precision::Precision;
+use crate::bank::shard;
 use crate::error::{Error, Result};
-use crate::shard;
-use crate::store::Store;
 
 /// The bytes of any C-contiguous buffer.
 pub struct Bytes(PyUntypedBuffer);
@@ -68,13 +68,19 @@ impl<T: Element> Array<T> {
         Ok(Self { buffer, name })
     }
 
-    /// What the argument is called.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
     pub fn shape(&self) -> &[usize] {
         self.buffer.shape()
+    }
+
+    /// Checks the size of both axes.
+    pub fn check_shape(&self, wanted: [usize; 2]) -> PyResult<()> {
+        let (name, found) = (self.name, self.shape());
+        if found != wanted {
+            return Err(PyValueError::new_err(format!(
+                "{name} has shape {found:?}; accepted: {wanted:?}"
+            )));
+        }
+        Ok(())
     }
 
     /// Checks the number of axes and returns their sizes.
@@ -115,11 +121,11 @@ impl<T: Element> Array<T> {
 }
 
 /// What the buffer protocol calls the elements; it has no name for bf16, whose bits are lent as u16.
-fn format(store: Store) -> &'static CStr {
-    match store {
-        Store::F32 => c"f",
-        Store::F16 => c"e",
-        Store::BF16 => c"H",
+fn format(precision: Precision) -> &'static CStr {
+    match precision {
+        Precision::F32 => c"f",
+        Precision::F16 => c"e",
+        Precision::BF16 => c"H",
     }
 }
 
@@ -140,7 +146,7 @@ impl Shard {
             inner.rows() as ffi::Py_ssize_t,
             inner.dim() as ffi::Py_ssize_t,
         );
-        let item = inner.store().size() as ffi::Py_ssize_t;
+        let item = inner.precision().size() as ffi::Py_ssize_t;
         Ok(Self {
             inner: Arc::new(inner),
             shape: [rows, dim],
@@ -151,7 +157,7 @@ impl Shard {
     /// How the numbers are stored: `F32`, `F16` or `BF16`.
     #[getter]
     fn dtype(&self) -> &'static str {
-        self.inner.store().name()
+        self.inner.precision().name()
     }
 
     /// Rows in this shard.
@@ -190,7 +196,7 @@ impl Shard {
             }
         };
         let format = if asks(ffi::PyBUF_FORMAT) {
-            format(shard.inner.store()).as_ptr().cast_mut()
+            format(shard.inner.precision()).as_ptr().cast_mut()
         } else {
             ptr::null_mut()
         };
@@ -202,7 +208,7 @@ impl Shard {
             (*view).buf = numbers.as_ptr().cast_mut().cast::<c_void>();
             (*view).len = size_of_val(numbers) as ffi::Py_ssize_t;
             (*view).readonly = 1;
-            (*view).itemsize = shard.inner.store().size() as ffi::Py_ssize_t;
+            (*view).itemsize = shard.inner.precision().size() as ffi::Py_ssize_t;
             (*view).format = format;
             (*view).ndim = 2;
             (*view).shape = shape;
@@ -213,4 +219,9 @@ impl Shard {
         }
         Ok(())
     }
+}
+
+/// The core's shards.
+pub fn mapped<'a>(shards: &'a [Bound<'_, Shard>]) -> Vec<&'a shard::Shard> {
+    shards.iter().map(|shard| &*shard.get().inner).collect()
 }

@@ -1,4 +1,4 @@
-//! Wrapper of a checkpoint that others wrote.
+//! Wraps checkpoints that others wrote, and origins: in one file, as each makes the other.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,11 +8,10 @@ use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 
 use super::enter::enter;
-use super::origin::Origin;
 use super::tensor::{Declared, TensorInfo};
 use crate::error::Error;
-use crate::parallel::Cancel;
 use crate::read::{self, Choice, Key};
+use crate::runtime::parallel::Cancel;
 
 /// The weights of one checkpoint, checked but not read: data only, nothing of a file is executed.
 #[pyclass(frozen, module = "pdiff._core")]
@@ -178,4 +177,44 @@ fn read_all(
     let all = names.iter().map(read).collect::<Result<_, _>>()?;
     checkpoint.check_unchanged()?;
     Ok(all)
+}
+
+/// Where the weights of a checkpoint are, without what they are.
+#[pyclass(frozen, module = "pdiff._core")]
+pub struct Origin(pub read::Origin);
+
+#[pymethods]
+impl Origin {
+    #[getter]
+    fn files(&self) -> Vec<PathBuf> {
+        self.0.files.clone()
+    }
+
+    /// The dictionary within the file, as `Checkpoint.keys`.
+    #[getter]
+    fn keys(&self) -> Vec<String> {
+        self.0.keys.clone()
+    }
+
+    /// The keys joined by `.`, for people.
+    #[getter]
+    fn key(&self) -> String {
+        self.0.keys.join(".")
+    }
+
+    /// Size, times, inode and device of each file, as text: another stamp, another content.
+    #[getter]
+    fn stamp(&self) -> String {
+        self.0.stamp()
+    }
+
+    /// Open the checkpoint again; files that have changed since are refused.
+    fn open(&self, py: Python<'_>) -> PyResult<Checkpoint> {
+        enter(py, |cancel| Ok(Checkpoint::of(self.0.open(cancel)?)))
+    }
+}
+
+/// The core's origins.
+pub fn inner<'a>(origins: &'a [Bound<'_, Origin>]) -> Vec<&'a read::Origin> {
+    origins.iter().map(|origin| &origin.get().0).collect()
 }

@@ -1,4 +1,4 @@
-//! The one door from Python into the core.
+//! Runs work of the core for Python: without the GIL, interruptible, with errors as exceptions.
 //!
 //! Long work runs on the worker threads while the calling thread waits without the GIL and looks for
 //! Ctrl-C. Errors become exceptions, and a panic becomes a `PdiffError`.
@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
-use crate::panic::catch;
-use crate::parallel::Cancel;
+use crate::runtime::panic::catch;
+use crate::runtime::parallel::Cancel;
 
 /// How often the calling thread looks for Ctrl-C.
 pub const TICK: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! The core's error as Python exceptions, mapped once.
+//! Maps the core's error to Python exceptions.
 
 use std::io;
 use std::path::Path;

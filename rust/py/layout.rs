@@ -1,4 +1,4 @@
-//! Wrappers of the layout.
+//! Wraps the layout and its segments.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::enter::guard;
-use crate::layout;
+use crate::bank::layout;
 
 /// The columns that one tensor takes in a row.
 #[pyclass(frozen, module = "pdiff._core")]

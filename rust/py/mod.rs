@@ -1,20 +1,28 @@
-//! The extension module `pdiff._core`: thin wrappers, the only place that knows Python.
+//! Wraps the core as the extension module `pdiff._core`: the only place that knows Python.
 
-mod bank;
+mod add_rows;
+mod algebra;
 mod buffer;
 mod checkpoint;
+mod differing;
+mod digest;
 mod enter;
 mod errors;
 mod files;
+mod gather;
 mod layout;
-mod network;
+mod natural_sort;
 mod normalizer;
-mod origin;
+mod open_checkpoints;
 mod out;
 mod overlap;
 mod prefetch;
-mod save;
+mod read_rows;
+mod statistics;
 mod tensor;
+mod write_checkpoint;
+mod write_shards;
+mod write_tensors;
 
 use pyo3::prelude::*;
 
@@ -22,33 +30,47 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 mod _core {
     #[pymodule_export]
-    use super::bank::{
-        combine, gather, gram, nearest, read_rows, statistics, varying_tensors, write_shards,
-    };
+    use super::add_rows::add_rows;
+    #[pymodule_export]
+    use super::algebra::{combine, gram};
     #[pymodule_export]
     use super::buffer::Shard;
     #[pymodule_export]
-    use super::checkpoint::Checkpoint;
+    use super::checkpoint::{Checkpoint, Origin};
+    #[pymodule_export]
+    use super::differing::varying_tensors;
+    #[pymodule_export]
+    use super::digest::{digest, digest_file};
     #[pymodule_export]
     use super::errors::{CodeError, InputError, PdiffError};
     #[pymodule_export]
-    use super::files::{digest, digest_file, exchange, natural_sort, remove_stale, write_file};
+    use super::files::{exchange, remove_stale, write_file};
+    #[pymodule_export]
+    use super::gather::gather;
     #[pymodule_export]
     use super::layout::{Layout, Segment};
     #[pymodule_export]
-    use super::network::{FoldedModel, SmallNetwork};
+    use super::natural_sort::natural_sort;
     #[pymodule_export]
     use super::normalizer::Normalizer;
     #[pymodule_export]
-    use super::origin::{Origin, Summary, open_checkpoints, write_checkpoint};
+    use super::open_checkpoints::{Summary, open_checkpoints};
     #[pymodule_export]
     use super::overlap::WrongSets;
     #[pymodule_export]
     use super::prefetch::Prefetch;
     #[pymodule_export]
-    use super::save::write_tensors;
+    use super::read_rows::read_rows;
+    #[pymodule_export]
+    use super::statistics::statistics;
     #[pymodule_export]
     use super::tensor::TensorInfo;
+    #[pymodule_export]
+    use super::write_checkpoint::write_checkpoint;
+    #[pymodule_export]
+    use super::write_shards::write_shards;
+    #[pymodule_export]
+    use super::write_tensors::write_tensors;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

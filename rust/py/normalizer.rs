@@ -1,4 +1,4 @@
-//! Wrappers of the normalizer.
+//! Wraps the normalizer.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use super::buffer::Array;
 use super::enter::{enter, guard};
 use super::layout::Layout;
-use crate::{kernel, normalizer};
+use crate::normalise::{gather, normalizer};
 
 /// How raw rows become training data, and back: y = (t(x) − mean) / std.
 #[pyclass(frozen, module = "pdiff._core")]
@@ -53,14 +53,14 @@ impl Normalizer {
     fn apply(&self, py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut rows = self.rows(rows)?;
         let rows = rows.as_mut_slice()?;
-        enter(py, |cancel| kernel::apply(&self.0, rows, cancel))
+        enter(py, |cancel| gather::apply(&self.0, rows, cancel))
     }
 
     /// De-normalise f32 `rows` [N, D] in place. `log_variance` values are never negative.
     fn invert(&self, py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut rows = self.rows(rows)?;
         let rows = rows.as_mut_slice()?;
-        enter(py, |cancel| kernel::invert(&self.0, rows, cancel))
+        enter(py, |cancel| gather::invert(&self.0, rows, cancel))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The caller's memory that a batch goes to.
+//! Borrows the caller's memory that a batch goes to.
 
 use half::bf16;
 use pyo3::buffer::PyUntypedBuffer;
@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use super::buffer::Array;
 use crate::error::Result;
-use crate::kernel::Batch;
+use crate::normalise::gather::Batch;
 
 /// A C-contiguous array of f32, or of bf16, for which the buffer protocol has no name: its bits, as u16.
 pub enum Out {

@@ -1,4 +1,4 @@
-//! Wrapper of sets of wrong predictions.
+//! Wraps the sets of samples that models get wrong.
 
 use std::sync::OnceLock;
 
@@ -8,16 +8,16 @@ use pyo3::prelude::*;
 
 use super::buffer::Array;
 use super::enter::{enter, guard};
-use crate::bits::Bits;
 use crate::error::{Error, Result};
 use crate::overlap::Sets;
+use crate::overlap::bit_matrix::BitMatrix;
 
 /// Which samples each of many models gets wrong, a bit each.
 #[pyclass(frozen, module = "pdiff._core")]
 pub struct WrongSets {
     sets: Sets,
     /// The sets as columns, made when samples are drawn for the first time.
-    by_sample: OnceLock<Bits>,
+    by_sample: OnceLock<BitMatrix>,
 }
 
 #[pymethods]
@@ -26,7 +26,7 @@ impl WrongSets {
     fn new(wrong: &Bound<'_, PyAny>) -> PyResult<Self> {
         let wrong = Array::<u8>::get(wrong, "wrong")?;
         let [models, samples] = wrong.axes("two axes")?;
-        guard(|| Ok(Bits::pack(wrong.as_slice(), models, samples).into()))
+        guard(|| Ok(BitMatrix::pack(wrong.as_slice(), models, samples).into()))
     }
 
     /// Return the sets of samples drawn with repeats.
@@ -107,8 +107,8 @@ impl WrongSets {
     }
 }
 
-impl From<Bits> for WrongSets {
-    fn from(bits: Bits) -> Self {
+impl From<BitMatrix> for WrongSets {
+    fn from(bits: BitMatrix) -> Self {
         Self {
             sets: Sets::new(bits),
             by_sample: OnceLock::new(),

@@ -1,4 +1,4 @@
-//! Wrapper of gathering batches ahead.
+//! Wraps gathering batches ahead.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,11 +11,11 @@ use super::buffer::{Array, Shard};
 use super::enter::{TICK, guard, pool};
 use super::normalizer::Normalizer;
 use super::out::Out;
+use crate::bank::shard::{self, Rows};
 use crate::error::Result;
-use crate::parallel::Cancel;
-use crate::prefetch::Prefetcher;
-use crate::shard::{self, Rows};
-use crate::{kernel, normalizer};
+use crate::normalise::{gather, normalizer};
+use crate::runtime::parallel::Cancel;
+use crate::runtime::prefetch::Prefetcher;
 
 /// A batch on its way: while the thread fills `out`, it is nowhere else.
 struct Job {
@@ -24,7 +24,7 @@ struct Job {
     out: Out,
 }
 
-/// What the thread knows; none of it is a Python object.
+/// What the thread reads from; it owns no Python object.
 struct Source {
     shards: Vec<Arc<shard::Shard>>,
     normalizer: Arc<normalizer::Normalizer>,
@@ -41,9 +41,9 @@ impl Source {
         let out = job.out.first(count)?;
         let gather = || {
             let columns = self.columns.clone();
-            kernel::gather(&rows, &indices, columns, &self.normalizer, out, cancel)
+            gather::gather(&rows, &indices, columns, &self.normalizer, out, cancel)
         };
-        if count <= kernel::SMALL {
+        if count <= gather::SMALL {
             return gather();
         }
         self.pool.install(gather)
@@ -69,7 +69,7 @@ impl Prefetch {
         begin: i64,
         end: Option<i64>,
     ) -> PyResult<Self> {
-        let columns = kernel::columns(begin, end, normalizer.0.layout().dim())?;
+        let columns = gather::columns(begin, end, normalizer.0.layout().dim())?;
         let mut free = Vec::new();
         for buffer in &buffers {
             let mut out = Out::get(buffer, "buffer")?;

@@ -1,12 +1,11 @@
-//! Wrapper of one tensor of a checkpoint.
+//! Wraps the tensors that a checkpoint declares.
 
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::read::checkpoint::ties;
-use crate::read::{Tensor, Weights};
+use crate::read::{Tensor, Weights, ties};
 
 /// What a checkpoint declares, shared by the wrappers of its tensors.
 pub struct Declared {

@@ -1,184 +1,182 @@
-//! What a file of weights holds, whatever its format: named views of storages, not yet read.
+//! Opens the files of one state dict as a checkpoint.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
-use super::source::Source;
-use super::zip::local;
-use crate::dtype::DType;
-use crate::error::Result;
+use super::declared::{Choice, Key, Tensor, Weights};
+use super::detect;
+use super::names::{self, Plain};
+use super::origin::Origin;
+use super::reader::{self, TensorReader};
+use super::source::{CHUNK, Source, Stamp};
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+use crate::runtime::parallel::Cancel;
 
-/// The formats that are read. None of them runs code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A safetensors file.
-    Safetensors,
-    /// A zip archive as `torch.save` writes since torch 1.6.
-    Torch,
-    /// A stream of pickles and storages, as `torch.save` wrote before.
-    TorchLegacy,
-}
-
-impl Format {
-    /// Its name, for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Safetensors => "safetensors",
-            Self::Torch => "torch",
-            Self::TorchLegacy => "torch-legacy",
-        }
-    }
-}
-
-/// Which of several dictionaries of tensors in one file is wanted.
-#[derive(Debug, Clone, Default)]
-pub struct Choice {
-    /// The dictionary; decides alone.
-    pub key: Option<Key>,
-    /// Whether averaged (EMA) weights must be taken, or must not; by default they are, if there are any.
-    pub ema: Option<bool>,
-}
-
-/// What leads to a dictionary of tensors.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Key {
-    /// As [`Candidate::key`] has it, or its first or last component: what people write.
-    Joined(String),
-    /// As [`Candidate::keys`] has it, which is never two dictionaries.
-    Path(Vec<String>),
-}
-
-/// A dictionary of tensors in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// The keys that lead to it, none for the top level; each may have a `.` in it.
-    pub keys: Vec<String>,
-    /// Tensors in it.
-    pub tensors: usize,
-    /// Numbers in all of them.
-    pub numbers: u64,
-}
-
-impl Candidate {
-    /// Its keys, joined by `.`; empty for the top level.
-    pub fn key(&self) -> String {
-        self.keys.join(".")
-    }
-}
-
-/// A run of bytes in a file, shared by the tensors that are views of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Storage {
-    /// Index of the file, where a checkpoint has several.
-    pub file: usize,
-    /// Where its bytes begin.
-    pub begin: Begin,
-    /// Bytes in it; the reader of the container has checked that the file has them.
-    pub len: u64,
-    /// CRC-32 of all its bytes, where the container records one.
-    pub crc: Option<u32>,
-}
-
-/// Where the bytes of a storage begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begin {
-    /// At this byte of the file.
-    At(u64),
-    /// After the local header of a zip entry, whose length the directory does not tell. Reading it
-    /// can wait until the data are wanted, and then costs little beside them.
-    AfterHeader {
-        /// First byte of the header.
-        header: u64,
-        /// Where the data must have ended, because something else begins.
-        limit: u64,
-        /// The name that the header must repeat.
-        name: String,
-    },
-}
-
-impl Storage {
-    /// Its bytes in the file that it is in; of a zip entry the local header is read and checked.
-    pub fn resolve(&self, source: &Source) -> Result<Range<u64>> {
-        match &self.begin {
-            Begin::At(begin) => Ok(*begin..begin + self.len),
-            Begin::AfterHeader {
-                header,
-                limit,
-                name,
-            } => local::locate(source, name, *header, self.len, *limit),
-        }
-    }
-}
-
-/// A named view of a storage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tensor {
-    /// Name without wrappers (see [`super::names`]); neither empty nor with a NUL in it, never a path.
-    pub name: String,
-    /// Name as the file has it.
-    pub source_name: String,
-    /// Element type.
-    pub dtype: DType,
-    /// Axis sizes; empty for a scalar.
-    pub shape: Vec<usize>,
-    /// Index into [`Weights::storages`].
-    pub storage: usize,
-    /// Bytes from the beginning of the storage to the first element.
-    pub offset: u64,
-    /// Elements, not bytes, between neighbours on each axis; `None` if the elements lie in C order,
-    /// without gaps. Readers of containers give `None` wherever that is so.
-    pub strides: Option<Vec<usize>>,
-}
-
-impl Tensor {
-    /// Bytes that its elements take, side by side.
-    pub fn byte_len(&self) -> u64 {
-        let bytes = self.dtype.byte_len(&self.shape);
-        bytes.expect("checked by the reader of the container")
-    }
-}
-
-/// For each tensor, the first one that is the very same view of the same memory, if there is one before it.
-pub fn ties(tensors: &[Tensor]) -> Vec<Option<usize>> {
-    let mut first = HashMap::with_capacity(tensors.len());
-    let mut ties = Vec::with_capacity(tensors.len());
-    for (index, tensor) in tensors.iter().enumerate() {
-        let Tensor {
-            dtype,
-            shape,
-            storage,
-            offset,
-            strides,
-            ..
-        } = tensor;
-        let view = (storage, offset, dtype, shape, strides);
-        // Nothing is no memory.
-        let tied = !shape.contains(&0);
-        let other = tied.then(|| *first.entry(view).or_insert(index));
-        ties.push(other.filter(|&other| other != index));
-    }
-    ties
-}
-
-/// The chosen dictionary of a file (or of several that belong together), checked but not read.
+/// Open files, and the weights that they declare.
 #[derive(Debug)]
-pub struct Weights {
-    /// What kind of file it was.
-    pub format: Format,
-    /// The keys of the chosen dictionary, as in [`Candidate::keys`].
-    pub keys: Vec<String>,
-    /// Whether it holds averaged (EMA) weights, by its keys.
-    pub averaged: bool,
-    /// Every dictionary of tensors that the file holds, the chosen one included.
-    pub candidates: Vec<Candidate>,
-    /// Storages that the tensors are views of.
-    pub storages: Vec<Storage>,
-    /// Tensors in the order of the file.
-    pub tensors: Vec<Tensor>,
-    /// Entries of the chosen dictionary that are no tensors (`_extra_state`, counters), by name.
-    pub left_out: Vec<String>,
-    /// Plain finite numbers beside the weights, or in the metadata: accuracy, step, epoch.
-    pub numbers: Vec<(String, f64)>,
-    /// The free text of a safetensors header.
-    pub metadata: Vec<(String, String)>,
+pub struct Checkpoint {
+    sources: Vec<Source>,
+    weights: Weights,
+    /// Wrappers that were removed from names, each with the number of names.
+    pub prefixes: Vec<(String, usize)>,
+    by_name: Vec<usize>,
+    /// For each storage, whether its CRC is known to be right.
+    verified: Vec<AtomicBool>,
+}
+
+impl Checkpoint {
+    /// Opens the files of one state dict.
+    pub fn open(files: &[PathBuf], choice: &Choice, cancel: &Cancel) -> Result<Self> {
+        let sources = files.iter().map(|path| Source::open(path));
+        Self::read(sources.collect::<Result<_>>()?, choice, cancel)
+    }
+
+    /// Reads what the files of one state dict declare.
+    fn read(sources: Vec<Source>, choice: &Choice, cancel: &Cancel) -> Result<Self> {
+        let Some(first) = sources.first() else {
+            return Err(Error::Value("no files; accepted: at least one".into()));
+        };
+        let mut weights = detect::together(&sources, choice, cancel)?;
+        let source_names: Vec<&str> = weights.tensors.iter().map(|t| &*t.source_name).collect();
+        let Plain { names, removed } =
+            names::plain(&source_names).map_err(|message| first.refuse(message))?;
+        for (tensor, name) in weights.tensors.iter_mut().zip(names) {
+            tensor.name = name;
+        }
+        detect::leave_out_average_count(&mut weights);
+        let mut by_name: Vec<usize> = (0..weights.tensors.len()).collect();
+        by_name.sort_unstable_by(|&a, &b| weights.tensors[a].name.cmp(&weights.tensors[b].name));
+        let verified = weights.storages.iter().map(|_| AtomicBool::new(false));
+        Ok(Self {
+            verified: verified.collect(),
+            sources,
+            weights,
+            prefixes: removed,
+            by_name,
+        })
+    }
+
+    /// What the files declare.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// What the files declare, the files being closed.
+    pub fn into_weights(self) -> Weights {
+        self.weights
+    }
+
+    /// Where it is, to be opened again.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            files: self.sources.iter().map(|s| s.path().to_owned()).collect(),
+            keys: self.weights.keys.clone(),
+            stamps: self.sources.iter().map(Source::stamp).collect(),
+        }
+    }
+
+    /// Bytes of all its files.
+    pub fn size(&self) -> u64 {
+        self.sources.iter().map(Source::size).sum()
+    }
+
+    /// The tensor of that plain name, or an error that names the file.
+    pub fn find(&self, name: &str) -> Result<&Tensor> {
+        let tensors = &self.weights.tensors;
+        let at = self
+            .by_name
+            .binary_search_by(|&i| tensors[i].name.as_str().cmp(name));
+        let missing = |_| self.refuse(format!("holds no tensor {name:?}"));
+        Ok(&tensors[self.by_name[at.map_err(missing)?]])
+    }
+
+    /// Tensors in the order of their plain names.
+    pub fn sorted(&self) -> impl Iterator<Item = &Tensor> {
+        self.by_name.iter().map(|&i| &self.weights.tensors[i])
+    }
+
+    /// The bytes of a tensor of this checkpoint, in C order.
+    pub fn reader<'a>(
+        &'a self,
+        tensor: &'a Tensor,
+        cancel: &'a Cancel,
+    ) -> Result<TensorReader<'a>> {
+        let storage = &self.weights.storages[tensor.storage];
+        let verified = &self.verified[tensor.storage];
+        reader::open(
+            &self.sources[storage.file],
+            storage,
+            tensor,
+            verified,
+            cancel,
+        )
+    }
+
+    /// The whole storage of `tensor` if the tensor is exactly that and its CRC is recorded: CRC and length.
+    pub fn recorded_crc(&self, tensor: &Tensor) -> Option<(u32, u64)> {
+        let storage = &self.weights.storages[tensor.storage];
+        let whole = tensor.strides.is_none() && tensor.byte_len() == storage.len;
+        Some((storage.crc.filter(|_| whole)?, storage.len))
+    }
+
+    /// BLAKE3 over names, dtypes and shapes in order of name.
+    pub fn kind(&self) -> String {
+        let mut fields = Fingerprint::default();
+        for tensor in self.sorted() {
+            fields.tensor(&tensor.name, tensor.dtype.name(), &tensor.shape);
+        }
+        fields.finish()
+    }
+
+    /// The bytes of a tensor in memory.
+    pub fn bytes(&self, tensor: &Tensor, cancel: &Cancel) -> Result<Vec<u8>> {
+        let mut reader = self.reader(tensor, cancel)?;
+        let mut bytes = Vec::with_capacity(reader.left() as usize);
+        let mut scratch = Vec::new();
+        while reader.left() > 0 {
+            cancel.check()?;
+            bytes.extend_from_slice(reader.next_chunk(CHUNK, &mut scratch)?);
+        }
+        Ok(bytes)
+    }
+
+    /// Refuses files that were written to since they were opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.sources.iter().try_for_each(Source::check_unchanged)
+    }
+
+    /// Refuses the content of this checkpoint.
+    pub fn refuse(&self, message: impl Into<String>) -> Error {
+        self.sources[0].refuse(message)
+    }
+
+    /// What to call it in a message about another one.
+    pub fn path(&self) -> &Path {
+        self.sources[0].path()
+    }
+}
+
+impl Origin {
+    /// Opens the checkpoint again; files that have changed since are refused.
+    pub fn open(&self, cancel: &Cancel) -> Result<Checkpoint> {
+        let open = |(path, stamp): (&PathBuf, &Stamp)| {
+            let source = Source::open(path)?;
+            source.check_stamp(stamp)?;
+            Ok(source)
+        };
+        let sources = self.files.iter().zip(&self.stamps).map(open);
+        let choice = Choice {
+            key: Some(Key::Path(self.keys.clone())),
+            ema: None,
+        };
+        Checkpoint::read(sources.collect::<Result<_>>()?, &choice, cancel)
+    }
+}
+
+/// Where the checkpoint in a file of valid weights is.
+#[cfg(test)]
+pub fn origin_of(path: PathBuf) -> Origin {
+    let checkpoint = Checkpoint::open(&[path], &Choice::default(), &Cancel::default());
+    checkpoint.unwrap().origin()
 }

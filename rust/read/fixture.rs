@@ -1,4 +1,4 @@
-//! Pickles, zip archives and torch files for the tests, built without the code under test.
+//! Builds pickles, zip archives and torch files for the tests, without the code under test.
 
 pub mod reading;
 

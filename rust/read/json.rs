@@ -1,4 +1,4 @@
-//! The small part of JSON that a safetensors header uses, with duplicate keys refused at every level.
+//! Parses the JSON of safetensors headers, refusing duplicate keys at every level.
 //!
 //! A header may have 100 MB. It becomes tensors in one pass, so that memory stays a small multiple of it.
 
@@ -12,7 +12,7 @@ const MAX_NUMBERS: usize = 64;
 /// What a safetensors file has free text under, so that no tensor can have the name.
 pub const METADATA: &str = "__metadata__";
 
-/// A header as it is written, nothing of it believed yet.
+/// A header as it is written, not yet validated.
 #[derive(Debug, Default)]
 pub struct RawHeader {
     /// Name and fields of each tensor, in the order of the file; names may repeat.

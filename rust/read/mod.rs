@@ -1,29 +1,31 @@
-//! Reading files that others wrote: with pread and full suspicion, never through a map.
+//! Reads files that others wrote: with pread, never through a map, and without trusting any of their content.
 //!
 //! A file that is truncated under a map kills the process with SIGBUS; a short pread is an error.
 
-pub mod checkpoint;
-mod declare;
+mod checkpoint;
+pub mod declared;
+mod detect;
 #[cfg(test)]
 mod fixture;
-mod gather;
 mod json;
-pub mod names;
-pub mod open;
-pub mod origin;
+mod names;
+mod origin;
 mod pickle;
-pub mod reader;
-pub mod safetensors;
+mod reader;
+mod safetensors;
 mod sniff;
 pub mod source;
-pub mod torch_legacy;
-pub mod torch_zip;
+mod strided;
+mod torch_legacy;
+mod torch_zip;
 mod weights;
 mod zip;
 
-pub use checkpoint::{Begin, Candidate, Choice, Format, Key, Storage, Tensor, Weights};
-pub use open::Checkpoint;
+pub use checkpoint::Checkpoint;
+#[cfg(test)]
+pub use checkpoint::origin_of;
+pub use declared::{Choice, Key, Tensor, Weights, ties};
 pub use origin::Origin;
 pub use reader::TensorReader;
-pub use safetensors::{Header, TensorInfo};
+pub use safetensors::Header;
 pub use source::Source;

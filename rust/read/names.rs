@@ -1,4 +1,4 @@
-//! Names without the components that wrappers of modules add: DDP, FSDP, torch.compile, PEFT.
+//! Strips the components that wrappers of modules add to names: DDP, FSDP, torch.compile, PEFT.
 //!
 //! `_orig_mod` and the like are never anything else. A `module` can be an attribute of a network too, as in
 //! `0.module.weight`, without which its weights could not be loaded. It counts as a wrapper where all names
@@ -77,7 +77,7 @@ pub fn plain(names: &[&str]) -> Result<Plain, String> {
     })
 }
 
-/// Whether a tensor can have the name that is left: of `module.` nothing is.
+/// Whether a tensor can have the name that is left: it is empty for `module.`.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name != METADATA
 }

@@ -1,16 +1,13 @@
-//! The bytes of one tensor, in C order, read as a stream and checked on the way.
+//! Streams the bytes of one tensor in C order, and verifies their CRC on the way.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::checkpoint::{Storage, Tensor};
-use super::gather;
-use super::source::Source;
+use super::declared::{Storage, Tensor};
+use super::source::{CHUNK, Source};
+use super::strided;
 use crate::error::Result;
-use crate::parallel::Cancel;
-
-/// Bytes that are read at a time, where the caller does not say: they stay in the cache of one core.
-pub const CHUNK: usize = 1 << 18;
+use crate::runtime::parallel::Cancel;
 
 /// A tensor that is being read.
 #[derive(Debug)]
@@ -69,7 +66,7 @@ pub(super) fn open<'a>(
     let bytes = match &tensor.strides {
         None => Bytes::InFile { source, at, check },
         Some(strides) => Bytes::Gathered {
-            bytes: gather::gathered(source, at, tensor, strides, cancel)?,
+            bytes: strided::gathered(source, at, tensor, strides, cancel)?,
             at: 0,
         },
     };
@@ -105,7 +102,7 @@ impl<'a> TensorReader<'a> {
         }
     }
 
-    /// Goes on behind the next bytes, which somebody else has read: `bytes`, at most as many as are left.
+    /// Skips the next bytes, which the caller has read itself: `bytes`, at most as many as are left.
     pub fn pass(&mut self, bytes: &[u8]) -> Result<()> {
         self.left -= bytes.len() as u64;
         match &mut self.bytes {

@@ -1,4 +1,4 @@
-//! The header of a safetensors file, and every rule that makes it trustworthy.
+//! Reads and validates the header of a safetensors file.
 //!
 //! A file is 8 bytes of header length (little-endian), the header (JSON, may be padded with spaces),
 //! and the data. The tensors must cover the data exactly: no overlap, no hole, no trailing byte.
@@ -34,7 +34,6 @@ pub struct Header {
     pub tensors: Vec<TensorInfo>,
     /// The free text under `__metadata__`, in the order of the file.
     pub metadata: Vec<(String, String)>,
-    by_name: Vec<usize>,
 }
 
 impl Header {
@@ -85,11 +84,10 @@ impl Header {
             .map(tensor)
             .collect::<Result<_, _>>()?;
         tensors.sort_by_key(|t| (t.begin, t.end));
-        let mut by_name: Vec<usize> = (0..tensors.len()).collect();
-        by_name.sort_unstable_by_key(|&i| tensors[i].name.as_str());
-        let same = |pair: &&[usize]| tensors[pair[0]].name == tensors[pair[1]].name;
-        if let Some(twice) = by_name.windows(2).find(same) {
-            let name = &tensors[twice[0]].name;
+        let mut names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            let name = twice[0];
             return Err(format!(
                 "malformed safetensors header: duplicate key {name:?}"
             ));
@@ -98,16 +96,7 @@ impl Header {
         Ok(Self {
             tensors,
             metadata: raw.metadata,
-            by_name,
         })
-    }
-
-    /// The tensor called `name`.
-    pub fn find(&self, name: &str) -> Option<&TensorInfo> {
-        let at = self
-            .by_name
-            .binary_search_by_key(&name, |&i| self.tensors[i].name.as_str());
-        Some(&self.tensors[self.by_name[at.ok()?]])
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a file is, from its first bytes: its name says little.
+//! Tells the kind of a file from its first bytes.
 
 /// Bytes that are enough to tell.
 pub const PREFIX: usize = TAR.end;

@@ -1,4 +1,4 @@
-//! One source file: opened once, read by position, and checked to have stayed the same.
+//! Opens one source file, reads it by position, and detects changes made meanwhile.
 
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
@@ -7,6 +7,9 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+
+/// Bytes that are read at a time, where the caller does not say: they stay in the cache of one core.
+pub const CHUNK: usize = 1 << 18;
 
 /// A regular file that is being read.
 #[derive(Debug)]

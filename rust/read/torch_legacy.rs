@@ -1,4 +1,4 @@
-//! Checkpoints as `torch.save` wrote them before torch 1.6: five pickles and the storages.
+//! Reads checkpoints as `torch.save` wrote them before torch 1.6: five pickles and the storages.
 //!
 //! The pickles are a magic number, the version of the format, facts about the machine, the object
 //! and the keys of the storages. Each storage is a count of elements (8 bytes) and the elements.
@@ -8,12 +8,12 @@ mod tests;
 
 use std::collections::HashMap;
 
-use super::checkpoint::{Begin, Choice, Format, Storage, Weights};
+use super::declared::{Begin, Choice, Format, Storage, Weights};
 use super::pickle::{Cursor, Fault, Id, Machine, Node, StorageRef, Values};
 use super::source::Source;
 use super::weights::{self, Container};
 use crate::error::Result;
-use crate::parallel::Cancel;
+use crate::runtime::parallel::Cancel;
 
 /// 0x1950a86a20f9469cfc6c as pickles of the protocols from 2 on have it.
 const MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";

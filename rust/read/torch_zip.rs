@@ -1,4 +1,4 @@
-//! Checkpoints as `torch.save` writes them since torch 1.6: a zip archive of stored entries.
+//! Reads checkpoints as `torch.save` writes them since torch 1.6: a zip archive of stored entries.
 //!
 //! `ROOT/data.pkl` is a pickle of the object, and the bytes of the storage that it calls `K` are
 //! the entry `ROOT/data/K`.
@@ -6,13 +6,13 @@
 #[cfg(test)]
 mod tests;
 
-use super::checkpoint::{Choice, Format, Storage, Weights};
+use super::declared::{Choice, Format, Storage, Weights};
 use super::pickle::{Cursor, Fault, MAX_PICKLE, Machine, StorageRef, Values};
 use super::source::Source;
 use super::weights::{self, Container};
 use super::zip::Archive;
 use crate::error::Result;
-use crate::parallel::Cancel;
+use crate::runtime::parallel::Cancel;
 
 const PICKLE: &str = "/data.pkl";
 const MAX_RECORD: u64 = 64;

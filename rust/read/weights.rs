@@ -1,4 +1,4 @@
-//! From the object in a torch file to the tensors of one of its dictionaries.
+//! Finds the tensors of one dictionary in the object of a torch file.
 
 mod candidates;
 mod pick;
@@ -8,7 +8,7 @@ mod view;
 
 use std::collections::HashMap;
 
-use super::checkpoint::{Choice, Format, Storage, Tensor, Weights};
+use super::declared::{Choice, Format, Storage, Tensor, Weights};
 use super::json::METADATA;
 use super::pickle::{Id, Node, StorageRef, Values};
 

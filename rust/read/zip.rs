@@ -1,7 +1,7 @@
-//! The directory of a zip archive of stored entries, and every rule that makes it trustworthy.
+//! Reads and validates the directory of a zip archive of stored entries.
 //!
 //! Only the end of the archive is read here. Where the data of an entry begins is said by its local
-//! header alone, which is read when the entry is (see [`super::Begin`]).
+//! header alone, which is read when the entry is (see [`super::declared::Begin`]).
 
 mod directory;
 mod end;
@@ -9,28 +9,11 @@ pub mod local;
 #[cfg(test)]
 mod tests;
 
-use super::checkpoint::{Begin, Storage};
+use super::declared::{Begin, Storage};
 use super::source::Source;
 use crate::error::Result;
 
-/// An entry, whose data can be read as they are once [`Archive::check_stored`] has said so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Unique in the archive; never a path.
-    pub name: String,
-    /// Bytes of data.
-    pub len: u64,
-    /// CRC-32 of the data.
-    pub crc: u32,
-    /// Where its local header is.
-    pub header: u64,
-    /// Where its data must have ended.
-    pub limit: u64,
-    /// Bytes that the data are said to have when decompressed.
-    announced: u64,
-    flags: u16,
-    method: u16,
-}
+use directory::Entry;
 
 /// A checked directory.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ from typing import Any
 
 import pdiff.bank
 import pdiff.cli.evaluate
-import pdiff.evaluation
+import pdiff.evaluation.evaluate
 import pdiff.generation
 import pdiff.report
 from pdiff import cli

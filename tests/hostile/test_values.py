@@ -14,7 +14,7 @@ from pdiff.bank import Bank, collect
 from pdiff.common.config import Config
 from pdiff.common.errors import InputError
 from pdiff.generation import Generated, generate
-from pdiff.training import train
+from pdiff.generators.train import train
 from tests.hostile.notes import Notes
 from tests.hostile.refusals import read_all, refusal
 from tests.support import TINY, checkpoint, content

@@ -1,29 +1,20 @@
 """The whole way through the command line, on a task small enough for a test."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import pdiff
+from tests import command
 
-TRAIN = ["--set", "train.steps=60", "--set", "generator.width=64", "--set", "generator.timesteps=10"]
+TRAIN = ["--set", "train.steps=60", "--set", "diffusion.width=64", "--set", "diffusion.timesteps=10"]
 
 
 def run(folder: Path, *arguments: str) -> str:
     """Run a command that must succeed and return its stdout."""
-    result = subprocess.run(
-        [sys.executable, "-m", "pdiff", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    result = command.pdiff(folder, *arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

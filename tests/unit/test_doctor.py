@@ -11,6 +11,8 @@ import pytest
 from pdiff import _core, doctor
 from pdiff.doctor import Check, diagnose
 
+HERE = Path()
+
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in checks}
@@ -29,9 +31,9 @@ def test_here_nothing_fails_and_nothing_is_left(tmp_path: Path) -> None:
 
 def test_a_core_of_another_version_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda _: "99.0")
-    (check,) = doctor._ourselves()
-    assert check.status == "fail"
-    assert f"99.0, core {_core.__version__}" in check.detail
+    status, detail = doctor._ourselves(HERE)
+    assert status == "fail"
+    assert f"99.0, core {_core.__version__}" in detail
 
 
 @pytest.mark.parametrize("provides", [True, False])
@@ -40,25 +42,26 @@ def test_the_other_pdiff_is_noticed(monkeypatch: pytest.MonkeyPatch, provides: b
         monkeypatch.setattr(metadata, "packages_distributions", lambda: {"pdiff": ["pdiff-nn", "rival"]})
     else:
         monkeypatch.setattr(metadata, "distribution", lambda name: SimpleNamespace(name="rival"))
-    check = next(doctor._shadows())
-    assert check == Check(
-        "import", "fail", "rival takes our place; uninstall it, then install pdiff-nn again"
-    )
+    expected = ("fail", "rival takes our place; uninstall it, then install pdiff-nn again")
+    assert doctor._shadows(HERE) == expected
 
 
 def test_a_command_from_elsewhere_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.sys, "executable", str(tmp_path / "bin" / "python"))
-    assert doctor._command(str(tmp_path / "bin" / "pdiff")).status == "ok"
-    assert doctor._command("/usr/bin/pdiff").status == "warn"
-    assert doctor._command(None).status == "warn"
+    found = ((str(tmp_path / "bin" / "pdiff"), "ok"), ("/usr/bin/pdiff", "warn"), (None, "warn"))
+    for command, status in found:
+        monkeypatch.setattr(doctor.shutil, "which", lambda _, command=command: command)
+        assert doctor._command(HERE)[0] == status
 
 
 @pytest.mark.parametrize(
     ("version", "status"),
     [("2.10.0", "ok"), ("2.9.1+cpu", "fail"), ("1.13.1", "fail"), ("3.0", "ok"), ("2.11.0a0+git", "ok")],
 )
-def test_the_floor_of_torch(version: str, status: str) -> None:
-    assert doctor._judge_torch(version)[0] == status
+def test_the_floor_of_torch(monkeypatch: pytest.MonkeyPatch, version: str, status: str) -> None:
+    torch = SimpleNamespace(__version__=version)
+    monkeypatch.setattr(doctor.importlib, "import_module", lambda _: torch)
+    assert doctor._torch(HERE)[0] == status
 
 
 def test_a_torch_that_cannot_be_imported_fails_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,13 +69,15 @@ def test_a_torch_that_cannot_be_imported_fails_in_one_line(monkeypatch: pytest.M
         raise OSError("libcudart.so: cannot open\nmore of it")
 
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
-    assert list(doctor._torch()) == [Check("torch", "fail", "cannot be imported (libcudart.so: cannot open)")]
+    assert doctor._torch(HERE) == ("fail", "cannot be imported (libcudart.so: cannot open)")
+    assert doctor._gpu(HERE) is None
 
 
-def test_gpus_are_named() -> None:
+def test_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = SimpleNamespace(device_count=lambda: 2, get_device_name=lambda index: f"H{index}")
     torch = SimpleNamespace(cuda=cuda, version=SimpleNamespace(cuda="13.2"))
-    assert doctor._gpu(torch).detail == "H0, H1 (CUDA 13.2)"
+    monkeypatch.setattr(doctor.importlib, "import_module", lambda _: torch)
+    assert doctor._gpu(HERE) == ("ok", "H0, H1 (CUDA 13.2)")
 
 
 MOUNTS = r"""21 1 8:1 / / rw - ext4 /dev/sda1 rw
@@ -102,8 +107,7 @@ def test_network_file_systems_are_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, status: str
 ) -> None:
     monkeypatch.setattr(doctor, "_mounted", lambda *_: kind)
-    (check,) = doctor._file_system(tmp_path)
-    assert check.status == status
+    assert doctor._file_system(tmp_path)[0] == status
 
 
 def test_a_folder_that_cannot_be_written_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +115,7 @@ def test_a_folder_that_cannot_be_written_fails(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(_core, "write_file", full)
-    (check,) = doctor._writing(tmp_path)
-    assert check == Check("writing", "fail", f"{tmp_path}: No space left on device")
+    assert doctor._writing(tmp_path) == ("fail", f"{tmp_path}: No space left on device")
 
 
 def test_few_open_files_and_little_space_are_warnings(
@@ -120,4 +123,4 @@ def test_few_open_files_and_little_space_are_warnings(
 ) -> None:
     monkeypatch.setattr(doctor.resource, "getrlimit", lambda _: (64, 64))
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    assert [check.status for check in (*doctor._limits(), *doctor._space(tmp_path))] == ["warn"] * 3
+    assert (doctor._limits(HERE)[0], doctor._space(tmp_path)[0]) == ("warn", "warn")

@@ -85,7 +85,9 @@ def test_generated_checkpoints_are_verified(make_run: MakeRun, tmp_path: Path) -
 
 
 def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"nothing that pdiff can verify .no bank.json, run.json or gen"):
+    with pytest.raises(
+        UsageError, match=r"nothing that pdiff can verify .no bank.json, run.json, generated.json or exp"
+    ):
         verify(tmp_path)
 
 

@@ -1,14 +1,13 @@
-"""Banks: many checkpoints of one network, reduced to the numbers that vary, laid out as rows on disk.
+"""Keep many checkpoints of one network as a bank: the numbers that vary, laid out as rows on disk.
 
-`collect` turns a folder of checkpoints into a bank; `Bank` streams rows out of one, and
-`Loader` batches of them for training.
+`collect` turns a folder of checkpoints into a bank; `Bank` reads rows of one, and `Stream` batches of them in
+a given order.
 """
 
-from pdiff.bank.bank import Bank, Normalizer
+from pdiff._core import Normalizer
+from pdiff.bank.bank import Bank, View
 from pdiff.bank.intake import collect
-from pdiff.bank.loader import Loader
 from pdiff.bank.manifest import Member, TaskRef
 from pdiff.bank.stream import Stream
-from pdiff.bank.view import View
 
-__all__ = ["Bank", "Loader", "Member", "Normalizer", "Stream", "TaskRef", "View", "collect"]
+__all__ = ["Bank", "Member", "Normalizer", "Stream", "TaskRef", "View", "collect"]

@@ -1,4 +1,4 @@
-"""New members for a bank that exists: its shards stay as they are, a new manifest is the moment of change."""
+"""Extend a bank: add shards, then replace the manifest, which is the moment of change."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,10 +9,9 @@ import msgspec
 from pdiff import _core
 from pdiff.bank.bank import Bank
 from pdiff.bank.manifest import BASE, SHARDS, ShardEntry
-from pdiff.bank.notes import describe, describe_subset
-from pdiff.bank.reading import Request, check_averaged, check_ties, open_all
-from pdiff.bank.selection import carried, compared, floating
-from pdiff.bank.shards import Rows, ShardWriter
+from pdiff.bank.reading import Request, check_averaged, check_ties, describe, open_all
+from pdiff.bank.selection import carried, compared, describe_subset, floating
+from pdiff.bank.shards import ShardWriter, Written
 from pdiff.bank.writer import rows_bytes, write_statistics
 from pdiff.checkpoints import difference, open_one
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Opened
@@ -21,8 +20,6 @@ from pdiff.common.disk import require_space
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some
-
-__all__ = ["extend_bank", "open_base", "remove_orphans"]
 
 _STATISTICS = "stats-{:05d}.safetensors"
 
@@ -55,7 +52,9 @@ def extend_bank(path: Path, request: Request, base: Path | None, progress: Progr
 def _add(bank: Bank, checkpoints: Sequence[Checkpoint], own: Example | None, progress: Progress) -> None:
     """Write rows, statistics and manifest; what is new must have the rest of `own`, if given."""
     manifest = bank.manifest
-    rows = Rows(list(manifest.shards), list(manifest.members), {member.digest for member in manifest.members})
+    rows = Written(
+        list(manifest.shards), list(manifest.members), {member.digest for member in manifest.members}
+    )
     first = max((_number(shard) for shard in manifest.shards), default=-1) + 1
     ShardWriter(bank.path, bank.layout, dtype=manifest.dtype).write(checkpoints, rows, first, progress)
     added = len(rows.members) - len(manifest.members)

@@ -1,4 +1,4 @@
-"""From a folder of checkpoints to a bank: find, plan, validate, then write, manifest last."""
+"""Collect checkpoints into a bank: find, plan and validate them, then write, manifest last."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,10 @@ from pdiff import _core
 from pdiff._core import Layout, Origin
 from pdiff.bank.bank import Bank
 from pdiff.bank.extend import extend_bank, open_base, remove_orphans
-from pdiff.bank.journal import JOURNAL, Journal, Purpose
 from pdiff.bank.manifest import MANIFEST, SHARDS, TASK_FILE, StoreDtype, TaskRef
-from pdiff.bank.notes import describe_subset
 from pdiff.bank.reading import Group, Request, read_group
-from pdiff.bank.selection import Selection, select
-from pdiff.bank.shards import Rows, ShardWriter
+from pdiff.bank.selection import Selection, describe_subset, select
+from pdiff.bank.shards import JOURNAL, Journal, Purpose, ShardWriter, Written
 from pdiff.bank.writer import MINIMUM_MEMBERS, bank_bytes, finish_bank
 from pdiff.checkpoints.records import Choice
 from pdiff.common.artifacts import read_record
@@ -24,8 +22,6 @@ from pdiff.common.disk import require_space
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.wording import counted
-
-__all__ = ["collect"]
 
 
 def collect(
@@ -109,12 +105,11 @@ def _plan(
         raise InputError(f"{found} found, at least {MINIMUM_MEMBERS} are needed")
     rest = group.checkpoints[-1].origin if base is None else open_base(base, request.choice, group.example)
     tensors = group.example.header.tensors
-    subset = select(group.checkpoints, tensors, selection, check_rest=base is None, progress=progress)
-    layout = subset.layout
-    for note in describe_subset(tensors, layout, subset.lost):
+    layout, lost = select(group.checkpoints, tensors, selection, check_rest=base is None, progress=progress)
+    for note in describe_subset(tensors, layout, lost):
         progress.message(note)
     purpose = Purpose(layout.fingerprint, selection.include, selection.exclude, selection.last_norms, dtype)
-    return _Plan(group, layout, purpose, rest, base is not None, dtype, _task(request.roots))
+    return _Plan(group, layout, purpose, rest, base is not None, dtype, find_task(request.roots))
 
 
 def _write(staged: Path, plan: _Plan, out: Path, progress: Progress) -> None:
@@ -124,7 +119,7 @@ def _write(staged: Path, plan: _Plan, out: Path, progress: Progress) -> None:
     _keep_shards(staged)
     there = sum(path.stat().st_size for path in (staged / SHARDS).iterdir())
     require_space(out, bank_bytes(len(checkpoints), plan.layout, plan.dtype, example.header.tensors) - there)
-    rows = Rows()
+    rows = Written()
     with _explained(journal, len(checkpoints)):
         ShardWriter(staged, plan.layout, journal, dtype=plan.dtype).write(checkpoints, rows, 0, progress)
         if len(rows.members) < len(checkpoints):
@@ -170,7 +165,7 @@ def _explained(journal: Journal, total: int) -> Iterator[None]:
         raise type(error)(f"interrupted: {what}") from None
 
 
-def _task(roots: Sequence[Path]) -> TaskRef | None:
+def find_task(roots: Sequence[Path]) -> TaskRef | None:
     """Return the task that a `task.json` names: in a folder given or around a file given, or just above."""
     for root in map(Path.resolve, roots):
         folder = root.parent if root.is_file() else root

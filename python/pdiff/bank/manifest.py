@@ -1,4 +1,4 @@
-"""`bank.json`: what a bank holds, written last, so that a bank without it is not a bank."""
+"""Read and write `bank.json`, which says what a bank holds; without it, a directory is no bank."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,23 +11,6 @@ from pdiff.bank.source import Source
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.sealing import unsealed, write_sealed
-
-__all__ = [
-    "BASE",
-    "FORMAT",
-    "MANIFEST",
-    "SHARDS",
-    "SOURCE",
-    "STATISTICS",
-    "TASK_FILE",
-    "FileEntry",
-    "Manifest",
-    "Member",
-    "ShardEntry",
-    "StoreDtype",
-    "TaskRef",
-    "TensorEntry",
-]
 
 MANIFEST = "bank.json"
 BASE = "base.safetensors"

@@ -1,21 +1,22 @@
-"""From paths to checkpoints of one network: found, opened, those that cannot be read reported."""
+"""Read checkpoints of one network, and report files that are skipped, refused or open to choice."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pdiff import _core
-from pdiff.bank.notes import describe
+from pdiff.bank.source import AVERAGE_COUNT
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Opened
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
-from pdiff.common.wording import shown
-
-__all__ = ["Group", "Request", "check_averaged", "check_ties", "open_all", "read_group"]
+from pdiff.common.wording import counted, shown, some
 
 _LISTED = 10
 """Files of one sort that are reported by name; the others are counted."""
+_KEYS = 5
+_EXTRA = "_extra_state"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,43 @@ def _listed(what: str, files: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield f"{what} {source}: {why}"
     if len(files) > _LISTED:
         yield f"{what} {len(files) - _LISTED:,} more files"
+
+
+def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[str]:
+    """Yield one line for each choice that was made on the way to the weights."""
+    header, source = example.header, example.candidate.source
+    keys = Counter(checkpoint.origin.key for checkpoint in checkpoints)
+    others = [key for key, _, _ in header.candidates if key not in keys]
+    if len(keys) > 1:
+        counts = ", ".join(f"{count} of {_key(key)}" for key, count in keys.most_common(_KEYS))
+        counts += f" and {len(keys) - _KEYS} more" if len(keys) > _KEYS else ""
+        yield f"weights are taken from different entries: {counts}; name one with --key"
+    elif others:
+        names = some([key or "the top level" for key in others])
+        yield f"{source}: the weights of {_key(header.key)} are taken, not {names}; choose with --key"
+    elif header.key:
+        yield f"{source}: the weights are those of {_key(header.key)}, the only ones"
+    for prefix, count in header.prefixes:
+        yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
+    yield from _left_out(source, header.left_out)
+
+
+def _left_out(source: str, names: Sequence[str]) -> Iterator[str]:
+    if AVERAGE_COUNT in names:
+        yield f"{source}: {AVERAGE_COUNT} is no part of the network; --format source writes it again, as 1"
+    names = [name for name in names if name != AVERAGE_COUNT]
+    if not names:
+        return
+    strict = any(name.rpartition(".")[2] == _EXTRA for name in names)
+    failing = ", and load with strict=False only" if strict else ""
+    yield (
+        f"{source}: entries that are no tensors are left out: {some(names)}; "
+        f"generated checkpoints will not have them{failing}"
+    )
+
+
+def _key(key: str) -> str:
+    return shown(key) or "the top level"
 
 
 def _ties(example: Example) -> dict[str, str]:

@@ -1,17 +1,164 @@
-"""From named tensors to a row of numbers, and back."""
+"""Read and combine the rows of a bank, which are mapped from its shards."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pdiff._core import Layout
-from pdiff.common.artifacts import TORCH_DTYPES
+from pdiff import _core
+from pdiff._core import Layout, Normalizer
+from pdiff.bank.manifest import FileEntry, Manifest
+from pdiff.common.artifacts import TORCH_DTYPES, read_tensors
 from pdiff.common.errors import InputError
 from pdiff.common.wording import shown
 
-__all__ = ["flatten", "restore"]
+Normalization = Literal["tensor", "element", "none"]
+Indices = Sequence[int] | npt.NDArray[np.int64]
+
+
+class Rows:
+    """The K rows of D numbers of the bank at `path`: raw, or normalised while they are gathered."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.layout = Layout([(t.name, t.dtype, t.shape) for t in manifest.layout])
+        if self.layout.fingerprint != manifest.fingerprint or self.layout.dim != manifest.dim:
+            raise InputError(f"{path}: the layout in the manifest does not match its fingerprint")
+        self._shards = [_core.Shard(path / shard.file) for shard in manifest.shards]
+        for entry, shard in zip(manifest.shards, self._shards, strict=True):
+            found, said = (shard.rows, shard.dim, shard.dtype), (entry.rows, self.dim, manifest.dtype)
+            if found != said:
+                raise InputError(
+                    f"{path / entry.file}: {'×'.join(map(str, found))}, "
+                    f"the manifest says {'×'.join(map(str, said))}"
+                )
+        if sum(shard.rows for shard in self._shards) != len(manifest.members):
+            raise InputError(
+                f"{path}: {len(manifest.members)} members, but the shards hold another number of rows"
+            )
+        self._starts = np.cumsum([0, *(shard.rows for shard in self._shards)])
+        self.derived: dict[Any, Any] = {}
+        """What is computed from the rows once and kept as long as the bank: the cache of `spectrum`."""
+
+    def __len__(self) -> int:
+        return len(self.manifest.members)
+
+    @property
+    def dim(self) -> int:
+        """D, the numbers in a row."""
+        return self.layout.dim
+
+    def row(self, index: int) -> npt.NDArray[np.generic]:
+        """Return row `index` [D] as a read-only view of the memory map, as it is stored: no copy.
+
+        float32, or float16, or the bits of bfloat16, which NumPy does not know, as uint16:
+        `torch.from_numpy(row.copy()).view(torch.bfloat16)`. Raises `IndexError`.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of a bank of {len(self)}")
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        row: npt.NDArray[np.generic] = np.asarray(self._shards[shard])[index - int(self._starts[shard])]
+        return row
+
+    def batch(
+        self,
+        indices: Indices,
+        normalizer: Normalizer | None = None,
+        *,
+        columns: tuple[int, int] | None = None,
+        out: Tensor | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Gather rows, normalised, in one pass: → [B, D], or [B, end − begin] with `columns`.
+
+        `out`, a contiguous CPU tensor of that shape, pinned or not, is filled and returned when given; else
+        a tensor of `dtype` is made. Either is float32, the default, or bfloat16. Raises `ValueError` for
+        another tensor or range of columns, `IndexError` for a row that is not there.
+        """
+        begin, end = columns or (0, self.dim)
+        index = integers(indices)
+        if out is None:
+            out = torch.empty(len(index), max(end - begin, 0), dtype=accepted(dtype or torch.float32))
+        lent = lend(out, dtype)
+        _core.gather(self._shards, index, lent, normalizer or self.normalizer("none"), begin, end)
+        return out
+
+    def prefetch(
+        self, buffers: Sequence[Tensor], normalizer: Normalizer | None, columns: tuple[int, int] | None
+    ) -> _core.Prefetch:
+        """Start the thread that fills `buffers`, each as `out` of `batch`; `Stream` makes batches of them."""
+        lent = [lend(buffer) for buffer in buffers]
+        begin, end = columns or (0, self.dim)
+        return _core.Prefetch(self._shards, lent, normalizer or self.normalizer("none"), begin, end)
+
+    def gram(self, normalizer: Normalizer, *, centred: bool = True) -> Tensor:
+        """Return the Gram matrix of the normalised rows, by default centred over them: float64 [K, K].
+
+        Streamed: memory does not grow with D. The same for any number of threads.
+        """
+        matrix = _core.gram(self._shards, normalizer, centred=centred)
+        return torch.frombuffer(matrix, dtype=torch.float64).reshape(len(self), len(self))
+
+    def combine(self, coefficients: Tensor, normalizer: Normalizer, *, centred: bool = False) -> Tensor:
+        """Return linear combinations of the normalised rows: [n, K] → float32 [n, D], each row read once."""
+        out = torch.empty(len(coefficients), self.dim)
+        weights = coefficients.float().contiguous().numpy()
+        _core.combine(weights, self._shards, normalizer, out.numpy(), centred=centred)
+        return out
+
+    def normalizer(self, kind: Normalization) -> Normalizer:
+        """Return the bank's normaliser: one mean and std a tensor (the paper), one an element, or none."""
+        if kind == "none":
+            return Normalizer.identity(self.layout)
+        mean, std = (self.statistics[f"{kind}_{name}"].numpy() for name in ("mean", "std"))
+        return Normalizer.from_statistics(self.layout, kind, mean, std, self.statistics["log_scale"].numpy())
+
+    @cached_property
+    def statistics(self) -> dict[str, Tensor]:
+        """Float64 statistics over all rows.
+
+        `tensor_mean`, `tensor_std` [T], `element_mean` and `element_std` [D] are of what a `Normalizer` works
+        on: of the logarithm of running variances, whose scale is in `log_scale` [T]. Mean and std of a tensor
+        are those within a row, averaged over rows; where a row's numbers are alike, the std is that over
+        rows. `tensor_min` and `tensor_max` [T] are of the numbers as the rows hold them.
+        """
+        return read_tensors(self._verified(self.manifest.statistics))
+
+    def _verified(self, entry: FileEntry) -> Path:
+        """Return the path of one of the bank's files; `InputError` if it is not what `collect` wrote."""
+        path = self.path / entry.file
+        try:
+            found = _core.digest_file(path)
+        except FileNotFoundError:
+            raise InputError(f"{path}: gone; the bank was changed or replaced since it was opened") from None
+        if found != entry.digest:
+            raise InputError(f"{path}: damaged (its digest differs from the manifest's)")
+        return path
+
+
+def integers(indices: Indices) -> npt.NDArray[np.int64]:
+    """Return indices as an array [B]; raises `ValueError` for what are no integers, such as a mask."""
+    found = np.asarray(indices)
+    if found.ndim != 1:
+        raise ValueError(f"indices of shape {found.shape}; accepted: one axis")
+    if found.dtype.kind not in "iu" and found.size:
+        raise ValueError(f"indices of dtype {found.dtype}; accepted: integers")
+    return np.ascontiguousarray(found, dtype=np.int64)
+
+
+def checked(indices: Indices, count: int) -> npt.NDArray[np.int64]:
+    """Return indices from 0 to `count` − 1 as an array; raises `IndexError` for another."""
+    found = integers(indices)
+    for index in found[(found < 0) | (found >= count)]:
+        raise IndexError(f"member {index}; accepted: 0 to {count - 1}")
+    return found
 
 
 def flatten(layout: Layout, state_dict: Mapping[str, Tensor]) -> Tensor:
@@ -42,3 +189,26 @@ def restore(layout: Layout, row: Tensor) -> dict[str, Tensor]:
             raise InputError(f"tensor {shown(segment.name)}: {largest:g} does not fit {segment.dtype}")
         tensors[segment.name] = tensor
     return tensors
+
+
+def accepted(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of a batch, if it can be one; raises `ValueError`."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise ValueError(f"dtype {dtype}; accepted: torch.float32, torch.bfloat16")
+    return dtype
+
+
+def lend(out: Tensor, dtype: torch.dtype | None = None) -> npt.NDArray[Any]:
+    """Return the memory of `out` as an array: float32, or the bits of bfloat16 as uint16.
+
+    Raises `ValueError` for a tensor that the core cannot write to, and for one that is not `dtype`, if given.
+    """
+    if accepted(out.dtype) != (dtype or out.dtype):
+        raise ValueError(f"out is {out.dtype}; accepted: {dtype}, as asked for")
+    if out.device.type != "cpu":
+        raise ValueError(f"out is on {out.device}; accepted: cpu")
+    if out.requires_grad:
+        raise ValueError("out requires grad; accepted: a tensor that does not")
+    bits = out.view(torch.uint16) if out.dtype == torch.bfloat16 else out
+    array: npt.NDArray[Any] = bits.numpy()
+    return array

@@ -1,20 +1,18 @@
-"""Choosing the subset: which tensors of a checkpoint become a row."""
+"""Choose the subset: which tensors of a checkpoint become a row."""
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pdiff import _core
 from pdiff._core import Layout, Origin, TensorInfo
-from pdiff.checkpoints.records import Checkpoint
-from pdiff.checkpoints.tensors import FLOATING, differing
+from pdiff.checkpoints.records import FLOATING, Checkpoint, differing
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, some
-
-__all__ = ["Selection", "Subset", "carried", "compared", "floating", "norm_modules", "select"]
 
 _NORM_NAME = re.compile(r"norm|^(ln|gn|bn)(_?\d+|_f)?$|_(ln|gn|bn)$", re.IGNORECASE)
 
@@ -41,27 +39,22 @@ class Selection:
         return included and not _match(names, self.exclude)
 
 
-@dataclass(frozen=True)
-class Subset:
-    """What was chosen."""
-
-    layout: Layout
-    lost: frozenset[str] = frozenset()
-    """Tensors that differ between the checkpoints, but cannot be modelled: one checkpoint's are taken."""
-
-
 def _match(names: Sequence[str], globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for name in names for glob in globs)
 
 
 def floating(tensors: Sequence[TensorInfo]) -> list[TensorInfo]:
     """Return the tensors that could be modelled: floating, not empty, of tied ones the first."""
-    return [t for t in tensors if t.dtype in FLOATING and math.prod(t.shape) > 0 and t.tied_to is None]
+    return [t for t in _own(tensors) if t.dtype in FLOATING]
 
 
 def carried(tensors: Sequence[TensorInfo]) -> list[TensorInfo]:
     """Return the tensors that cannot be modelled, whatever is selected: integers, flags, complex, 8 bits."""
-    return [t for t in tensors if t.dtype not in FLOATING and math.prod(t.shape) > 0 and t.tied_to is None]
+    return [t for t in _own(tensors) if t.dtype not in FLOATING]
+
+
+def _own(tensors: Sequence[TensorInfo]) -> Iterator[TensorInfo]:
+    return (t for t in tensors if math.prod(t.shape) > 0 and t.tied_to is None)
 
 
 def norm_modules(tensors: Sequence[TensorInfo]) -> list[str]:
@@ -88,8 +81,10 @@ def select(
     *,
     check_rest: bool,
     progress: Progress,
-) -> Subset:
+) -> tuple[Layout, set[str]]:
     """Choose the subset of checkpoints of one kind, whose tensors are `tensors`.
+
+    Returned with those that differ but cannot be modelled, so that one checkpoint's are taken.
 
     With `check_rest`, floating tensors outside the subset must be the same in every checkpoint, and of the
     others it is found out which differ: integers are carried over, never modelled. Of tied tensors the first
@@ -123,7 +118,7 @@ def select(
             f"select {'it' if len(rest) == 1 else 'them'} too, or say with --base FILE whose values to use"
         )
     layout = Layout([(t.name, t.dtype, t.shape) for t in candidates if t.name in chosen])
-    return Subset(layout, frozenset(lost))
+    return layout, lost
 
 
 def compared(origins: Sequence[Origin], names: Sequence[str], progress: Progress) -> set[str]:
@@ -134,21 +129,15 @@ def compared(origins: Sequence[Origin], names: Sequence[str], progress: Progress
         return differing(origins, names, tracker)
 
 
-def _aliases(tensors: Sequence[TensorInfo]) -> dict[str, list[str]]:
-    """Return, for each tensor that others are tied to, their names."""
-    aliases: dict[str, list[str]] = {}
-    for tensor in tensors:
-        if tensor.tied_to is not None:
-            aliases.setdefault(tensor.tied_to, []).append(tensor.name)
-    return aliases
-
-
 def _wanted(
     tensors: Sequence[TensorInfo], candidates: Sequence[TensorInfo], selection: Selection
 ) -> set[str]:
     """Return the candidates that the selection lets through; raises `UsageError` if there are none."""
     norms = _last_norms(candidates, selection.last_norms) if selection.last_norms else None
-    aliases = _aliases(tensors)
+    aliases: dict[str, list[str]] = {}
+    for tensor in tensors:
+        if tensor.tied_to is not None:
+            aliases.setdefault(tensor.tied_to, []).append(tensor.name)
     wanted = set()
     for tensor in candidates:
         module, _, leaf = tensor.name.rpartition(".")
@@ -168,3 +157,23 @@ def _last_norms(candidates: Sequence[TensorInfo], number: int) -> list[str]:
         found = f"{counted(len(norms), 'normalisation layer')} ({some(norms)})" if norms else "none"
         raise UsageError(f"--last-norms {number}: of normalisation layers the network has {found}")
     return norms[-number:]
+
+
+def describe_subset(tensors: Sequence[TensorInfo], layout: Layout, lost: Iterable[str] = ()) -> Iterator[str]:
+    """Yield one line for what is not modelled as it is; `lost` are the names of those that differ."""
+    names = {segment.name for segment in layout.segments}
+    others = [t for t in tensors if t.tied_to is None and t.name not in names]
+    carried_on = (t for t in others if t.dtype not in FLOATING or not math.prod(t.shape))
+    kinds = Counter("empty" if t.dtype in FLOATING else t.dtype for t in carried_on)
+    if kinds:
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        unit = "tensor" if kinds.total() == 1 else "tensors"
+        note = f"carried unchanged from one checkpoint: {counts} {unit}"
+        if differ := sorted(lost):
+            note += (
+                f"; {len(differ)} of them {agreeing(differ, 'differ')} between checkpoints ({some(differ)})"
+            )
+        yield note
+    wide = sum(segment.dtype == "F64" for segment in layout.segments)
+    if wide:
+        yield f"F64 tensors are worked on in float32 ({wide} of {len(layout.segments)})"

@@ -1,18 +1,24 @@
-"""Writing rows: shards of bounded size, part by part, identical checkpoints once."""
+"""Write rows in shards of bounded size, so that an interrupted `collect` can go on after the last of them.
 
+Identical checkpoints become one row. The journal, a file of JSON lines, lists the finished shards: its first
+line says what is being written, each other one describes a shard. A line cut short by a crash is ignored.
+"""
+
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 
+import msgspec
+
 from pdiff import _core
-from pdiff._core import Layout, Origin
-from pdiff.bank.journal import Finished, Journal
+from pdiff._core import Layout
 from pdiff.bank.manifest import SHARDS, Member, ShardEntry, StoreDtype
 from pdiff.checkpoints.records import Checkpoint
 from pdiff.common.progress import Progress
 
-__all__ = ["Rows", "ShardWriter"]
+JOURNAL = "progress.jsonl"
 
 _SHARD_BYTES = 64 * 2**20
 _TOGETHER = 32
@@ -24,7 +30,7 @@ _SHARD_ROWS = 4096
 
 
 @dataclass
-class Rows:
+class Written:
     """What has been written."""
 
     shards: list[ShardEntry] = field(default_factory=list)
@@ -33,28 +39,20 @@ class Rows:
     """Digests of rows that are there already; another one like them is not written."""
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The checkpoints of one shard."""
-
-    file: str
-    checkpoints: Sequence[Checkpoint]
-
-    @property
-    def origins(self) -> list[Origin]:
-        return [checkpoint.origin for checkpoint in self.checkpoints]
+_Part = tuple[str, Sequence[Checkpoint]]
+"""The file of a shard and its checkpoints."""
 
 
 class ShardWriter:
     """Writes the rows of checkpoints below the folder `bank`; what a `journal` knows is not redone."""
 
     def __init__(
-        self, bank: Path, layout: Layout, journal: Journal | None = None, *, dtype: StoreDtype = "F32"
+        self, bank: Path, layout: Layout, journal: "Journal | None" = None, *, dtype: StoreDtype = "F32"
     ) -> None:
         self._bank, self._layout, self._journal, self._dtype = bank, layout, journal, dtype
         self._size = max(1, min(_SHARD_ROWS, _SHARD_BYTES // (4 * layout.dim)))
 
-    def write(self, checkpoints: Sequence[Checkpoint], rows: Rows, first: int, progress: Progress) -> None:
+    def write(self, checkpoints: Sequence[Checkpoint], rows: Written, first: int, progress: Progress) -> None:
         """Write `checkpoints` as shards numbered from `first`, and add them to `rows`.
 
         Raises `InputError` for values that are not finite or do not fit the stored type and for sources that
@@ -62,70 +60,75 @@ class ShardWriter:
         """
         (self._bank / SHARDS).mkdir(exist_ok=True)
         parts = [
-            _Part(f"{SHARDS}/{number:05d}.safetensors", checkpoints[start : start + self._size])
+            (f"{SHARDS}/{number:05d}.safetensors", checkpoints[start : start + self._size])
             for number, start in enumerate(range(0, len(checkpoints), self._size), first)
         ]
         title = f"Writing rows of {self._layout.dim:,}"
         with progress.track(title, len(checkpoints), "checkpoint") as tracker:
             for begin in range(0, len(parts), _TOGETHER):
-                for part, entry in self._written(parts[begin : begin + _TOGETHER], rows.seen):
+                together = parts[begin : begin + _TOGETHER]
+                for (_, part), entry in zip(together, self._written(together, rows.seen), strict=True):
                     rows.seen.update(entry.members)
-                    rows.members += [
-                        _member(part.checkpoints[index], entry.members[index]) for index in entry.kept
-                    ]
+                    rows.members += [_member(part[index], entry.members[index]) for index in entry.kept]
                     if entry.kept:
                         rows.shards.append(ShardEntry(entry.file, len(entry.kept), entry.digest))
-                    tracker.advance(len(part.checkpoints))
+                    tracker.advance(len(part))
 
-    def _written(self, parts: Sequence[_Part], seen: set[str]) -> Iterator[tuple[_Part, Finished]]:
-        """Yield each part and what became of it. Those not yet written are, side by side.
+    def _written(self, parts: Sequence[_Part], seen: set[str]) -> Iterator["Finished"]:
+        """Yield what became of each part. Those not yet written are, side by side.
 
         `seen` has, when a part is asked for, the digests of all rows before it.
         """
-        known = {part.file: entry for part in parts if (entry := self._known(part)) is not None}
-        new = [part for part in parts if part.file not in known]
-        outcomes = dict(zip((part.file for part in new), self._write(new), strict=True))
-        for part in parts:
-            entry = known.get(part.file)
+        known = {file: entry for file, part in parts if (entry := self._known(file, part)) is not None}
+        new = [(file, part) for file, part in parts if file not in known]
+        outcomes = dict(zip((file for file, _ in new), self._write(new), strict=True))
+        for file, part in parts:
+            entry = known.get(file)
             if entry is None or list(entry.kept) != _distinct(entry.members, seen):
-                digests, digest = outcomes.get(part.file) or self._write([part])[0]
-                entry = self._finish(part, digests, digest, _distinct(digests, seen))
-            yield part, entry
+                digests, digest = outcomes.get(file) or self._write([(file, part)])[0]
+                entry = self._finish(file, part, digests, digest, _distinct(digests, seen))
+            yield entry
 
-    def _known(self, part: _Part) -> Finished | None:
+    def _known(self, file: str, part: Sequence[Checkpoint]) -> "Finished | None":
         """Return the journal's entry of a part whose shard is there as it was written."""
-        entry = self._journal.find(part.file) if self._journal else None
-        if entry is None or not entry.is_of(part.checkpoints):
+        entry = self._journal.find(file) if self._journal else None
+        if entry is None or entry.identity != _identity(part):
             return None
-        path = self._bank / part.file
+        path = self._bank / file
         intact = path.is_file() and _core.digest_file(path) == entry.digest
         return entry if intact or not entry.kept else None
 
     def _write(self, parts: Sequence[_Part]) -> list[tuple[list[str], str]]:
         """Write shards; return the digest of each row, and of the file."""
-        files = [(self._bank / part.file, part.origins) for part in parts]
+        files = [(self._bank / file, [checkpoint.origin for checkpoint in part]) for file, part in parts]
         return _core.write_shards(files, self._layout, dtype=self._dtype) if files else []
 
-    def _finish(self, part: _Part, digests: list[str], digest: str, kept: list[int]) -> Finished:
+    def _finish(
+        self, file: str, part: Sequence[Checkpoint], digests: list[str], digest: str, kept: list[int]
+    ) -> "Finished":
         """Take the rows that are there already out of the shard just written, and tell the journal."""
         if not kept:
-            (self._bank / part.file).unlink()
+            (self._bank / file).unlink()
             digest = ""
         elif len(kept) < len(digests):
-            fewer = _Part(part.file, [part.checkpoints[index] for index in kept])
-            [(_, digest)] = self._write([fewer])
-        entry = Finished(
-            file=part.file,
-            digest=digest,
-            kept=tuple(kept),
-            sources=tuple(checkpoint.source for checkpoint in part.checkpoints),
-            stamps=tuple(origin.stamp for origin in part.origins),
-            keys=tuple(tuple(origin.keys) for origin in part.origins),
-            members=tuple(digests),
-        )
+            [(_, digest)] = self._write([(file, [part[index] for index in kept])])
+        entry = Finished(file, digest, tuple(kept), *_identity(part), members=tuple(digests))
         if self._journal is not None:
             self._journal.add(entry)
         return entry
+
+
+_Identity = tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, ...], ...]]
+
+
+def _identity(part: Sequence[Checkpoint]) -> _Identity:
+    """Return sources, stamps and keys of checkpoints: equal for these very ones, unchanged."""
+    origins = [checkpoint.origin for checkpoint in part]
+    return (
+        tuple(checkpoint.source for checkpoint in part),
+        tuple(origin.stamp for origin in origins),
+        tuple(tuple(origin.keys) for origin in origins),
+    )
 
 
 def _distinct(digests: Sequence[str], seen: set[str]) -> list[int]:
@@ -134,13 +137,96 @@ def _distinct(digests: Sequence[str], seen: set[str]) -> list[int]:
     return sorted(first.values())
 
 
-def _is_number_of_run(value: float | None) -> bool:
-    return value is not None and 0 <= value < _RUNS and value == int(value)
-
-
 def _member(checkpoint: Checkpoint, digest: str) -> Member:
     metrics = {name: value for name, value in checkpoint.metrics.items() if isfinite(value)}
-    run = 0
-    if _is_number_of_run(metrics.get("run")):
-        run = int(metrics.pop("run"))
+    number = metrics.get("run", -1.0)
+    run = int(metrics.pop("run")) if 0 <= number < _RUNS and number == int(number) else 0
     return Member(checkpoint.source, digest, metrics, run)
+
+
+class Purpose(msgspec.Struct, frozen=True):
+    """What the rows are; shards of another purpose are of no use."""
+
+    fingerprint: str
+    """Of the layout."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    last_norms: int = 0
+    dtype: str = "F32"
+    """How the shards store numbers."""
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """One part of the members, whose shard is written (none if every row was there already)."""
+
+    file: str
+    digest: str
+    """BLAKE3 of the shard; empty if there is none."""
+    kept: tuple[int, ...]
+    """Places in the part of those that are rows of the shard."""
+    sources: tuple[str, ...]
+    stamps: tuple[str, ...]
+    """`Origin.stamp` of each source."""
+    keys: tuple[tuple[str, ...], ...]
+    members: tuple[str, ...]
+    """Digest of each source's row, also of those that are not in the shard."""
+
+    @property
+    def identity(self) -> _Identity:
+        """What `_identity` returned of the part."""
+        return self.sources, self.stamps, self.keys
+
+
+class Journal:
+    """The finished parts in the staging directory `folder`, in the order of their shard files."""
+
+    def __init__(self, folder: Path, purpose: Purpose) -> None:
+        self._path = folder / JOURNAL
+        self._purpose = purpose
+        self._found = _read(self._path, purpose)
+        """By shard file. What is added besides is not kept in memory: nobody asks for it again."""
+        if self._found:  # again, so that nothing is appended to half a line
+            _core.write_file(self._path, _lines(purpose, *self._found.values()))
+        else:
+            self._path.unlink(missing_ok=True)
+
+    @property
+    def checkpoints(self) -> int:
+        """Checkpoints that need not be read again, as the file has it at this moment."""
+        return sum(len(entry.members) for entry in _read(self._path, self._purpose).values())
+
+    def find(self, file: str) -> Finished | None:
+        """Return what an earlier process, interrupted, has told of a shard file."""
+        return self._found.get(file)
+
+    def add(self, entry: Finished) -> None:
+        """Remember a finished part, durably; a later entry for the same file counts."""
+        if self._path.exists():
+            with self._path.open("ab") as file:
+                file.write(_lines(entry))
+                file.flush()
+                os.fsync(file.fileno())
+        else:
+            _core.write_file(self._path, _lines(self._purpose, entry))
+
+
+def _lines(*records: msgspec.Struct) -> bytes:
+    return b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+
+
+def _read(path: Path, purpose: Purpose) -> dict[str, Finished]:
+    """Return the entries of a journal with this purpose; the first line that is damaged ends it."""
+    try:
+        first, *lines = path.read_bytes().split(b"\n")
+        if msgspec.json.decode(first, type=Purpose) != purpose:
+            return {}
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    entries: dict[str, Finished] = {}
+    for line in lines:
+        try:
+            entry = msgspec.json.decode(line, type=Finished)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            break
+        entries[entry.file] = entry
+    return entries

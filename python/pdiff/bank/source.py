@@ -1,4 +1,4 @@
-"""How the checkpoints of a bank were laid out in files, so that generated ones can be laid out the same."""
+"""Describe how checkpoints are laid out in files, so that generated ones can be laid out the same."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,12 +8,10 @@ import msgspec
 
 from pdiff import _core
 from pdiff.checkpoints.folders import read_companion, read_index
-from pdiff.checkpoints.names import INDEX
+from pdiff.checkpoints.listing import INDEX
 from pdiff.checkpoints.records import Candidate, Example
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError
-
-__all__ = ["AVERAGE_COUNT", "Source", "describe_source", "write_companions"]
 
 AVERAGE_COUNT = "n_averaged"
 _COMPANIONS = ("config.json", "generation_config.json", "adapter_config.json")
@@ -69,14 +67,17 @@ def write_companions(candidate: Candidate, folder: Path) -> dict[str, str]:
     Returns name → digest; `folder` is made if there is any. They are read as JSON and written anew; what is
     none, or larger than 1 MiB (an index: 10 MiB), or a link out of its folder, is left out.
     """
-    if candidate.folder is None:
-        return {}
     digests: dict[str, str] = {}
-    for name, content in _companions(candidate, candidate.folder):
+    for name, content in read_companions(candidate).items():
         folder.mkdir(exist_ok=True)
         _core.write_file(folder / name, content)
         digests[name] = _core.digest(content)
     return digests
+
+
+def read_companions(candidate: Candidate) -> dict[str, bytes]:
+    """Return the files that `write_companions` copies: name → content."""
+    return {} if candidate.folder is None else dict(_companions(candidate, candidate.folder))
 
 
 def _companions(candidate: Candidate, folder: Path) -> Iterable[tuple[str, bytes]]:

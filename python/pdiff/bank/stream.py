@@ -1,21 +1,18 @@
-"""Batches in a given order, gathered ahead of the one who asks by a thread of the core."""
+"""Gather batches in a given order, or those of training steps, ahead of the caller in a core thread."""
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count, islice
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pdiff._core import Prefetch
-from pdiff.bank.bank import Bank, Normalizer
-from pdiff.bank.lending import accepted
-from pdiff.bank.upload import Upload
-
-__all__ = ["Stream"]
+from pdiff._core import Normalizer, Prefetch
+from pdiff.bank.bank import View
+from pdiff.bank.rows import Rows, accepted
 
 
 class Stream(Iterator[Tensor]):
@@ -32,7 +29,7 @@ class Stream(Iterator[Tensor]):
 
     def __init__(
         self,
-        bank: Bank,
+        bank: Rows,
         schedule: Iterable[npt.NDArray[np.int64]],
         size: int,
         *,
@@ -106,3 +103,75 @@ class Stream(Iterator[Tensor]):
                 self._upload.wait(self._held)
             self._free.append(self._held)
             self._held = None
+
+
+class Draws:
+    """The normalised rows [B, D] of the members that each training step draws, gathered one step ahead.
+
+    `drawn` gives the members of a step as a function of it. Rows are valid until the next are asked for.
+    Steps may begin anywhere; each costs least after the one before it.
+    """
+
+    def __init__(
+        self,
+        members: View,
+        normalizer: Normalizer,
+        size: int,
+        drawn: Callable[[int], npt.NDArray[np.int64]],
+        device: torch.device,
+    ) -> None:
+        self._members, self._normalizer, self._size = members, normalizer, size
+        self._drawn, self._device = drawn, device
+        self.waited = 0.0
+        """Seconds that the latest rows were waited for."""
+        self._next = 0
+        self._stream: Stream | None = None
+
+    def __call__(self, step: int) -> Tensor:
+        """Return the rows of training step `step`."""
+        if self._stream is None or step != self._next:
+            # One batch ahead: rows may be wide, and a step takes longer than gathering them.
+            schedule = (self._members.indices[self._drawn(each)] for each in count(step))
+            self._stream = Stream(
+                self._members.bank,
+                schedule,
+                self._size,
+                normalizer=self._normalizer,
+                device=self._device,
+                ahead=1,
+            )
+        self._next = step + 1
+        before = self._stream.waited
+        rows = next(self._stream)
+        self.waited = self._stream.waited - before
+        return rows
+
+
+class Upload:
+    """Copies batches to `device` on a CUDA stream of its own, and knows when each buffer has been read."""
+
+    def __init__(self, device: torch.device, buffers: int) -> None:
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.device: torch.device = self._stream.device
+        """With its number: `cuda` alone is whatever GPU is the current one when it is asked for."""
+        self._copied = [_event() for _ in range(buffers)]
+
+    def __call__(self, slot: int, batch: Tensor) -> Tensor:
+        """Begin to copy `batch`, which is in buffer `slot`; the caller's stream waits for it, not the CPU."""
+        with torch.cuda.stream(self._stream):
+            copy = torch.empty_like(batch, device=self.device, pin_memory=False)
+            copy.copy_(batch, non_blocking=True)
+            self._copied[slot].record(self._stream)
+        user = torch.cuda.current_stream(self.device)
+        user.wait_event(self._copied[slot])
+        # The memory belongs to our stream, which must not reuse it while the caller's still reads it.
+        copy.record_stream(user)
+        return copy
+
+    def wait(self, slot: int) -> None:
+        """Wait until buffer `slot` may be overwritten."""
+        self._copied[slot].synchronize()
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Writing what stands beside a bank's rows: base, statistics, companions and, last, the manifest."""
+"""Write what stands beside a bank's rows: base, statistics, companions and, last, the manifest."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,15 +20,12 @@ from pdiff.bank.manifest import (
     TaskRef,
     TensorEntry,
 )
-from pdiff.bank.shards import Rows
+from pdiff.bank.shards import Written
 from pdiff.bank.source import describe_source, write_companions
-from pdiff.checkpoints.records import Example
-from pdiff.checkpoints.tensors import stored_bytes
+from pdiff.checkpoints.records import Example, stored_bytes
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.errors import InputError
 from pdiff.common.wording import counted
-
-__all__ = ["MINIMUM_MEMBERS", "bank_bytes", "finish_bank", "rows_bytes", "write_statistics"]
 
 MINIMUM_MEMBERS = 3
 _SLACK = 2**20
@@ -38,7 +35,7 @@ _SLACK = 2**20
 def finish_bank(
     bank: Path,
     layout: Layout,
-    rows: Rows,
+    rows: Written,
     *,
     example: Example,
     kind: str,

@@ -1,4 +1,4 @@
-"""Rewriting one checkpoint as safetensors: read safely if possible, else run by a process apart."""
+"""Convert one checkpoint to safetensors: read it safely if possible, else load it in another process."""
 
 import json
 import signal
@@ -11,14 +11,11 @@ import msgspec
 
 from pdiff import _core
 from pdiff.checkpoints.opening import open_one
-from pdiff.checkpoints.records import Choice, Example
-from pdiff.checkpoints.tensors import stored_bytes
+from pdiff.checkpoints.records import Choice, Example, stored_bytes
 from pdiff.common.directories import require_writable, scratch
 from pdiff.common.disk import require_space
 from pdiff.common.errors import CodeError, InputError, UsageError
 from pdiff.common.wording import printable, shown
-
-__all__ = ["Conversion", "convert"]
 
 _SUFFIX = ".safetensors"
 _TRUST = "--i-trust-this-file"

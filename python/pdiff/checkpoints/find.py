@@ -1,4 +1,4 @@
-"""Finding checkpoints: which files are weights, which belong together, which are refused."""
+"""Find checkpoints: which files are weights, which belong together, which are refused."""
 
 import json
 from collections import Counter
@@ -9,13 +9,21 @@ from typing import Any, NamedTuple
 
 from pdiff import _core
 from pdiff.checkpoints.folders import read_adapter, read_index
-from pdiff.checkpoints.listing import File, Listing, Notes, listings, look_at
-from pdiff.checkpoints.names import ADAPTER_CONFIG, INDEX, is_index, is_piece, is_weights
+from pdiff.checkpoints.listing import (
+    ADAPTER_CONFIG,
+    INDEX,
+    File,
+    Listing,
+    Notes,
+    is_index,
+    is_piece,
+    is_weights,
+    listings,
+    look_at,
+)
 from pdiff.checkpoints.records import Candidate, Found
 from pdiff.common.errors import InputError
 from pdiff.common.wording import printable, shown
-
-__all__ = ["find_checkpoints"]
 
 _ADAPTERS = frozenset({"adapter_model.safetensors", "adapter_model.bin"})
 _PREFERRED = {

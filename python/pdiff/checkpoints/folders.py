@@ -1,6 +1,6 @@
-"""The JSON files that tie a folder together: the index of a sharded checkpoint, the settings of an adapter.
+"""Read the JSON files beside weights: the index of a sharded checkpoint, the settings of an adapter.
 
-They come with the weights, from anybody, so nothing in them is believed: sizes, types and names are checked.
+They are untrusted, as the weights are: sizes, types and names are checked.
 """
 
 import json
@@ -11,11 +11,9 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from pdiff.checkpoints.names import is_weights
+from pdiff.checkpoints.listing import is_weights
 from pdiff.common.errors import InputError
 from pdiff.common.wording import shown
-
-__all__ = ["read_adapter", "read_companion", "read_index"]
 
 _MIB = 2**20
 _INDEX_BYTES = 10 * _MIB
@@ -81,7 +79,7 @@ def read_adapter(path: str) -> dict[str, Any]:
             False,
             {},
             [],
-        ):  # as good as absent: versions of PEFT differ in what they write
+        ):  # the same as absent: versions of PEFT differ in what they write
             settings[name] = _canonical(value, ordered=name not in _UNORDERED)
     if len(json.dumps(settings)) > _SETTINGS_BYTES:
         raise InputError(f"the settings that adapters must share take more than {_SETTINGS_BYTES:,} bytes")

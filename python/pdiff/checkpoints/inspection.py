@@ -1,4 +1,7 @@
-"""What files, folders and banks hold: kinds of checkpoint, their tensors, and which of these vary."""
+"""Say what files, folders and banks hold: kinds of checkpoint, their tensors, and which of these vary.
+
+The facts are plain values, which `msgspec.to_builtins` turns into JSON.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,18 +13,118 @@ from typing import Any
 import msgspec
 
 from pdiff import _core
-from pdiff.checkpoints.facts import BankFacts, Inspection, KindFacts, LeftAside, Nested, Range, TensorFacts
 from pdiff.checkpoints.find import find_checkpoints
 from pdiff.checkpoints.opening import difference, open_checkpoints
-from pdiff.checkpoints.records import Checkpoint, Choice, Example
-from pdiff.checkpoints.tensors import FLOATING, judged
+from pdiff.checkpoints.records import FLOATING, Checkpoint, Choice, Example, judged
 from pdiff.common.errors import InputError
 from pdiff.common.progress import SILENT, Progress, Tracker
 from pdiff.common.sealing import unsealed
 
-__all__ = ["inspect"]
-
 _BANK = "bank.json"
+
+
+class TensorFacts(msgspec.Struct, frozen=True):
+    """One tensor of a kind."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    numbers: int
+    varies: bool | None
+    """Whether it differs between the checkpoints; None if that is unknown."""
+    tied_to: str | None = None
+    sampled: bool = False
+    """Whether `varies` is false only for samples of the tensor: no difference was seen."""
+
+    @property
+    def taken(self) -> bool:
+        """Whether `collect` would generate it: it varies, and can be modelled."""
+        return self.varies is True and self.dtype in FLOATING
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The values of a number that checkpoints carry beside their weights."""
+
+    checkpoints: int
+    low: float
+    high: float
+
+
+class Nested(msgspec.Struct, frozen=True):
+    """A dictionary of tensors within a torch file."""
+
+    key: str
+    tensors: int
+    numbers: int
+
+
+class LeftAside(msgspec.Struct, frozen=True):
+    """A file that is not taken."""
+
+    name: str
+    why: str
+
+
+class KindFacts(msgspec.Struct, frozen=True):
+    """The checkpoints of one network."""
+
+    checkpoints: int
+    bytes: int
+    """Of all their files together."""
+    example: str
+    """The first of them, of which the difference, format, dictionaries, prefixes and entries left out are."""
+    difference: str | None
+    """From the kind with most checkpoints, if it is another."""
+    format: str
+    shape: str
+    """`file`, `sharded` or `adapter`."""
+    files: int
+    """Of the example."""
+    parameters: int
+    """Floating numbers in one checkpoint."""
+    numbers: int
+    """Numbers of any type in one checkpoint."""
+    varying: int | None
+    """Floating numbers in the tensors that vary: what `collect` takes."""
+    compared: str
+    """`bytes`, `samples` or, where it could not be done, why not."""
+    keys: dict[str, int]
+    """Where in the file the weights are (empty: at its top) → checkpoints."""
+    averaged: int
+    """Checkpoints of which averaged (EMA) weights are meant."""
+    dictionaries: list[Nested]
+    prefixes: dict[str, int]
+    """Wrappers that were removed from names → names."""
+    left_out: list[str]
+    adapter: dict[str, Any]
+    metrics: dict[str, Range]
+    tensors: list[TensorFacts]
+
+
+class BankFacts(msgspec.Struct, frozen=True):
+    """A bank, as its manifest describes it."""
+
+    path: str
+    format: int
+    members: int
+    dim: int
+    shards: int
+    bytes: int
+    """Of all files of the bank."""
+    task: dict[str, Any] | None
+    metrics: dict[str, Range]
+    tensors: list[TensorFacts]
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """What was found below some paths."""
+
+    checkpoints: int
+    kinds: list[KindFacts]
+    """The one with most checkpoints first."""
+    banks: list[BankFacts]
+    skipped: list[LeftAside]
+    refused: list[LeftAside]
 
 
 class _Member(msgspec.Struct):
@@ -81,9 +184,15 @@ def _kind(
     checkpoints: Sequence[Checkpoint], example: Example, largest: Example, tracker: Tracker, deep: bool
 ) -> KindFacts:
     header = example.header
-    tensors = _in_order(header)
+    tensors = header.tensors
+    if header.format == "safetensors":  # sorted by size and text there; torch keeps the network's order
+        by_name = {tensor.name: tensor for tensor in tensors}
+        tensors = [by_name[name] for name in _core.natural_sort(list(by_name))]
     varies, compared = _varying(checkpoints, tensors, tracker, deep)
-    facts = [_tensor(t, varies) for t in tensors]
+    facts = []
+    for t in tensors:
+        differs, sampled = varies.get(t.name, (None, False))
+        facts.append(TensorFacts(t.name, t.dtype, t.shape, prod(t.shape), differs, t.tied_to, sampled))
     known = len(checkpoints) > 1 and bool(varies)
     return KindFacts(
         checkpoints=len(checkpoints),
@@ -108,33 +217,10 @@ def _kind(
     )
 
 
-def _tensor(tensor: _core.TensorInfo, varies: dict[str, bool | None]) -> TensorFacts:
-    known = tensor.name in varies
-    differs = varies.get(tensor.name)
-    return TensorFacts(
-        name=tensor.name,
-        dtype=tensor.dtype,
-        shape=tensor.shape,
-        numbers=prod(tensor.shape),
-        varies=bool(differs) if known else None,
-        tied_to=tensor.tied_to,
-        sampled=known and differs is None,
-    )
-
-
-def _in_order(header: _core.Checkpoint) -> list[_core.TensorInfo]:
-    """Return the tensors in the order of the network: torch keeps it, safetensors sorts by size and text."""
-    infos = header.tensors
-    if header.format != "safetensors":
-        return infos
-    tensors = {tensor.name: tensor for tensor in infos}
-    return [tensors[name] for name in _core.natural_sort(list(tensors))]
-
-
 def _varying(
     checkpoints: Sequence[Checkpoint], tensors: Sequence[_core.TensorInfo], tracker: Tracker, deep: bool
-) -> tuple[dict[str, bool | None], str]:
-    """Return whether each tensor varies (None: not seen), and how that was found out; empty if unknown."""
+) -> tuple[dict[str, tuple[bool, bool]], str]:
+    """Return whether each tensor varies and was only sampled, and how that was found out; {} if unknown."""
     if len(checkpoints) < 2:
         return {}, "one checkpoint, nothing to compare it with"
     names = [t.name for t in tensors if t.tied_to is None]
@@ -143,7 +229,9 @@ def _varying(
         found = judged(origins, names, tracker, sample=not deep, checksums=not deep)
     except (InputError, OSError) as error:
         return {}, f"not compared ({error})"
-    return {t.name: found[t.tied_to or t.name] for t in tensors}, "bytes" if deep else "samples"
+    owned = {t.name: found[t.tied_to or t.name] for t in tensors}
+    varies = {name: (bool(differs), differs is None) for name, differs in owned.items()}
+    return varies, "bytes" if deep else "samples"
 
 
 def _bank(folder: Path) -> BankFacts:

@@ -1,17 +1,31 @@
-"""Walking folders: every file that is not hidden, with what is wrong with it if it cannot be read."""
+"""List the files below folders: what each may be by its name, and why it cannot be read, if so."""
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pdiff.checkpoints.names import OURS, is_weights
 from pdiff.common.errors import InputError
 from pdiff.common.wording import printable
 
-__all__ = ["File", "Listing", "Notes", "listings", "look_at"]
+ADAPTER_CONFIG = "adapter_config.json"
+INDEX = ".index.json"
+"""What follows the name of a sharded checkpoint in the name of its index."""
+_OURS = (("bank.json",), ("run.json",), ("generated.json",), ("results.json", "report.html"))
+"""Files that together mark a folder as pdiff's own; other tools write a `results.json` too."""
+
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".pt.tar")
+_BESIDE_WEIGHTS = re.compile(
+    r"(optimizer|optim_state|(lr_)?scheduler|(grad_)?scaler|sampler|rng_state|random_states|training_args"
+    r"|trainer_state|dl_state_dict)"
+    r"|.*[._-](optimizer|optim_states?|scheduler|scaler)\.[^.]+$"
+    r"|.*\.tmp($|[._-])"
+)
+_INDEX = re.compile(r".+\.safetensors\.index\.json|(diffusion_)?pytorch_model.*\.bin\.index\.json")
+_PIECE = re.compile(r".*-\d{4,6}-of-\d{4,6}\.[a-z]+")
 
 _NOT_FILES = {
     stat.S_IFDIR: "a folder",
@@ -148,7 +162,7 @@ def _is_folder(entry: os.DirEntry[str], listing: Listing, notes: Notes) -> bool:
         why = "hidden"
     elif entry.is_symlink():
         why = "a link to a folder, which is followed only if it is given itself"
-    elif mark := next(filter(lambda marks: _holds(entry.path, marks), OURS), None):
+    elif mark := next(filter(lambda marks: _holds(entry.path, marks), _OURS), None):
         why = f"pdiff's own ({mark[0]})"
     else:
         if is_weights(name):
@@ -167,3 +181,19 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
+
+
+def is_weights(name: str) -> bool:
+    """Return whether a file of this name should hold weights: by its suffix, and no optimiser state."""
+    name = name.lower()
+    return name.endswith(_SUFFIXES) and not _BESIDE_WEIGHTS.match(name)
+
+
+def is_index(name: str) -> bool:
+    """Return whether a file of this name says which shards make up one checkpoint."""
+    return name.endswith(INDEX) and bool(_INDEX.fullmatch(name))
+
+
+def is_piece(name: str) -> bool:
+    """Return whether a file of this name is one shard of several (`model-00001-of-00002.safetensors`)."""
+    return bool(_PIECE.fullmatch(name.lower()))

@@ -1,4 +1,4 @@
-"""Opening checkpoints: reading their headers, in batches, and keeping no more of them than is needed."""
+"""Open checkpoints: read their headers in batches, and keep a summary of each."""
 
 import json
 import os
@@ -9,13 +9,11 @@ from pathlib import Path
 
 from pdiff import _core
 from pdiff.checkpoints.find import find_checkpoints
-from pdiff.checkpoints.names import is_index
+from pdiff.checkpoints.listing import is_index
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Found, Opened
 from pdiff.common.errors import CodeError, InputError
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.wording import printable, shown
-
-__all__ = ["difference", "open_checkpoints", "open_one"]
 
 _BATCH = 256
 

@@ -17,8 +17,10 @@ _COMMANDS = {
     "zoo": "Train a network and save checkpoints of it, one a step.",
     "inspect": "Say what files, folders and banks hold.",
     "collect": "Turn a folder of checkpoints into a bank.",
-    "train": "Learn a codec and a generator from a bank.",
-    "generate": "Draw new checkpoints from a run.",
+    "average": "Average the checkpoints of a folder, and say whether that is safe.",
+    "train": "Fit a generator to a bank.",
+    "generate": "Draw new checkpoints from a run or a bank.",
+    "export": "Write rows of a bank or of generated models as checkpoint files.",
     "evaluate": "Judge generated checkpoints: how good, and how new.",
     "report": "Write the page of an evaluation, or compare several.",
     "verify": "Check every digest of a bank, a run or generated checkpoints.",
@@ -62,12 +64,9 @@ class _LazyGroup(click.Group):
         """Find the command, or suggest one."""
         from difflib import get_close_matches
 
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError:
-            if close := get_close_matches(args[0], _COMMANDS, n=1):
-                raise click.UsageError(f"no command {args[0]!r}; did you mean {close[0]!r}?", ctx) from None
-            raise
+        if args[0] not in _COMMANDS and (close := get_close_matches(args[0], _COMMANDS, n=1)):
+            raise click.UsageError(f"no command {args[0]!r}; did you mean {close[0]!r}?", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; click itself would print an empty line when it is interrupted."""

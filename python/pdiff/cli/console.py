@@ -22,8 +22,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Console"]
-
 _PLAIN_SECONDS = 5.0
 _PLAIN_WIDTH = 160
 """Columns of a table off a terminal, where nothing says how many there are."""
@@ -77,13 +75,8 @@ class Console:
             lines.close()
             return
         with Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            *(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+            *(TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn()),
             TextColumn("[dim]{task.fields[info]}"),
             console=self._err,
         ) as progress:

@@ -7,26 +7,17 @@ import click
 from pdiff.cli import options
 from pdiff.common.wording import counted
 
-__all__ = ["command"]
+_FILE = click.Path(path_type=Path)
 
 
 @click.command("convert")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="File to write, *.safetensors.",
-)
-@options.weights_key
-@options.ema
+@click.argument("file", type=_FILE)
+@click.option("--out", type=_FILE, required=True, metavar="FILE", help="File to write, *.safetensors.")
+@options.weights
 @click.option("--i-trust-this-file", "trusted", is_flag=True, help="Run the code in it, if it needs that.")
 @click.option("--overwrite", is_flag=True, help="Replace the file --out.")
 @options.json_output
-def command(
-    file: Path, out: Path, key: str | None, ema: bool | None, trusted: bool, overwrite: bool, as_json: bool
-) -> None:
+def command(file: Path, out: Path, key: str | None, ema: bool | None, as_json: bool, **given: bool) -> None:
     """Write the weights in FILE as safetensors.
 
     A file of plain data is read without running anything. A whole pickled module or TorchScript is code, and
@@ -39,10 +30,9 @@ def command(
     from pdiff.cli.console import Console
 
     console = Console(as_json)
-    done = convert(file, out, Choice(key, ema), trusted=trusted, overwrite=overwrite)
+    done = convert(file, out, Choice(key, ema), **given)
     how = "as plain data, no code was run" if done.read == "safely" else "by running the code in it"
     under = f" under {done.key}" if done.key else ""
-    console.say(
-        f"{out}: {counted(done.tensors, 'tensor')}{under}, {done.bytes:,} bytes; {file} was read {how}"
-    )
+    size = f"{counted(done.tensors, 'tensor')}{under}, {done.bytes:,} bytes"
+    console.say(f"{out}: {size}; {file} was read {how}")
     console.result(msgspec.to_builtins(done))

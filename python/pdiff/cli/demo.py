@@ -1,12 +1,11 @@
-"""`pdiff demo`: the whole way on built-in data."""
+"""Run the whole way on built-in data: `pdiff demo`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pdiff.cli import options
-
-__all__ = ["command"]
 
 _MARKER = "demo.json"
 
@@ -18,8 +17,7 @@ _MARKER = "demo.json"
 @click.option("--k", type=click.IntRange(3), default=300, show_default=True, help="Checkpoints of the bank.")
 @click.option("--n", type=click.IntRange(1), default=50, show_default=True, help="Checkpoints to generate.")
 @options.seed
-@options.overwrite
-@options.json_output
+@options.output
 def command(
     out: Path, task: str, arch: str, k: int, n: int, seed: int, overwrite: bool, as_json: bool
 ) -> None:
@@ -29,30 +27,30 @@ def command(
     """
     from pdiff.bank import collect
     from pdiff.cli.console import Console
-    from pdiff.cli.evaluate import judge
+    from pdiff.cli.evaluate import evaluate_and_report
     from pdiff.common.artifacts import write_json
     from pdiff.common.config import Config
     from pdiff.common.directories import prepare_directory
     from pdiff.common.provenance import provenance
     from pdiff.generation import generate
+    from pdiff.generators.train import train
     from pdiff.tasks import load_task
-    from pdiff.training import train
     from pdiff.zoo import build_zoo
 
     console = Console(as_json)
     prepare_directory(out, _MARKER, overwrite=overwrite)
-    write_json(out / _MARKER, {"task": task, "arch": arch, "k": k, "n": n, "seed": seed, **provenance()})
+    choice = {"task": task, "arch": arch, "k": k, "n": n, "seed": seed}
+    write_json(out / _MARKER, {**choice, **provenance()})
     ckpts, bank_path, run_path = out / "ckpts", out / "bank", out / "run"
+    common: dict[str, Any] = {"seed": seed, "progress": console}
 
     console.message(f"\n$ pdiff zoo {task} --arch {arch} --k {k} --out {ckpts}")
-    build_zoo(
-        load_task(task), task_name=task, options={}, arch=arch, out=ckpts, k=k, seed=seed, progress=console
-    )
+    build_zoo(load_task(task), task_name=task, options={}, arch=arch, out=ckpts, k=k, **common)
     console.message(f"\n$ pdiff collect {ckpts} --out {bank_path}")
     bank = collect(ckpts, out=bank_path, progress=console)
     console.message(f"\n$ pdiff train {bank_path} --out {run_path}")
     run = train(bank, out=run_path, config=Config.build(seed=seed), progress=console)
     console.message(f"\n$ pdiff generate {run_path} --n {n} --out {out / 'generated'}")
-    generated = generate(run, n=n, out=out / "generated", seed=seed, progress=console)
+    generated = generate(run, n=n, out=out / "generated", **common)
     console.message(f"\n$ pdiff evaluate {out / 'generated'} --out {out / 'evaluation'}")
-    judge(console, generated, out / "evaluation", seed=seed)
+    evaluate_and_report(console, generated, out / "evaluation", seed=seed)

@@ -4,8 +4,6 @@ import click
 
 from pdiff.cli import options
 
-__all__ = ["command"]
-
 
 @click.command("doctor")
 @options.json_output

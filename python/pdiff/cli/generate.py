@@ -1,47 +1,65 @@
-"""`pdiff generate`: a run → new checkpoints."""
+"""Draw new checkpoints from a run or a bank: `pdiff generate`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pdiff.cli import options
 from pdiff.common.wording import counted
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from pdiff.bank import Bank
+    from pdiff.training import Run
 
 
 @click.command("generate")
-@click.argument("run", type=click.Path(path_type=Path), default="run")
+@click.argument("source", metavar="[RUN|BANK]", type=click.Path(path_type=Path), required=False)
 @click.option("--n", type=click.IntRange(1), default=50, show_default=True, help="Number of checkpoints.")
 @options.out("generated")
-@click.option(
-    "--format",
-    "fmt",
-    type=click.Choice(["safetensors", "pth", "source"]),
-    default="safetensors",
-    show_default=True,
-    help="One safetensors or torch file a model, or the files that the bank was collected from.",
+@options.file_format(
+    *("safetensors", "pth", "source", "rows"),
+    text="One safetensors or torch file a model, the files that the bank was collected from, or rows: a bank "
+    "of the models, of which `pdiff export` makes files.",
 )
+@options.recipe
+@options.task
 @options.seed
 @options.device
-@options.overwrite
-@options.json_output
-def command(
-    run: Path, n: int, out: Path, fmt: Any, seed: int, device: str | None, overwrite: bool, as_json: bool
-) -> None:
-    """Draw new checkpoints from RUN (./run by default); model i is the same for every --n."""
+@options.output
+def command(source: Path | None, as_json: bool, **given: Any) -> None:
+    """Draw new checkpoints from RUN (./run by default); model i is the same for every --n.
+
+    With --generator, --preset or --config a generator is fitted to BANK (./bank by default) for this alone.
+    """
     import msgspec
+
+    from pdiff.common.errors import UsageError
+
+    if given["settings"] and not any(given[name] for name in ("generator", "preset", "file")):
+        raise UsageError("--set changes a generator that is fitted to a bank; say which with --generator")
+    config = options.configuration(given)
 
     from pdiff.cli.console import Console
     from pdiff.generation import generate
     from pdiff.training import Run
 
     console = Console(as_json)
-    opened = Run.open(run)
-    generated = generate(
-        opened, n=n, out=out, seed=seed, format=fmt, device=device, overwrite=overwrite, progress=console
-    )
-    cost = generated.info.cost
-    console.say(f"{out}: {counted(len(generated), 'checkpoint')}, {cost.per_model_s:.2g} s each")
-    console.result({"generated": str(out), "n": len(generated), "seed": seed, **msgspec.to_builtins(cost)})
+    opened = _opened(source or Path("run" if config is None else "bank"), is_run=config is None)
+    task = options.task_named(given, opened.bank if isinstance(opened, Run) else opened)
+    generated = generate(opened, config=config, task=task, progress=console, **given)
+    info, out = generated.info, str(given["out"])
+    console.say(f"{out}: {counted(len(generated), 'checkpoint')}, {info.cost.per_model_s:.2g} s each")
+    facts = {"n": len(generated), "seed": given["seed"], "generator": info.generator.label}
+    console.result({"generated": out, **facts, **msgspec.to_builtins(info.cost)})
+
+
+def _opened(path: Path, *, is_run: bool) -> "Run | Bank":
+    """Open a run or a bank; `is_run` says which is missed where there is neither."""
+    from pdiff.bank import Bank
+    from pdiff.bank.manifest import MANIFEST
+    from pdiff.training.run import RUN, Run
+
+    if (path / MANIFEST).is_file() or not (is_run or (path / RUN).is_file()):
+        return Bank.open(path)
+    return Run.open(path)

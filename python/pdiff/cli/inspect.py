@@ -6,13 +6,10 @@ import click
 
 from pdiff.cli import options
 
-__all__ = ["command"]
-
 
 @click.command("inspect")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@options.weights_key
-@options.ema
+@options.paths
+@options.weights
 @click.option("--deep", is_flag=True, help="Compare byte by byte until tensors differ, not samples of them.")
 @click.option("--all", "everything", is_flag=True, help="List every tensor and every file left aside.")
 @options.json_output

@@ -2,12 +2,9 @@
 
 from collections.abc import Iterable, Sequence, Sized
 
-from pdiff.checkpoints.facts import BankFacts, Inspection, KindFacts, LeftAside, Range, TensorFacts
+from pdiff.checkpoints.inspection import BankFacts, Inspection, KindFacts, LeftAside, Range, TensorFacts
 from pdiff.cli.console import Console
-from pdiff.common.disk import size_text
-from pdiff.common.wording import counted, shown, some
-
-__all__ = ["show"]
+from pdiff.common.wording import counted, shown, size_text, some
 
 _KINDS = 10
 _ROWS = 30
@@ -35,15 +32,9 @@ def show(console: Console, inspection: Inspection, everything: bool) -> None:
 
 def _bank(console: Console, bank: BankFacts, everything: bool) -> None:
     task = f"{bank.task.get('task')}, {bank.task.get('arch')}" if bank.task else "none"
+    size = f"{size_text(bank.bytes)} in {counted(bank.shards, 'shard')}, format {bank.format}"
     console.say(f"{bank.path}: a bank of {bank.members:,} checkpoints × {bank.dim:,} numbers")
-    _facts(
-        console,
-        [
-            ("size", f"{size_text(bank.bytes)} in {counted(bank.shards, 'shard')}, format {bank.format}"),
-            ("task", task),
-            *_metrics(bank.metrics),
-        ],
-    )
+    _facts(console, [("size", size), ("task", task), *_metrics(bank.metrics)])
     _tensors(console, bank.tensors, everything)
 
 
@@ -72,16 +63,12 @@ def _vary(kind: KindFacts) -> str:
     if kind.varying is None:
         return f"unknown: {kind.compared}"
     number = sum(t.taken for t in kind.tensors)
-    how = (
-        "compared byte by byte"
-        if kind.compared == "bytes"
-        else "compared by samples and checksums; --deep compares all"
-    )
-    return f"{number} of {counted(len(kind.tensors), 'tensor')}, {counted(kind.varying, 'number')} ({how})"
+    how = "byte by byte" if kind.compared == "bytes" else "by samples and checksums; --deep compares all"
+    tensors = counted(len(kind.tensors), "tensor")
+    return f"{number} of {tensors}, {counted(kind.varying, 'number')} (compared {how})"
 
 
 def _carried(kind: KindFacts) -> list[tuple[str, str]]:
-    """Say what varies and cannot be generated."""
     names = [t.name for t in kind.tensors if t.varies and t.tied_to is None and not t.taken]
     if not names:
         return []
@@ -137,22 +124,17 @@ def _tensors(console: Console, tensors: Sequence[TensorFacts], everything: bool)
     listed = list(tensors)
     if len(tensors) > _ROWS and not everything:
         listed = sorted(tensors, key=lambda t: t.varies is not True)[:_ROWS]
-    rows = [(_name(t), t.dtype, _shape(t.shape), f"{t.numbers:,}", _varies(t)) for t in listed]
+    rows = [
+        (
+            shown(f"{t.name} = {t.tied_to}" if t.tied_to else t.name),
+            *(t.dtype, "×".join(map(str, t.shape)) or "scalar", f"{t.numbers:,}"),
+            "not seen" if t.sampled else _VARIES[t.varies],
+        )
+        for t in listed
+    ]
     console.table("", ["tensor", "dtype", "shape", "numbers", "varies"], rows)
     if len(listed) < len(tensors):
         console.say(f"… and {len(tensors) - len(listed):,} more (--all)\n")
-
-
-def _varies(tensor: TensorFacts) -> str:
-    return "not seen" if tensor.sampled else _VARIES[tensor.varies]
-
-
-def _name(tensor: TensorFacts) -> str:
-    return shown(f"{tensor.name} = {tensor.tied_to}" if tensor.tied_to else tensor.name)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "scalar"
 
 
 def _left_aside(console: Console, what: str, notes: Sequence[LeftAside], everything: bool) -> None:

@@ -1,27 +1,35 @@
 """Options that several commands share, each declared once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-__all__ = [
-    "data_root",
-    "device",
-    "ema",
-    "json_output",
-    "out",
-    "overwrite",
-    "resume",
-    "seed",
-    "weights_key",
-]
+if TYPE_CHECKING:
+    from pdiff.bank import Bank
+    from pdiff.common.config import AnyConfig
+    from pdiff.tasks import Task
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
 
+
+def _together(*decorators: Decorator[Any]) -> Decorator[Any]:
+    """Return one decorator for several options, in the order of `--help`."""
+
+    def decorate(command: Any) -> Any:
+        for each in reversed(decorators):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+paths = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 json_output = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what an earlier command left in --out.")
+output = _together(overwrite, json_output)
 resume = click.option("--resume", is_flag=True, help="Go on with what is in --out.")
 seed = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness."
@@ -29,25 +37,94 @@ seed = click.option(
 device = click.option(
     "--device", metavar="NAME", help="cpu, cuda, cuda:1, …  [default: the GPU if there is one]"
 )
-weights_key = click.option(
-    "--key", metavar="KEY", help="Dictionary of a torch file that holds the weights: state_dict, model.ema, …"
+weights = _together(
+    click.option(
+        "--key",
+        metavar="KEY",
+        help="Dictionary of a torch file that holds the weights: state_dict, model.ema, …",
+    ),
+    click.option(
+        "--ema/--no-ema",
+        default=None,
+        help="Averaged weights only, or not at all  [default: if there are any]",
+    ),
 )
-ema = click.option(
-    "--ema/--no-ema", default=None, help="Averaged weights only, or not at all  [default: if there are any]"
-)
-
-
-def out(default: str) -> Callable[[Command], Command]:
-    """Return the option `--out DIR` with this default."""
-    return click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=default,
-        show_default=True,
-        help="Directory to write.",
-    )
-
-
 data_root = click.option(
-    "--data-root", type=click.Path(path_type=Path), help="Folder of the data set, for a task that reads one."
+    "--data-root",
+    type=click.Path(path_type=Path, resolve_path=True),
+    help="Folder of the data set, for a task that reads one.",
 )
+task = _together(
+    click.option("--task", metavar="TASK", help="Built-in name or FILE.py:FACTORY.  [default: the bank's]"),
+    click.option("--arch", metavar="NAME", help="Network of the checkpoints.  [default: the bank's]"),
+    data_root,
+)
+settings = _together(
+    click.option(
+        "--config", "file", type=click.Path(path_type=Path), help="TOML file with values to change."
+    ),
+    click.option(
+        "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change one value, e.g. train.lr=1e-4."
+    ),
+)
+recipe = _together(
+    click.option(
+        "--generator", metavar="NAME", help="latent, average, gaussian, noise, interpolation or tuned."
+    ),
+    click.option("--preset", metavar="NAME", help="Recipe to start from; see `pdiff config --list`."),
+    settings,
+)
+
+
+def out(default: str) -> Decorator[Any]:
+    """Return the option `--out DIR` with this default."""
+    kind = click.Path(path_type=Path, file_okay=False)
+    return click.option("--out", type=kind, default=default, show_default=True, help="Directory to write.")
+
+
+def file_format(*names: str, text: str | None = None) -> Decorator[Any]:
+    """Return the option `--format`, of which the first is the default."""
+    kind = click.Choice(names)
+    return click.option("--format", type=kind, default=names[0], show_default=True, help=text)
+
+
+def named(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, so that the function's own defaults hold for the others."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def configuration(given: dict[str, Any], seed: int | None = None) -> "AnyConfig | None":
+    """Take what `recipe` adds out of `given`; return the configuration, or None where no option names one.
+
+    Raises `UsageError` for a generator that is none, and for `--generator` beside `--preset`.
+    """
+    from pdiff.common.config import PRESETS, Config
+    from pdiff.common.errors import UsageError, unknown
+    from pdiff.generators import FAMILIES
+
+    generator, preset, file, changes = (given.pop(n) for n in ("generator", "preset", "file", "settings"))
+    if generator is not None and preset is not None:
+        raise UsageError("--preset names a generator too; choose one of --generator and --preset")
+    if generator is not None and generator not in PRESETS:
+        if generator not in FAMILIES:
+            raise unknown("generator", generator, FAMILIES)
+        generator = "default"  # of the family latent, whose presets have names of their own
+    start = generator or preset
+    if start is None and file is None and seed is None and not changes:
+        return None
+    return Config.build(start or "default", file, changes, seed)
+
+
+def task_named(given: dict[str, Any], bank: "Bank") -> "Task | None":
+    """Take `task` and `data_root` out of `given`; return the task, or None to take the bank's own."""
+    from pdiff.common.errors import UsageError
+    from pdiff.tasks import load_task
+
+    name, root = given.pop("task"), given.pop("data_root")
+    if root is None:
+        return load_task(name) if name else None
+    if name is None and bank.task is not None:
+        name = bank.task.name
+    if name is None:
+        raise UsageError("--data-root says where a task's data is; say which task with --task")
+    return load_task(name, data_root=str(root))

@@ -3,8 +3,6 @@
 import signal
 from types import FrameType
 
-__all__ = ["Terminated", "stop_on_sigterm"]
-
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived (exit code 143)."""

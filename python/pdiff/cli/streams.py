@@ -4,8 +4,6 @@ import io
 import os
 import sys
 
-__all__ = ["prepare_streams"]
-
 _NAME = "standard output"
 
 

@@ -1,66 +1,39 @@
-"""`pdiff train`: a bank → a run."""
+"""Fit a generator to a bank: `pdiff train`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pdiff.cli import options
 
-__all__ = ["command"]
-
 
 @click.command("train")
 @click.argument("bank", type=click.Path(path_type=Path), default="bank")
 @options.out("run")
-@click.option(
-    "--preset", default="default", show_default=True, help="Recipe to start from; see `pdiff config`."
-)
-@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with values to change.")
-@click.option(
-    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change one value, e.g. train.lr=1e-4."
-)
+@options.recipe
 @click.option(
     "--seed", type=click.IntRange(0), help="Seed of all randomness.  [default: the configuration's, 0]"
 )
+@options.task
 @options.device
 @options.resume
-@options.overwrite
-@options.json_output
-def command(
-    bank: Path,
-    out: Path,
-    preset: str,
-    file: Path | None,
-    settings: tuple[str, ...],
-    seed: int | None,
-    device: str | None,
-    resume: bool,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Train a codec and a generator on BANK (./bank by default)."""
-    from pdiff.common.config import Config
-
-    config = Config.build(preset, file, settings, seed)
+@options.output
+def command(bank: Path, seed: int | None, as_json: bool, **given: Any) -> None:
+    """Fit a generator to BANK (./bank by default): latent diffusion, or what an option names."""
+    config = options.configuration(given, seed)
 
     import msgspec
 
     from pdiff.bank import Bank
     from pdiff.cli.console import Console
-    from pdiff.training import train
+    from pdiff.generators.train import train
 
     console = Console(as_json)
-    run = train(
-        Bank.open(bank),
-        out=out,
-        config=config,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
-        progress=console,
-    )
-    seconds = run.result.codec_s + run.result.denoiser_s
-    console.say(
-        f"{out}: preset {run.config.label()}, {run.result.latent_dim} latent numbers, {seconds:.1f} s"
-    )
-    console.result({"run": str(out), "digest": run.digest, **msgspec.to_builtins(run.result)})
+    opened = Bank.open(bank)
+    task = options.task_named(given, opened)
+    run = train(opened, config=config, task=task, progress=console, **given)
+    facts = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in run.result.facts.items())
+    seconds = f"{sum(run.result.seconds.values()):.1f} s"
+    console.say(f"{given['out']}: {', '.join([run.config.label(), *facts, seconds])}")
+    console.result({"run": str(given["out"]), "digest": run.digest, **msgspec.to_builtins(run.result)})

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pdiff.cli import options
-from pdiff.common.wording import counted
+from pdiff.common.wording import counted, size_text
 
 if TYPE_CHECKING:
     from pdiff.verification import Verification
-
-__all__ = ["command"]
 
 _SHOWN = 10
 _DIFFERS = 3
@@ -29,32 +27,22 @@ def command(paths: tuple[Path, ...], as_json: bool) -> None:
     from pdiff.verification import verify
 
     console = Console(as_json)
-    found = []
+    records, whole = [], True
     for path in paths:
-        found.append(verify(path))
-        for line in _lines(found[-1]):
+        found = verify(path)
+        for line in _lines(found):
             console.say(line)
-    whole = not any(each.bad for each in found)
-    console.result({"whole": whole, "directories": [_record(each) for each in found]})
+        what = {"path": str(found.path), "kind": found.kind, "files": found.files}
+        records.append({**what, "bytes": found.size, "bad": found.bad})
+        whole = whole and not found.bad
+    console.result({"whole": whole, "directories": records})
     if not whole:
         raise click.exceptions.Exit(_DIFFERS)
 
 
-def _record(found: "Verification") -> dict[str, object]:
-    return {
-        "path": str(found.path),
-        "kind": found.kind,
-        "files": found.files,
-        "bytes": found.size,
-        "bad": found.bad,
-    }
-
-
 def _lines(found: "Verification") -> list[str]:
-    from pdiff.common.disk import size_text
-
     if not found.bad:
         return [f"{found.path}: {counted(found.files, 'file')}, {size_text(found.size)}, all as written"]
     more = len(found.bad) - _SHOWN
-    lines = [f"{found.path}: {line}" for line in found.bad[:_SHOWN]]
-    return [*lines, f"{found.path}: and {more} more"] if more > 0 else lines
+    lines = [*found.bad[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+    return [f"{found.path}: {line}" for line in lines]

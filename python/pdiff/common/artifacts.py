@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,40 +16,17 @@ from pdiff import _core
 from pdiff.common.errors import InputError
 from pdiff.common.wording import shown
 
-__all__ = [
-    "TORCH_DTYPES",
-    "read_checkpoint",
-    "read_record",
-    "read_tensors",
-    "relative",
-    "write_json",
-    "write_tensors",
-]
-
 Record = TypeVar("Record")
 
 _READ_BYTES = 64 * 2**20
 
 TORCH_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "F8_E8M0": torch.float8_e8m0fnu,
-    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
-    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
-    "C64": torch.complex64,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"F8_E4M3": torch.float8_e4m3fn, "F8_E4M3FNUZ": torch.float8_e4m3fnuz},
+    **{"F8_E5M2": torch.float8_e5m2, "F8_E5M2FNUZ": torch.float8_e5m2fnuz, "F8_E8M0": torch.float8_e8m0fnu},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8},
+    **{"U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8},
+    **{"C64": torch.complex64, "BOOL": torch.bool},
 }
 _CORE_DTYPES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 
@@ -89,14 +66,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return safetensors.torch.load_file(path)
 
 
-def read_checkpoint(files: Sequence[Path], keys: Sequence[str] = ()) -> dict[str, Tensor]:
+def read_checkpoint(
+    files: Sequence[Path], keys: Sequence[str] = (), names: Container[str] | None = None
+) -> dict[str, Tensor]:
     """Read the weights of a checkpoint of any format, plain names → tensors; tied ones share memory.
 
-    `keys` lead to the dictionary within a torch file, none for the top level. Raises `InputError` for what
-    is refused.
+    `keys` lead to the dictionary within a torch file, none for the top level. With `names` only those are
+    read, and what they are tied to. Raises `InputError` for what is refused.
     """
     checkpoint = _core.Checkpoint(files, keys=keys)
     infos = checkpoint.tensors
+    if names is not None:
+        owners = {info.tied_to for info in infos if info.name in names}
+        infos = [info for info in infos if info.name in names or info.name in owners]
     for info in infos:
         if info.dtype not in TORCH_DTYPES:
             raise InputError(f"{files[0]}: {shown(info.name)} is {info.dtype}, which torch has no dtype for")

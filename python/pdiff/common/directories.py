@@ -6,27 +6,15 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from pdiff import _core
-from pdiff.common.errors import InputError, PdiffError, UsageError
-
-__all__ = [
-    "locked",
-    "prepare_directory",
-    "process_umask",
-    "refuse_directory",
-    "require_inside",
-    "require_writable",
-    "scratch",
-    "staged_directory",
-]
+from pdiff.common.errors import InputError, UsageError
+from pdiff.common.replacing import SupersededError, inode, put, recover, refusal
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP})
-_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
-_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 
 
 def require_inside(holder: str | Path, names: Iterable[str]) -> None:
@@ -41,21 +29,6 @@ def process_umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
-
-
-def refusal(out: Path, marker: str, overwrite: bool, hint: str) -> str | None:
-    """Return why `out` must not be written to, or None."""
-    if not out.exists():
-        return None
-    if not out.is_dir():
-        return f"{out}: exists and is not a directory; name another with --out"
-    if not any(out.iterdir()):
-        return None
-    if not overwrite:
-        return f"{out}: not empty; {hint}, or name another with --out"
-    if not (out / marker).is_file():
-        return f"{out}: holds no {marker}, so --overwrite will not replace it; name another with --out"
-    return None
 
 
 def refuse_directory(out: Path, marker: str, overwrite: bool = False) -> None:
@@ -133,92 +106,6 @@ def prepare_directory(out: Path, marker: str, *, resume: bool | None = None, ove
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     _core.remove_stale(out)
-
-
-class SupersededError(UsageError):
-    """Somebody else put a finished directory of the same kind there meanwhile."""
-
-
-def put(out: Path, staged: Path, marker: str, overwrite: bool) -> Path | None:
-    """Give `staged` the name `out`, and return where what it replaced is, to be removed.
-
-    If that fails, `out` is what it was. A rename never replaces a directory that is not empty; what an
-    exchange brought out is looked at again. Raises `UsageError` for what must not be replaced.
-    """
-    there = inode(out)
-    if (reason := refusal(out, marker, overwrite, "it was put there meanwhile, so move it away")) is not None:
-        raise _superseded(out, marker) or UsageError(reason)
-    if there is not None and any(out.iterdir()):
-
-        def check(old: Path) -> None:
-            if inode(old) != there or refusal(old, marker, overwrite, "") is not None:
-                raise UsageError(f"{out}: something else was put there meanwhile; name another with --out")
-
-        return _exchange(out, staged, check)
-    try:
-        staged.rename(out)
-    except OSError as error:
-        if error.errno not in _TAKEN:
-            raise
-        reason = f"{out}: something was put there meanwhile; name another with --out"
-        raise _superseded(out, marker) or UsageError(reason) from None
-    return None
-
-
-def _superseded(out: Path, marker: str) -> SupersededError | None:
-    """Return the error for a finished directory at `out`, if there is one."""
-    if not (out / marker).is_file():
-        return None
-    return SupersededError(f"{out}: another process finished it meanwhile; what this one wrote is removed")
-
-
-def _exchange(out: Path, staged: Path, check: Callable[[Path], None]) -> Path:
-    """Exchange two directories, unless `check` refuses what comes out; return where that is."""
-    try:
-        _core.exchange(staged, out)
-    except OSError as error:
-        if error.errno not in _NO_EXCHANGE:
-            raise
-        return _exchange_in_two_steps(out, staged, check)
-    try:
-        check(staged)
-    except BaseException as error:
-        try:
-            _core.exchange(staged, out)
-        except OSError:
-            raise PdiffError(f"{str(error) or 'interrupted'}; what {out} was is now {staged}") from error
-        raise
-    return staged
-
-
-def _exchange_in_two_steps(out: Path, staged: Path, check: Callable[[Path], None]) -> Path:
-    """Do the same where the file system cannot exchange: for a moment there is no `out`; see `recover`."""
-    retired = staged.with_name(staged.name.replace(".staged-", ".retired-"))
-    out.rename(retired)
-    try:
-        check(retired)
-        staged.rename(out)
-    except BaseException:
-        retired.rename(out)
-        raise
-    return retired
-
-
-def recover(out: Path) -> None:
-    """Put back what a process that was killed in the middle of `_exchange_in_two_steps` had moved aside."""
-    for retired in out.parent.glob(f".{glob.escape(out.name)}.retired-*"):
-        if out.exists():
-            shutil.rmtree(retired, ignore_errors=True)
-        else:
-            retired.rename(out)
-
-
-def inode(path: Path) -> int | None:
-    """Return the inode of `path`, None if there is nothing."""
-    try:
-        return path.lstat().st_ino
-    except FileNotFoundError:
-        return None
 
 
 @contextmanager

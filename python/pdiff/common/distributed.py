@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-__all__ = ["everyones", "group", "is_main", "own_gpu", "share"]
+from pdiff.common.errors import UsageError
 
 Item = TypeVar("Item")
 
@@ -29,6 +29,22 @@ def group() -> Iterator[None]:
 def is_main() -> bool:
     """Return whether this is the process that speaks and writes."""
     return not _together() or dist.get_rank() == 0
+
+
+def choose_device(name: str | None) -> torch.device:
+    """Return the device of that name, or a GPU if there is one; `UsageError` for one that is not there.
+
+    Of several GPUs each process of `torchrun` gets one in turn, unless the name has a number.
+    """
+    if name in {None, "cuda"} and torch.cuda.is_available():
+        return own_gpu()
+    if name is None:
+        return torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name}: not available ({str(error).splitlines()[0]})") from None
 
 
 def own_gpu() -> torch.device:

@@ -20,12 +20,7 @@ class PreemptedError(PdiffError):
     """A signal asked for a stop; the state is saved (exit code 75)."""
 
 
-_CODES: dict[type[BaseException], int] = {
-    UsageError: 2,
-    InputError: 3,
-    PreemptedError: 75,
-    KeyboardInterrupt: 130,
-}
+_CODES: dict[type[BaseException], int] = {UsageError: 2, InputError: 3, PreemptedError: 75}
 
 
 def exit_code(error: BaseException) -> int:

@@ -7,8 +7,6 @@ else gets `SILENT`.
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-__all__ = ["SILENT", "Progress", "Tracker"]
-
 
 class Tracker(Protocol):
     """One running step of known length."""
@@ -27,15 +25,13 @@ class Progress(Protocol):
         """Say one line that matters (a choice that was made, a file that was skipped)."""
 
 
-class _SilentTracker:
+class _Silent:
     def advance(self, amount: int = 1, **info: float) -> None:
         """Do nothing."""
 
-
-class _Silent:
     def track(self, title: str, total: int, unit: str = "it") -> AbstractContextManager[Tracker]:
         """Return a tracker that shows nothing."""
-        return nullcontext(_SilentTracker())
+        return nullcontext(self)
 
     def message(self, text: str) -> None:
         """Drop the message."""

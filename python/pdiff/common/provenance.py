@@ -9,8 +9,6 @@ import torch
 
 from pdiff import _core
 
-__all__ = ["provenance"]
-
 
 def provenance(device: torch.device | None = None) -> dict[str, Any]:
     """Return what a reader needs to repeat a result: versions, platform, threads, date (UTC), device used."""

@@ -11,11 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["normal", "numpy_generator", "seeded", "torch_generator"]
-
 
 def _key(seed: int, purpose: str, index: int) -> bytes:
-    """Return 16 bytes that depend on all three arguments."""
     return hashlib.blake2b(f"{seed}/{purpose}/{index}".encode(), digest_size=16).digest()
 
 

@@ -9,8 +9,6 @@ import msgspec
 from pdiff import _core
 from pdiff.common.errors import InputError
 
-__all__ = ["read_sealed", "sealed", "unsealed", "write_sealed"]
-
 Record = TypeVar("Record")
 
 _FIELD = b'"checksum": "'
@@ -59,6 +57,25 @@ def write_sealed(path: Path, value: Any) -> None:
     _core.write_file(path, sealed(value))
 
 
-def read_sealed(path: Path, kind: type[Record]) -> Record:
-    """Read what `write_sealed` wrote; raises `InputError` naming the file if it is damaged."""
-    return unsealed(path, path.read_bytes(), kind)
+def read_sealed(path: Path, kind: type[Record], version: int | None = None) -> Record:
+    """Read what `write_sealed` wrote; raises `InputError` naming the file if it is damaged.
+
+    With `version`, a record whose field `format` is another is refused as such, not as damaged.
+    """
+    data = path.read_bytes()
+    if version is not None:
+        _check_version(path, data, version)
+    return unsealed(path, data, kind)
+
+
+class _Versioned(msgspec.Struct):
+    format: int
+
+
+def _check_version(path: Path, data: bytes, version: int) -> None:
+    try:
+        found = msgspec.json.decode(data, type=_Versioned).format
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: damaged ({error})") from None
+    if found != version:
+        raise InputError(f"{path}: format {found}, this version reads {version}; make it again")

@@ -1,10 +1,9 @@
-"""Names from files, which hold anything, as they may stand in a message of one line."""
+"""Format untrusted names, counts and sizes for messages of one line."""
 
 from collections.abc import Sequence, Sized
 
-__all__ = ["agreeing", "counted", "printable", "shown", "some"]
-
 _LONGEST = 200
+_UNITS = ("kB", "MB", "GB", "TB")
 
 
 def printable(name: str) -> str:
@@ -36,3 +35,13 @@ def counted(number: int, unit: str) -> str:
 def agreeing(names: Sized, verb: str) -> str:
     """Return the verb as it is said of so many: one `differs`, several `differ`."""
     return f"{verb}s" if len(names) == 1 else verb
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes for people: `340 MB`, `4.5 GB`, powers of ten."""
+    value, unit = float(size), "bytes"
+    for larger in _UNITS:
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.2g} {unit}" if unit != "bytes" and value < 9.95 else f"{value:.0f} {unit}"

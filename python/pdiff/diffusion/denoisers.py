@@ -1,12 +1,10 @@
-"""Networks that look at noisy latents [B, Z] and times [B] and predict noise or velocity [B, Z]."""
+"""Predict noise or velocity [B, Z] from noisy latents [B, Z] and times [B]: two networks."""
 
 import math
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-
-__all__ = ["ConvDenoiser", "MlpDenoiser", "sinusoidal_embedding"]
 
 _KERNEL = 7
 _CHANNELS = (1, 64, 128, 256, 512, 256, 128, 64, 1)

@@ -1,35 +1,118 @@
-"""A generative process: how a denoiser is trained and how latents are drawn with it."""
+"""Two processes over latents, denoising diffusion and flow matching: a loss and a sampler each.
 
-from collections.abc import Iterator, Sequence
+Losses and samplers are pure functions over a denoiser, all randomness passed in. A sampler iterates over the
+states on the way: the noise it starts from, then one state a step, of which the last are the latents.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pdiff.common.config import GeneratorConfig
 from pdiff.common.rng import normal
-from pdiff.diffusion.denoisers import ConvDenoiser, MlpDenoiser
-from pdiff.diffusion.objective import Denoiser, ddpm_loss, flow_loss
-from pdiff.diffusion.samplers import ddpm_states, flow_states, last
-from pdiff.diffusion.schedule import Schedule, linear_schedule
-
-__all__ = ["DdpmProcess", "FlowProcess", "Process", "build_denoiser", "build_process"]
 
 Generators = Sequence[np.random.Generator]
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""(noisy latents [B, Z], times [B] in [0, 1]) → prediction [B, Z]."""
 
 
-class Process(Protocol):
+@dataclass(frozen=True)
+class Schedule:
+    """Variances of the forward process (Ho et al. 2020, section 2): f64, index t − 1 for step t = 1 … T."""
+
+    beta: Tensor
+    """β_t [T]: the variance that step t adds."""
+    alpha_bar: Tensor
+    """ᾱ_t [T]: the share of the signal's variance that is left after step t."""
+
+    @property
+    def timesteps(self) -> int:
+        """T."""
+        return len(self.beta)
+
+
+def linear_schedule(timesteps: int, first: float, last: float) -> Schedule:
+    """Return β rising linearly from `first` to `last` over `timesteps` steps."""
+    beta = torch.linspace(first, last, timesteps, dtype=torch.float64)
+    return Schedule(beta, torch.cumprod(1 - beta, dim=0))
+
+
+def diffuse(schedule: Schedule, clean: Tensor, index: Tensor, noise: Tensor) -> Tensor:
+    """Return √ᾱ_t z_0 + √(1 − ᾱ_t) ε (Ho et al. 2020, eq. 4) for t = `index` + 1: → [B, Z]."""
+    alpha_bar = schedule.alpha_bar.to(clean)[index].unsqueeze(1)
+    return alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
+
+
+def ddpm_loss(denoiser: Denoiser, schedule: Schedule, clean: Tensor, index: Tensor, noise: Tensor) -> Tensor:
+    """Return the mean squared error of the predicted noise (Ho et al. 2020, eq. 14).
+
+    `clean` and `noise` are [B, Z], `index` [B] holds t − 1 of each sample.
+    """
+    noisy = diffuse(schedule, clean, index, noise)
+    predicted = denoiser(noisy, (index + 1).to(clean) / schedule.timesteps)
+    return (predicted - noise).square().mean()
+
+
+def flow_loss(denoiser: Denoiser, clean: Tensor, time: Tensor, noise: Tensor) -> Tensor:
+    """Return the mean squared error of the predicted velocity z_0 − ε on the line between them.
+
+    Flow matching with linear paths (Lipman et al. 2023; Liu et al. 2023): z_s = (1 − s) ε + s z_0, `time`
+    s [B] in [0, 1], 0 is noise and 1 is data.
+    """
+    s = time.unsqueeze(1)
+    predicted = denoiser((1 - s) * noise + s * clean, time)
+    return (predicted - (clean - noise)).square().mean()
+
+
+def ddpm_states(
+    denoiser: Denoiser, schedule: Schedule, start: Tensor, noise: Callable[[], Tensor]
+) -> Iterator[Tensor]:
+    """Run the ancestral reverse process (Ho et al. 2020, algorithm 2) and yield z_T, …, z_0: T + 1 states.
+
+    `start` [B, Z] is standard normal, and so is each [B, Z] that `noise` returns, T − 1 times. The step's
+    variance is that of the posterior, β̃_t. Nothing is clamped: weights have no bounds.
+    """
+    latents = start
+    yield latents
+    for index in range(schedule.timesteps - 1, -1, -1):
+        beta, alpha_bar = float(schedule.beta[index]), float(schedule.alpha_bar[index])
+        time = torch.full((len(latents),), (index + 1) / schedule.timesteps).to(latents)
+        predicted = denoiser(latents, time)
+        latents = (latents - beta / (1 - alpha_bar) ** 0.5 * predicted) / (1 - beta) ** 0.5
+        if index > 0:
+            variance = beta * (1 - float(schedule.alpha_bar[index - 1])) / (1 - alpha_bar)
+            latents = latents + variance**0.5 * noise()
+        yield latents
+
+
+def flow_states(denoiser: Denoiser, steps: int, start: Tensor) -> Iterator[Tensor]:
+    """Integrate dz/ds = v(z, s) from s = 0 to 1 with `steps` midpoint steps; yield z at both ends of each.
+
+    `start` [B, Z] is noise.
+    """
+    latents, width = start, 1 / steps
+    yield latents
+    for step in range(steps):
+        time = torch.full((len(latents),), step * width).to(latents)
+        half = latents + width / 2 * denoiser(latents, time)
+        latents = latents + width * denoiser(half, time + width / 2)
+        yield latents
+
+
+class Process(ABC):
     """Training loss and sampler that belong together."""
 
+    steps: int
+    """Steps from noise to latents."""
+
+    @abstractmethod
     def loss(self, denoiser: Denoiser, clean: Tensor, generator: np.random.Generator) -> Tensor:
         """Return the scalar loss of clean latents [B, Z]; times and noise come from `generator`."""
 
-    @property
-    def steps(self) -> int:
-        """Steps from noise to latents."""
-
+    @abstractmethod
     def states(
         self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device
     ) -> Iterator[Tensor]:
@@ -37,24 +120,21 @@ class Process(Protocol):
 
     def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
         """Draw one latent with each generator, the last of the states: → [N, dim] on `device`."""
+        return last(self.states(denoiser, dim, generators, device))
 
 
-@dataclass(frozen=True)
-class DdpmProcess:
+class DdpmProcess(Process):
     """Denoising diffusion with ε-prediction and uniform timesteps (Ho et al. 2020)."""
 
-    schedule: Schedule
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.steps = schedule.timesteps
 
     def loss(self, denoiser: Denoiser, clean: Tensor, generator: np.random.Generator) -> Tensor:
         """Return the noise-prediction loss."""
-        index = torch.from_numpy(generator.integers(self.schedule.timesteps, size=len(clean)))
+        index = torch.from_numpy(generator.integers(self.steps, size=len(clean)))
         noise = normal(generator, clean.shape, clean.device)
         return ddpm_loss(denoiser, self.schedule, clean, index.to(clean.device), noise)
-
-    @property
-    def steps(self) -> int:
-        """T."""
-        return self.schedule.timesteps
 
     def states(
         self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device
@@ -66,16 +146,12 @@ class DdpmProcess:
 
         return ddpm_states(denoiser, self.schedule, noise(), noise)
 
-    def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
-        """Run the ancestral reverse process."""
-        return last(self.states(denoiser, dim, generators, device))
 
-
-@dataclass(frozen=True)
-class FlowProcess:
+class FlowProcess(Process):
     """Flow matching along straight lines, integrated with `steps` midpoint steps."""
 
-    steps: int
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
 
     def loss(self, denoiser: Denoiser, clean: Tensor, generator: np.random.Generator) -> Tensor:
         """Return the velocity-prediction loss."""
@@ -89,25 +165,15 @@ class FlowProcess:
         """Yield the states of the integration."""
         return flow_states(denoiser, self.steps, _normals(dim, generators, device))
 
-    def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
-        """Integrate from noise to data."""
-        return last(self.states(denoiser, dim, generators, device))
-
 
 def _normals(dim: int, generators: Generators, device: torch.device) -> Tensor:
     """Draw a row of standard normals with each generator: → [N, dim]."""
     return torch.stack([normal(generator, (dim,), device) for generator in generators])
 
 
-def build_process(config: GeneratorConfig) -> Process:
-    """Return the process that the configuration names."""
-    if config.kind == "ddpm":
-        return DdpmProcess(linear_schedule(config.timesteps, config.beta_first, config.beta_last))
-    return FlowProcess(config.timesteps)
-
-
-def build_denoiser(config: GeneratorConfig, latent_dim: int) -> nn.Module:
-    """Return a freshly initialised denoiser for latents of `latent_dim` numbers."""
-    if config.denoiser == "conv":
-        return ConvDenoiser(latent_dim, config.timesteps)
-    return MlpDenoiser(latent_dim, config.width, config.depth)
+def last(states: Iterator[Tensor]) -> Tensor:
+    """Return the last of the states, keeping one at a time."""
+    latents = next(states)
+    for latents in states:  # noqa: B007 (what it ends with is what is wanted)
+        pass
+    return latents

@@ -1,21 +1,7 @@
-"""Drawing new checkpoints from a run, and writing them the way they are wanted."""
+"""Generate checkpoints from a run or a bank, and write them the way they are wanted."""
 
-from pdiff.generation.card import rewrite_card
-from pdiff.generation.formats import FORMATS, Format
-from pdiff.generation.generated import GENERATED, Cost, Generated, Info, RunReference
-from pdiff.generation.run import generate
-from pdiff.generation.sampling import BLOCK, sample_rows
+from pdiff.generation.card import Judgement, rewrite_card
+from pdiff.generation.generated import GENERATED, Generated
+from pdiff.generation.sample import generate
 
-__all__ = [
-    "BLOCK",
-    "FORMATS",
-    "GENERATED",
-    "Cost",
-    "Format",
-    "Generated",
-    "Info",
-    "RunReference",
-    "generate",
-    "rewrite_card",
-    "sample_rows",
-]
+__all__ = ["GENERATED", "Generated", "Judgement", "generate", "rewrite_card"]

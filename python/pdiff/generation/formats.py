@@ -1,122 +1,89 @@
-"""Writing one generated checkpoint: as safetensors, as a torch file, or the way the source was."""
+"""Write checkpoints as safetensors, as torch files, the way that their source was, or as rows of a bank."""
 
+import os
+import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
 import torch
 from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.bank.source import AVERAGE_COUNT
+from pdiff.bank.manifest import BASE, MANIFEST, SHARDS, SOURCE, STATISTICS, FileEntry, Member, ShardEntry
+from pdiff.bank.source import AVERAGE_COUNT, Source
+from pdiff.bank.writer import write_statistics
 from pdiff.common.artifacts import write_tensors
-from pdiff.common.errors import unknown
+from pdiff.common.errors import InputError, unknown
 
-__all__ = ["FORMATS", "Format", "Writer", "writer"]
+FileFormat = Literal["safetensors", "pth", "source"]
+FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+Format = Literal[FileFormat, "rows"]
+FORMATS: tuple[Format, ...] = (*FILE_FORMATS, "rows")
 
-Format = Literal["safetensors", "pth", "source"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+_SHARD_BYTES = 64 * 2**20
 
 State = Mapping[str, Tensor]
-Metadata = Mapping[str, str]
-Writer = Callable[[Path, str, State, Metadata], list[str]]
-"""(folder, name of the model, state dict under plain names, metadata) → the files written, model first.
-
-A model that is a folder is named by the folder. Files are durable, and the same for the same tensors.
-"""
+Model = tuple[str, State, Mapping[str, str]]
+"""Name, state dict under plain names, and what a safetensors file says of it."""
 
 
-def writer(bank: Bank, fmt: str) -> Writer:
-    """Return what writes checkpoints of `bank` in the format `fmt`; `UsageError` for one that is none."""
-    if fmt not in FORMATS:
-        raise unknown("checkpoint format", fmt, FORMATS)
-    source = bank.manifest.source
-    if fmt == "safetensors":
-        return _safetensors
-    if fmt == "pth":
-        return _pth
-    if source.shape == "file":
-        return _file(bank)
-    return _sharded(bank) if source.shape == "sharded" else _adapter(bank)
+def write_models(
+    source: Source, companions: Mapping[str, bytes], fmt: str, folder: Path, models: Iterable[Model]
+) -> tuple[list[str], dict[str, str]]:
+    """Write checkpoints, durably; return the file (or folder) of each, and the BLAKE3 of every file.
+
+    Format `source` is how `source` was laid out, with the files `companions` beside the weights of a folder;
+    torch's legacy format becomes its zip. Raises `UsageError` for a format that is none.
+    """
+    if fmt not in FILE_FORMATS:
+        raise unknown("checkpoint format", fmt, FILE_FORMATS)
+    if fmt != "source":
+        source = Source(format="torch" if fmt == "pth" else fmt)
+    names: list[str] = []
+    digests: dict[str, str] = {}
+    for name, state, metadata in models:
+        parts = _files(source, name, state)
+        names.append(next(iter(parts)).partition("/")[0])
+        for file, part in parts.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            renamed = {source.names.get(plain, plain): tensor for plain, tensor in part.items()}
+            if source.format == "safetensors":
+                write_tensors(folder / file, renamed, metadata)
+            else:
+                _write_torch(folder / file, renamed, source.keys)
+            digests[file] = _core.digest_file(folder / file)
+        for file, content in companions.items() if source.shape != "file" else ():
+            _core.write_file(folder / name / file, content)
+            digests[f"{name}/{file}"] = _core.digest(content)
+    return names, digests
 
 
-def _safetensors(folder: Path, name: str, state: State, metadata: Metadata) -> list[str]:
-    file = f"{name}.safetensors"
-    write_tensors(folder / file, state, metadata)
-    return [file]
+def _files(source: Source, name: str, state: State) -> dict[str, State]:
+    """Return the tensors of each file of a model."""
+    safe = source.format == "safetensors"
+    if source.shape == "adapter":
+        return {f"{name}/adapter_model{'.safetensors' if safe else '.bin'}": state}
+    if source.shape == "sharded":
+        files: dict[str, dict[str, Tensor]] = {file: {} for file in sorted(set(source.files.values()))}
+        for plain, tensor in state.items():
+            files[source.files[plain]][plain] = tensor
+        return {f"{name}/{file}": part for file, part in files.items()}
+    if source.counted:  # torch's `AveragedModel`: of this model there is one
+        state = {AVERAGE_COUNT: torch.tensor(1), **state}
+    return {f"{name}{'.safetensors' if safe else '.pth'}": state}
 
 
-def _pth(folder: Path, name: str, state: State, metadata: Metadata) -> list[str]:
-    file = f"{name}.pth"
-    _write_torch(folder / file, state)
-    return [file]
-
-
-def _file(bank: Bank) -> Writer:
-    """Return what writes one file of the source's format and names; torch's legacy format becomes its zip."""
-    source = bank.manifest.source
-
-    def write(folder: Path, name: str, state: State, metadata: Metadata) -> list[str]:
-        renamed = _renamed(state, source.names)
-        if source.counted:  # of this model there is one
-            renamed = {AVERAGE_COUNT: torch.tensor(1), **renamed}
-        if source.format == "safetensors":
-            return _safetensors(folder, name, renamed, metadata)
-        _write_torch(folder / f"{name}.pth", renamed, source.keys)
-        return [f"{name}.pth"]
-
-    return write
-
-
-def _sharded(bank: Bank) -> Writer:
-    """Return what writes a folder with the source's shards, index and configuration."""
-    source, companions = bank.manifest.source, bank.companions()
-    files = sorted(set(source.files.values()))
-
-    def write(folder: Path, name: str, state: State, metadata: Metadata) -> list[str]:
-        (folder / name).mkdir()
-        for file in files:
-            part = {plain: tensor for plain, tensor in state.items() if source.files[plain] == file}
-            _write_as(bank, folder / name / file, _renamed(part, source.names), metadata)
-        return [f"{name}/{each}" for each in (*files, *_copy(companions, folder / name))]
-
-    return write
-
-
-def _adapter(bank: Bank) -> Writer:
-    """Return what writes a folder with the adapter's weights and configuration."""
-    companions = bank.companions()
-    file = "adapter_model" + (".safetensors" if bank.manifest.source.format == "safetensors" else ".bin")
-
-    def write(folder: Path, name: str, state: State, metadata: Metadata) -> list[str]:
-        (folder / name).mkdir()
-        _write_as(bank, folder / name / file, _renamed(state, bank.manifest.source.names), metadata)
-        return [f"{name}/{each}" for each in (file, *_copy(companions, folder / name))]
-
-    return write
-
-
-def _write_as(bank: Bank, path: Path, state: State, metadata: Metadata) -> None:
-    """Write one file in the format of the bank's source."""
-    if bank.manifest.source.format == "safetensors":
-        write_tensors(path, state, metadata)
-    else:
-        _write_torch(path, state, bank.manifest.source.keys)
-
-
-def _renamed(state: State, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the tensors under the source's names."""
-    return {names.get(plain, plain): tensor for plain, tensor in state.items()}
-
-
-def _copy(companions: Mapping[str, bytes], folder: Path) -> list[str]:
-    """Write the files that stood beside the source's weights, and return their names."""
-    for name, content in companions.items():
-        _core.write_file(folder / name, content)
-    return list(companions)
+def model_bytes(bank: Bank) -> int:
+    """Return about how large one model is: a whole checkpoint and what stands beside it."""
+    companions = sum(map(len, bank.companions().values()))
+    return (bank.path / bank.manifest.base.file).stat().st_size + companions
 
 
 def _write_torch(path: Path, state: State, keys: Sequence[str] = ()) -> None:
@@ -134,3 +101,86 @@ def _write_torch(path: Path, state: State, keys: Sequence[str] = ()) -> None:
     buffer = BytesIO()
     torch.save(content, buffer)
     _core.write_file(path, buffer.getbuffer())
+
+
+Drawn = tuple[int, str, Tensor]
+"""Index, name and raw row [D] of a model."""
+
+
+def write_rows(bank: Bank, folder: Path, models: Iterable[Drawn]) -> tuple[list[str], dict[str, str]]:
+    """Write models of `bank` as the rows of a new bank in `folder`; return their names and its files' BLAKE3.
+
+    It has any number of members, and the layout, source, task and base of `bank`; the base is a hard link to
+    the bank's own file where the file system allows it. Rows are float32, rounded to the dtypes of the
+    checkpoints. Raises `InputError` if a value does not fit its dtype.
+    """
+    (folder / SHARDS).mkdir()
+    members: list[Member] = []
+    shards: list[ShardEntry] = []
+    rounded = _rounded(bank, models, members)
+    while rows := list(islice(rounded, max(1, _SHARD_BYTES // (4 * bank.dim)))):
+        file = f"{SHARDS}/{len(shards):05d}.safetensors"
+        write_tensors(folder / file, {"rows": torch.stack(rows)})
+        shards.append(ShardEntry(file, len(rows), _core.digest_file(folder / file)))
+    manifest = bank.manifest
+    _share(bank.path / manifest.base.file, folder / BASE, manifest.base.digest)
+    if manifest.source.companions:
+        (folder / SOURCE).mkdir()
+    for name, content in bank.companions().items():
+        _core.write_file(folder / SOURCE / name, content)
+    new = msgspec.structs.replace(
+        manifest,
+        dtype="F32",
+        shards=tuple(shards),
+        base=FileEntry(BASE, manifest.base.digest),
+        statistics=write_statistics(folder, STATISTICS, shards, bank.layout),
+        members=tuple(members),
+    )
+    new.write(folder)
+    digests = {entry.file: entry.digest for entry in new.files()} | {
+        MANIFEST: _core.digest_file(folder / MANIFEST)
+    }
+    return [member.source for member in members], digests
+
+
+def _rounded(bank: Bank, models: Iterable[Drawn], members: list[Member]) -> Iterator[Tensor]:
+    """Yield each row [D] rounded to the dtypes of the checkpoints, and add what it is to `members`."""
+    for index, name, row in models:
+        with about_model(index):
+            state = bank.subset(row)
+        parts = [state[segment.name] for segment in bank.layout.segments]
+        members.append(Member(name, _core.digest(b"".join(map(_bytes, parts)))))
+        yield torch.cat([part.reshape(-1).float() for part in parts])
+
+
+@contextmanager
+def about_model(index: int) -> Iterator[None]:
+    """Let an `InputError` say which model it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"model {index}: {error}") from None
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _share(source: Path, target: Path, digest: str) -> None:
+    """Make `target` the same file as `source`, or a copy; raises `InputError` if that is not the digest's."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise InputError(f"{source}: gone; the bank was changed or replaced since it was opened") from None
+    except OSError:  # another file system, or one without links
+        _copy(source, target)
+    if _core.digest_file(target) != digest:
+        raise InputError(f"{source}: damaged (its digest differs from the manifest's)")
+
+
+def _copy(source: Path, target: Path) -> None:
+    with target.open("xb") as file:
+        with source.open("rb") as original:
+            shutil.copyfileobj(original, file, 2**20)
+        file.flush()
+        os.fsync(file.fileno())

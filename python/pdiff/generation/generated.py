@@ -1,4 +1,4 @@
-"""Generated checkpoints on disk."""
+"""Read generated checkpoints from disk."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,26 +11,32 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.common.access import DataAccess
 from pdiff.common.artifacts import read_checkpoint
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.sealing import read_sealed
 from pdiff.common.wording import some
-from pdiff.training import BankReference
-
-__all__ = ["FORMAT", "GENERATED", "Cost", "Generated", "Info", "RunReference"]
+from pdiff.training.run import BankReference
 
 GENERATED = "generated.json"
-FORMAT = 3
+FORMAT = 4
+ROWS = "rows"
+"""The form in which the models are the rows of a bank, in the folder itself."""
 
 
-class RunReference(msgspec.Struct, frozen=True):
-    """The run that models were drawn from."""
+class GeneratorReference(msgspec.Struct, frozen=True):
+    """What models were drawn from."""
 
+    family: str
+    label: str
+    """The preset, and what was changed in it."""
     path: str
+    """The run, relative to the folder; empty where a generator was fitted to the bank for this."""
     digest: str
-    preset: str
-    """Its preset, and what was changed in it."""
+    """Of the run; without one, BLAKE3 of the bank's digest and the configuration."""
+    config: dict[str, Any]
+    """The resolved configuration, as plain values."""
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -38,8 +44,6 @@ class Cost(msgspec.Struct, frozen=True):
 
     once_s: float
     per_model_s: float
-    gradient_evaluations: int
-    """Minibatches of the networks' training data whose gradient was taken: 0 if it saw weights alone."""
 
 
 class Info(msgspec.Struct, frozen=True):
@@ -47,20 +51,21 @@ class Info(msgspec.Struct, frozen=True):
 
     format: int
     files: list[str]
-    """One for each model: a file, or a folder of files."""
+    """One for each model: a file, a folder of files, or the name of a row."""
     seed: int
-    run: RunReference
+    generator: GeneratorReference
     bank: BankReference
+    access: DataAccess
     cost: Cost
     provenance: dict[str, Any]
     digests: dict[str, str] = {}
-    """BLAKE3 of every file of every model."""
+    """BLAKE3 of every file of every model; of rows, of every file of their bank."""
     keys: tuple[str, ...] = ()
     """What leads to the weights in a torch file."""
     form: str = "safetensors"
     """The format that was asked for."""
     held_out: tuple[int, ...] = ()
-    """The bank's members that the run did not learn from."""
+    """The bank's members that were not learned from."""
 
 
 class Generated(Sequence[dict[str, Tensor]]):
@@ -72,25 +77,37 @@ class Generated(Sequence[dict[str, Tensor]]):
 
     @staticmethod
     def open(path: str | Path) -> "Generated":
-        """Open a folder that `generate` wrote; raises `UsageError` if it is none."""
+        """Open a folder that `generate` wrote.
+
+        Raises `UsageError` if it is none, `InputError` if it is damaged.
+        """
         path = Path(path)
         if not (path / GENERATED).is_file():
             raise UsageError(
                 f"{path}: no generated checkpoints here (no {GENERATED}); make some with `pdiff generate`"
             )
-        info = read_sealed(path / GENERATED, Info)
-        if info.format != FORMAT:
-            raise InputError(f"{path / GENERATED}: format {info.format}, this version reads {FORMAT}")
+        info = read_sealed(path / GENERATED, Info, FORMAT)
         require_inside(path / GENERATED, (*info.files, *info.digests))
-        covered = {name.partition("/")[0] for name in info.digests}
-        if bare := [name for name in info.files if name not in covered]:
-            raise InputError(f"{path / GENERATED}: damaged (no digest of {some(bare)})")
+        if info.form != ROWS:
+            covered = {name.partition("/")[0] for name in info.digests}
+            if bare := [name for name in info.files if name not in covered]:
+                raise InputError(f"{path / GENERATED}: damaged (no digest of {some(bare)})")
         return Generated(path, info)
 
     @cached_property
     def bank(self) -> Bank:
         """The bank that the models were learned from; raises `InputError` if it is not the same any more."""
         return self.info.bank.open(self.path)
+
+    @cached_property
+    def stored(self) -> Bank | None:
+        """The bank in the folder itself, whose members the models are; None for models that are files."""
+        if self.info.form != ROWS:
+            return None
+        found = Bank.open(self.path)
+        if len(found) != len(self):
+            raise InputError(f"{self.path}: {len(found)} rows, but {GENERATED} names {len(self)} models")
+        return found
 
     def __len__(self) -> int:
         return len(self.info.files)
@@ -103,30 +120,58 @@ class Generated(Sequence[dict[str, Tensor]]):
 
     def __getitem__(self, index: int | slice) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         if isinstance(index, slice):
-            return [self._read(name) for name in self.info.files[index]]
-        return self._read(self.info.files[index])
+            return [self._state_dict(i) for i in range(len(self))[index]]
+        return self._state_dict(range(len(self))[index])
+
+    def row(self, index: int) -> Tensor:
+        """Return the generated subset of model `index`: raw float32 [D]; nothing else is read.
+
+        Raises `IndexError`, and `InputError` for a damaged file.
+        """
+        index = range(len(self))[index]
+        if self.stored is not None:
+            return self.stored.batch([index])[0]
+        names = {segment.name for segment in self.bank.layout.segments}
+        return self.bank.flatten(read_checkpoint(self._weights(index), self.info.keys, names))
+
+    def rows(self) -> Tensor:
+        """Return the generated subset of every model: raw float32 [N, D]."""
+        if self.stored is not None:
+            return self.stored.batch(range(len(self)))
+        return torch.stack([self.row(index) for index in range(len(self))])
 
     def check(self, index: int) -> None:
         """Raise `InputError` if a file of model `index` is missing or not what `generate` wrote."""
-        name = self.info.files[index]
-        for file, digest in self.info.digests.items():
-            if file.partition("/")[0] != name:
-                continue
+        if self.stored is None:
+            name = self.info.files[index]
+            self._check([file for file in self.info.digests if file.partition("/")[0] == name])
+        else:
+            _ = self._checked
+
+    @cached_property
+    def _checked(self) -> bool:
+        """Whether all files of the rows, which the models share, are as they were written."""
+        self._check(self.info.digests)
+        return True
+
+    def _check(self, files: Sequence[str] | dict[str, str]) -> None:
+        for file in files:
             path = self.path / file
             try:
-                same = _core.digest_file(path) == digest
+                same = _core.digest_file(path) == self.info.digests[file]
             except FileNotFoundError:
                 raise InputError(f"{path}: missing; generate wrote it, and {GENERATED} names it") from None
             if not same:
                 raise InputError(f"{path}: not what generate wrote (its digest differs)")
 
-    def _read(self, name: str) -> dict[str, Tensor]:
-        """Read the model called `name`, in whatever format it is; `InputError` if it is damaged."""
-        path = self.path / name
-        files = [self.path / file for file in self.info.digests if file.startswith(f"{name}/")]
-        weights = [file for file in files if file.suffix != ".json"]
-        return read_checkpoint(weights or [path], self.info.keys)
+    def _state_dict(self, index: int) -> dict[str, Tensor]:
+        """Read model `index`, in whatever format it is; `InputError` if it is damaged."""
+        if self.stored is not None:
+            return self.stored.state_dict(self.stored.batch([index])[0])
+        return read_checkpoint(self._weights(index), self.info.keys)
 
-    def rows(self) -> Tensor:
-        """Return the generated subset of every model: raw float32 [N, D]."""
-        return torch.stack([self.bank.flatten(state) for state in self])
+    def _weights(self, index: int) -> list[Path]:
+        """Return the files that hold the tensors of model `index`."""
+        name = self.info.files[index]
+        files = [self.path / file for file in self.info.digests if file.startswith(f"{name}/")]
+        return [file for file in files if file.suffix != ".json"] or [self.path / name]

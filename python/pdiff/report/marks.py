@@ -1,4 +1,4 @@
-"""The mark and the colour of each family: one shape each, so that nothing hangs on colour alone."""
+"""Give each family its mark and its colour: one shape each, so that nothing hangs on colour alone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,27 +7,22 @@ import numpy as np
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
 
-__all__ = ["OURS", "colour_name", "mark_svg", "marker", "shape_svg"]
-
 OURS = frozenset({"original", "generated", "ensemble"})
-"""What is evaluated; the other families are rivals and controls."""
+"""What is evaluated; the other families are baselines and controls."""
 
-_MARKERS = {
-    "original": "o",
-    "generated": "o",
-    "ensemble": "*",
-    "noise": "^",
-    "mean-noise": "v",
-    "average": "s",
-    "interpolation": "P",
-    "gaussian": "D",
-    "pca-gaussian": "p",
-    "tuned-mean": "X",
-    "cyclic": "<",
-    "tuned-gaussian": ">",
+Shape = str | MarkerStyle
+
+_MARKERS: Mapping[str, Shape] = {
+    **{"original": "o", "generated": "o", "ensemble": "*", "noise": "^", "mean-noise": "v", "average": "s"},
+    **{"interpolation": "P", "gaussian": "D", "pca-gaussian": "p", "tuned-mean": "X", "cyclic": "<"},
+    **{"tuned-gaussian": ">", "swag": MarkerStyle((4, 1, 0))},  # a star of four points
 }
+_OTHER = "d"
 _HOLLOW = {"original"}
 _RADIUS = 4.6
+
+COLOURED = (*_MARKERS, "control")
+"""Names of the colours of families, as in the style sheet."""
 
 
 def colour_name(family: str) -> str:
@@ -38,22 +33,17 @@ def colour_name(family: str) -> str:
 def marker(family: str, size: float, colours: Mapping[str, str]) -> dict[str, Any]:
     """Return how matplotlib draws a family's points; originals are rings."""
     hollow, colour = family in _HOLLOW, colours[colour_name(family)]
-    return {
-        "linestyle": "none",
-        "marker": _MARKERS.get(family, "d"),
-        "markersize": size,
-        "markerfacecolor": "none" if hollow else colour,
-        "markeredgecolor": colour,
-        "markeredgewidth": max(0.6, size / 6) if hollow else 0,
-    }
+    edge = {"markeredgecolor": colour, "markeredgewidth": max(0.6, size / 6) if hollow else 0}
+    mark = {"linestyle": "none", "marker": _MARKERS.get(family, _OTHER), "markersize": size}
+    return {**mark, "markerfacecolor": "none" if hollow else colour, **edge}
 
 
 def mark_svg(family: str) -> str:
     """Return the path data of a family's mark, for a legend; see `shape_svg`."""
-    return shape_svg(_MARKERS.get(family, "d"))
+    return shape_svg(_MARKERS.get(family, _OTHER))
 
 
-def shape_svg(shape: str) -> str:
+def shape_svg(shape: Shape) -> str:
     """Return the path data of one of matplotlib's marks, centred in a box from −6 to 6."""
     style = MarkerStyle(shape)
     path = style.get_path().transformed(style.get_transform())

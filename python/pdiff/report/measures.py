@@ -1,16 +1,12 @@
-"""The novelty measures in words: each beside what the originals have, with a line that explains it."""
+"""Explain the novelty measures: each beside what the originals have, with a line that says what it is."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from string import Formatter
+from typing import Any, NamedTuple
 
-from pdiff.report.text import number
-
-__all__ = ["Measure", "measures"]
+from pdiff.evaluation.schema import Results
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(NamedTuple):
     """One figure of the report."""
 
     name: str
@@ -20,138 +16,95 @@ class Measure:
     meaning: str
 
 
-def measures(results: Mapping[str, Any]) -> list[Measure]:
-    """Return the novelty measures of `results.json` in the order of the page."""
-    return [*_of_errors(results), *_of_weights(results["novelty"]), *_of_geometry(results["geometry"])]
+_CLOSEST = " The closest model is at {0.min:.3g}; near 0 is a copy."
+_ERRORS = (
+    (
+        *("Max-similarity", "{0.max_similarity.mean:.3f}", "originals {0.original_max_similarity:.3f}"),
+        "Overlap (IoU) of a model's wrong predictions with those of the most similar bank member: from "
+        "{0.max_similarity.min:.3f} to {0.max_similarity.max:.3f}, mean above. Lower is newer.",
+    ),
+    (
+        *("Containment", "{0.containment:.3f}", "originals {0.original_containment:.3f}"),
+        "Share of that member's errors that the model repeats. High beside a low max-similarity, it gives a "
+        "damaged copy away.",
+    ),
+    (
+        *("Similarity within (GG)", "{0.gg:.3f}", "originals (OO) {0.oo:.3f}"),
+        "Mean overlap of the errors of two generated models. Above OO, they are more alike than the "
+        "originals are.",
+    ),
+    (
+        *("Nearest generated", "{0.gg_nearest:.3f}", "originals {0.original_max_similarity:.3f}"),
+        "Overlap with the most similar other generated model, mean over models.",
+    ),
+    (
+        *("Distinct models", "{0.distinct:,}"),
+        "of {1.generated.n:,} generated; originals {0.distinct_original:,} of {1.original.n:,}",
+        "As many can be picked, one after the other, that overlap pairwise by less than half.",
+    ),
+    (
+        *("Similarity across (OG)", "{0.og:.3f}", "originals (OO) {0.oo:.3f}"),
+        "Mean overlap between a generated model and an original, over all pairs.",
+    ),
+    (
+        *("Dispersion", "{0.dispersion:.2f}", "originals 1 by definition"),
+        "Spread of the weights around their mean over the bank's. Well under 1 is averaging.",
+    ),
+)
+"""Name, value, reference and meaning; 0 is the novelty, 1 the results."""
+_DISTANCES = (
+    (
+        *("Distance to the bank", "l2_nearest", "l2_nearest_original"),
+        "L2 distance of the weights to the nearest member, in units of each tensor's standard deviation.",
+    ),
+    ("Raw distance", "l2_nearest_raw", "l2_nearest_raw_original", "The same in raw units."),
+    (
+        *("Aligned distance", "l2_nearest_aligned", "l2_nearest_original"),
+        "The same after hidden units are brought into the member's order.",
+    ),
+)
+"""Name, the generated models', the originals', meaning."""
+_COPYING = (
+    *("Copying (Z_U)", "{0.value:+.2f}", "{0.generated:,} generated against {0.held_out:,} held out"),
+    "Whether generated models lie closer to the members that were learned from than members that were held "
+    "out do (Mann-Whitney z). Far below 0 is copying; above 0 says nothing about a bank of one trajectory, "
+    "whose held-out members lie between their neighbours in time, nearer than any draw does.",
+)
+_NO_COPYING = ("Copying (Z_U)", "–", "", "Not measured: {0.reason}.")
+_HULL = (
+    *("Off the hull", "{0.generated:.3f}", "held-out members {0.held_out:.3f}"),
+    "Distance to the affine hull of the members over the distance to their mean. 0 is a combination of "
+    "members, as averages and principal components are.",
+)
+_SEGMENTS = (
+    *("Segments", "{0.generated:.3f}", "originals {0.original:.3f}"),
+    "Distance to the nearest segment between two members over that to the nearest member. 0 is interpolation "
+    "of two, 1 where no segment comes nearer.",
+)
 
 
-def _of_errors(results: Mapping[str, Any]) -> list[Measure]:
-    """Return the measures of how alike models err."""
-    novelty = results["novelty"]
-    similarity = novelty["max_similarity"]
-    return [
-        Measure(
-            "Max-similarity",
-            number(similarity["mean"], 3),
-            f"originals {number(novelty['original_max_similarity'], 3)}",
-            "Overlap (IoU) of a model's wrong predictions with those of the most similar bank member: from "
-            f"{number(similarity['min'], 3)} to {number(similarity['max'], 3)}, mean above. Lower is newer.",
-        ),
-        Measure(
-            "Containment",
-            number(novelty["containment"], 3),
-            f"originals {number(novelty['original_containment'], 3)}",
-            "Share of that member's errors that the model repeats. High beside a low max-similarity, it "
-            "gives a damaged copy away.",
-        ),
-        Measure(
-            "Similarity within (GG)",
-            number(novelty["gg"], 3),
-            f"originals (OO) {number(novelty['oo'], 3)}",
-            "Mean overlap of the errors of two generated models. Above OO, they are more alike than the "
-            "originals are.",
-        ),
-        Measure(
-            "Nearest generated",
-            number(novelty["gg_nearest"], 3),
-            f"originals {number(novelty['original_max_similarity'], 3)}",
-            "Overlap with the most similar other generated model, mean over models.",
-        ),
-        Measure(
-            "Distinct models",
-            f"{novelty['distinct']:,}",
-            f"of {results['generated']['n']:,} generated; originals {novelty['distinct_original']:,} "
-            f"of {results['original']['n']:,}",
-            "As many can be picked, one after the other, that overlap pairwise by less than half.",
-        ),
-        Measure(
-            "Similarity across (OG)",
-            number(novelty["og"], 3),
-            f"originals (OO) {number(novelty['oo'], 3)}",
-            "Mean overlap between a generated model and an original, over all pairs.",
-        ),
-    ]
+class _Dashes(Formatter):
+    """Formats what is not defined as a dash."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """Format one value."""
+        return "–" if value is None else str(super().format_field(value, format_spec))
 
 
-def _of_weights(novelty: Mapping[str, Any]) -> list[Measure]:
-    """Return the measures of where models lie in the space of weights."""
-    found = [
-        Measure(
-            "Dispersion",
-            number(novelty["dispersion"], 2),
-            "originals 1 by definition",
-            "Spread of the weights around their mean over the bank's. Well under 1 is averaging.",
-        ),
-        _distance(
-            "Distance to the bank",
-            novelty["l2_nearest"],
-            novelty["l2_nearest_original"],
-            "L2 distance of the weights to the nearest member, in units of each tensor's standard deviation.",
-        ),
-        _distance(
-            "Raw distance",
-            novelty["l2_nearest_raw"],
-            novelty["l2_nearest_raw_original"],
-            "The same in raw units.",
-        ),
-    ]
-    if novelty["l2_nearest_aligned"] is not None:
-        found.append(
-            _distance(
-                "Aligned distance",
-                novelty["l2_nearest_aligned"],
-                novelty["l2_nearest_original"],
-                "The same after hidden units are brought into the member's order.",
-            )
-        )
-    return [*found, _copying(novelty["z_u"])]
-
-
-def _distance(name: str, ours: Mapping[str, Any], originals: Mapping[str, Any], meaning: str) -> Measure:
-    return Measure(
-        name,
-        f"{ours['mean']:.3g}",
-        f"originals {originals['mean']:.3g}",
-        f"{meaning} The closest model is at {ours['min']:.3g}; near 0 is a copy.",
-    )
-
-
-def _copying(z_u: Mapping[str, Any]) -> Measure:
-    """Return the test of copying, or why it was not made."""
-    if z_u["value"] is None:
-        return Measure("Copying (Z_U)", "–", "", f"Not measured: {z_u['reason']}.")
-    return Measure(
-        "Copying (Z_U)",
-        f"{z_u['value']:+.2f}",
-        f"{z_u['generated']:,} generated against {z_u['held_out']:,} held out",
-        "Whether generated models lie closer to the members that were learned from than members that were "
-        "held out do (Mann-Whitney z). Far below 0 is copying; above 0 says nothing about a bank of one "
-        "trajectory, whose held-out members lie between their neighbours in time, nearer than any draw does.",
-    )
-
-
-def _of_geometry(geometry: Mapping[str, Any]) -> list[Measure]:
-    """Return where models lie among the members."""
-    hull, segments = geometry["affine_hull"], geometry["segments"]
-    found = []
+def measures(results: Results) -> list[Measure]:
+    """Return the novelty measures of an evaluation in the order of the page."""
+    novelty, hull = results.novelty, results.geometry.affine_hull
+    found = [_filled(row, novelty, results) for row in _ERRORS]
+    for name, ours, originals, meaning in _DISTANCES:
+        if (nearest := getattr(novelty, ours)) is not None:
+            row = (name, "{0.mean:.3g}", "originals {1.mean:.3g}", meaning + _CLOSEST)
+            found.append(_filled(row, nearest, getattr(novelty, originals)))
+    found.append(_filled(_NO_COPYING if novelty.z_u.value is None else _COPYING, novelty.z_u))
     if hull is not None:
-        held_out = "" if hull["held_out"] is None else f"held-out members {number(hull['held_out'], 3)}"
-        found.append(
-            Measure(
-                "Off the hull",
-                number(hull["generated"], 3),
-                held_out,
-                "Distance to the affine hull of the members over the distance to their mean. 0 is a "
-                "combination of members, as averages and principal components are.",
-            )
-        )
-    found.append(
-        Measure(
-            "Segments",
-            number(segments["generated"], 3),
-            f"originals {number(segments['original'], 3)}",
-            "Distance to the nearest segment between two members over that to the nearest member. "
-            "0 is interpolation of two, 1 where no segment comes nearer.",
-        )
-    )
-    return found
+        measure = _filled(_HULL, hull)
+        found.append(measure if hull.held_out is not None else measure._replace(reference=""))
+    return [*found, _filled(_SEGMENTS, results.geometry.segments)]
+
+
+def _filled(row: tuple[str, ...], *facts: object) -> Measure:
+    return Measure(*(_Dashes().format(text, *facts) for text in row))

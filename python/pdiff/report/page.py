@@ -1,4 +1,7 @@
-"""The report: one HTML page that carries its own style and figures and asks the network for nothing."""
+"""Write pages: an evaluation's, or one that compares several, each with its own style and figures.
+
+A page is one HTML file that asks the network for nothing.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -10,22 +13,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pdiff import _core
 from pdiff.common.artifacts import write_json
 from pdiff.common.directories import staged_directory
-from pdiff.evaluation import label
-from pdiff.evaluation.ensembles import DRAWS, POOL
+from pdiff.common.errors import UsageError
+from pdiff.evaluation.schema import RESULTS, Results, Votes, read_results
+from pdiff.report.comparison import Named, comparison_figures, differences, method, named
 from pdiff.report.figures import figures, hidden, worst_drawn
-from pdiff.report.marks import colour_name, mark_svg
+from pdiff.report.marks import colour_name, mark_svg, shape_svg
 from pdiff.report.measures import measures
-from pdiff.report.reading import REPORT, RESULTS
+from pdiff.report.plot import Kind, Plot, stylesheet
 from pdiff.report.summary import COLUMNS, SummaryRow, summary
-from pdiff.report.svg import stylesheet
-from pdiff.report.text import Scale, duration, heading, number
+from pdiff.report.text import Scale, called, duration, heading, number
 
-__all__ = ["environment", "legend", "render_report", "save_report", "write_report"]
+REPORT = "report.html"
 
 
-def save_report(
-    results: Mapping[str, Any], out: str | Path = "evaluation", *, overwrite: bool = False
-) -> None:
+def save_report(results: Results, out: str | Path = "evaluation", *, overwrite: bool = False) -> None:
     """Write `results.json` and `report.html` to the directory `out`, both or neither.
 
     Raises `UsageError` if `out` is not empty, unless `overwrite` is set and it holds an evaluation.
@@ -35,33 +36,91 @@ def save_report(
         write_report(results, staged / REPORT)
 
 
-def write_report(results: Mapping[str, Any], path: Path) -> None:
+def write_report(results: Results, path: Path) -> None:
     """Write the page of an evaluation to `path`, durably; the same `results` give the same bytes."""
     _core.write_file(path, render_report(results).encode())
 
 
-def render_report(results: Mapping[str, Any]) -> str:
-    """Return the page as text."""
+def make_report(
+    evaluations: Sequence[str | Path],
+    *,
+    out: str | Path = REPORT,
+    png: str | Path | None = None,
+    pdf: str | Path | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write the page of one evaluation again, or one that compares several, to `out`.
+
+    That is the page if its name ends in .html or if it is a file, else the folder that gets `report.html`.
+    Everything comes from the `results.json` of each; `png` and `pdf` are folders that get the figures as
+    files too. Returns what was written, the page first. Raises `UsageError` if a file is there already,
+    unless `overwrite` is set, and if metrics differ.
+    """
+    paths = [Path(each) for each in evaluations]
+    if not paths:
+        raise UsageError("no evaluation named; give one to see it, several to compare them")
+    results = [read_results(path) for path in paths]
+    if len(results) == 1:
+        page, plots = render_report(results[0]), figures(results[0])
+    else:
+        compared = named(paths, results)
+        page, plots = render_comparison(compared), comparison_figures(compared)
+    asked: tuple[tuple[Kind, str | Path | None], ...] = (("png", png), ("pdf", pdf))
+    kinds = [(kind, Path(folder)) for kind, folder in asked if folder is not None]
+    files = [folder / f"{name}.{kind}" for kind, folder in kinds for name in plots]
+    file = _page(Path(out))
+    for path in (file, *files):
+        if path.is_dir() or (path.exists() and not overwrite):
+            raise UsageError(f"{path}: is there already; replace it with --overwrite or name another")
+    for folder in (file.parent, *(folder for _, folder in kinds)):
+        folder.mkdir(parents=True, exist_ok=True)
+    _core.write_file(file, page.encode())
+    return [file, *(plot.save(folder, kind) for kind, folder in kinds for plot in plots.values())]
+
+
+def _page(out: Path) -> Path:
+    """Return the file to write: `out` itself, or the page in a folder of that name."""
+    is_file = out.is_file() or (out.suffix.lower() == ".html" and not out.is_dir())
+    return out if is_file else out / REPORT
+
+
+def render_report(results: Results) -> str:
+    """Return the page of an evaluation as text."""
     rows, scale = summary(results), Scale.of(results)
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            results=results,
-            scale=scale,
-            columns=COLUMNS,
-            rows=rows,
-            legend=legend(rows),
-            measures=measures(results),
-            figures={name: plot.drawing() for name, plot in figures(results).items()},
-            hidden=hidden(results),
-            worst=scale.text(worst_drawn(results)),
-        )
+    return _render(
+        "report.html",
+        figures(results),
+        results=results,
+        scale=scale,
+        columns=COLUMNS,
+        rows=rows,
+        legend=_legend(rows),
+        measures=measures(results),
+        hidden=hidden(results),
+        worst=scale.text(worst_drawn(results)),
+        draws=_draws(results.votes),
     )
 
 
+def render_comparison(evaluations: Named) -> str:
+    """Return the page that compares evaluations as text; the same evaluations give the same text."""
+    return _render(
+        "comparison.html",
+        comparison_figures(evaluations),
+        evaluations=evaluations,
+        scale=Scale.of(evaluations[0][1]),
+        marks=[(colour, shape_svg(shape)) for colour, shape in map(method, range(len(evaluations)))],
+        differences=differences(evaluations),
+    )
+
+
+def _render(template: str, plots: Mapping[str, Plot], **values: Any) -> str:
+    drawn = {name: plot.drawing() for name, plot in plots.items()}
+    return _environment().get_template(template).render(figures=drawn, **values)
+
+
 @cache
-def environment() -> Environment:
+def _environment() -> Environment:
     """Return what renders the templates: everything is escaped, nothing may be missing."""
     made = Environment(
         autoescape=True,
@@ -70,18 +129,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
         loader=PackageLoader("pdiff.report", "templates"),
     )
-    made.filters |= {
-        "number": number,
-        "duration": duration,
-        "heading": heading,
-        "colour": colour_name,
-        "mark": mark_svg,
-    }
-    made.globals |= {"label": label, "style": stylesheet, "DRAWS": DRAWS, "POOL": POOL}
+    made.filters |= {"number": number, "duration": duration, "heading": heading, "colour": colour_name}
+    made.filters |= {"mark": mark_svg, "known": lambda value: "unknown" if value is None else value}
+    made.globals |= {"called": called, "style": stylesheet}
     return made
 
 
-def legend(rows: Sequence[SummaryRow]) -> dict[str, str]:
+def _legend(rows: Sequence[SummaryRow]) -> dict[str, str]:
     """Return what each family's mark stands for; the strengths of one family share a mark."""
     swept: dict[str, list[SummaryRow]] = {}
     for row in rows:
@@ -90,3 +144,11 @@ def legend(rows: Sequence[SummaryRow]) -> dict[str, str]:
         family: each[0].name if len(each) == 1 else f"{each[0].name}–{each[-1].strength:g}"
         for family, each in swept.items()
     }
+
+
+def _draws(votes: Votes | None) -> int:
+    """Return how many sets of several models were drawn; of one model each is a set."""
+    if votes is None:
+        return 0
+    pairs = [zip(votes.sizes, family.draws, strict=True) for family in votes.families.values()]
+    return max((count for each in pairs for size, count in each if size > 1), default=0)

@@ -1,25 +1,20 @@
-"""The table of an evaluation: one row a family, the same for the terminal and for the page."""
+"""Tabulate an evaluation: one row a family, the same for the terminal and for the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 
-from pdiff.evaluation import label
-from pdiff.report.text import Scale, number
-
-__all__ = ["COLUMNS", "SummaryRow", "summary", "summary_rows"]
+from pdiff.evaluation.schema import ControlEntry, FamilyEntry, Results, Spread, Summary
+from pdiff.report.text import Scale, called, number
 
 COLUMNS = (
     *("models", "n", "mean", "std", "min", "max", "best"),
-    *("max-similarity", "containment", "GG", "dispersion", "frontier"),
+    *("max-similarity", "containment", "GG", "dispersion", "front"),
 )
 """Headings of `SummaryRow.cells`; scores are in the unit of the metric, per cent for fractions."""
 
 _CLOSE = 1e-9
-_PLACE = ("max_similarity", "containment", "gg", "dispersion")
 
 
 @dataclass(frozen=True)
@@ -40,8 +35,8 @@ class SummaryRow:
     """Mean IoU of two models of the family."""
     dispersion: float | None
     """RMS distance to the family's mean over the bank's; 1 by definition for the originals."""
-    frontier: str
-    """The planes in which no mixture is better, for whoever draws the frontier: `MS`, `GG`, both, none."""
+    front: str
+    """The planes in which it is on the Pareto front of the baselines: `MS`, `GG`, both, none."""
     scale: Scale
 
     @property
@@ -55,70 +50,72 @@ class SummaryRow:
             number(self.containment, 3),
             number(self.gg, 3),
             number(self.dispersion, 2),
-            self.frontier,
+            self.front,
         )
 
 
-def summary_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the table of `results.json` as text: the headings, then a row a family."""
+def summary_rows(results: Results) -> list[tuple[str, ...]]:
+    """Return the table of an evaluation as text: the headings, then a row a family."""
     return [COLUMNS, *(row.cells for row in summary(results))]
 
 
-def summary(results: Mapping[str, Any]) -> list[SummaryRow]:
-    """Return the table of `results.json`: originals, ensemble, generated models, baselines, controls."""
-    scale, novelty, ensemble = Scale.of(results), results["novelty"], results["ensemble"]
-    original = {
-        "max_similarity": novelty["original_max_similarity"],
-        "containment": novelty["original_containment"],
-        "gg": novelty["oo"],
-        "dispersion": 1.0,
-    }
-    ours = {
-        "max_similarity": novelty["max_similarity"]["mean"],
-        **{key: novelty[key] for key in ("containment", "gg", "dispersion")},
-    }
-    frontier = partial(_frontier, results["envelopes"], scale)
-    rows = [
-        ("original", None, results["original"], original, frontier(results["original"], original)),
-        ("ensemble", None, ensemble, ensemble, frontier(ensemble, ensemble)),
-        ("generated", None, results["generated"], ours, ""),
+def summary(results: Results) -> list[SummaryRow]:
+    """Return the table: originals, their average, generated models, baselines, controls."""
+    novelty, average = results.novelty, results.ensemble
+    members = (novelty.original_max_similarity, novelty.original_containment, novelty.oo, 1.0)
+    ours = (novelty.max_similarity.mean, novelty.containment, novelty.gg, novelty.dispersion)
+    alone = (average.max_similarity, None, None, None)
+    found = [
+        _row(results, "original", results.original.n, _scores(results.original), members),
+        _row(results, "ensemble", average.n, {"mean": average.mean}, alone),
+        _row(results, "generated", results.generated.n, _scores(results.generated), ours, judged=True),
     ]
-    for each in results["baselines"]:
-        scores = {"n": each["n"], **each["score"]}
-        rows.append((each["family"], each["strength"], scores, each, frontier(scores, each)))
-    rows += [
-        (each["name"], None, {"n": each["n"], **each["score"]}, each, "") for each in results["controls"]
-    ]
-    return [
-        SummaryRow(
-            family,
-            strength,
-            label(family, strength),
-            scores["n"],
-            scores,
-            **{key: place.get(key) for key in _PLACE},
-            frontier=on,
-            scale=scale,
-        )
-        for family, strength, scores, place, on in rows
-    ]
+    entries: list[FamilyEntry | ControlEntry] = [*results.baselines, *results.controls]
+    for each in entries:
+        judged = isinstance(each, ControlEntry)
+        name, strength = (each.name, None) if isinstance(each, ControlEntry) else (each.family, each.strength)
+        place = (each.max_similarity, each.containment, each.gg, each.dispersion)
+        row = _row(results, name, each.n, _scores(each.score), place, strength=strength, judged=judged)
+        found.append(row)
+    return found
 
 
-def _frontier(
-    envelopes: Mapping[str, Any], scale: Scale, scores: Mapping[str, Any], place: Mapping[str, Any]
-) -> str:
-    """Return the planes in which no mixture is better at this family's place."""
-    return ", ".join(
-        name
-        for name, plane in (("MS", "max_similarity"), ("GG", "gg"))
-        if _reaches(place.get(plane), scores["mean"], envelopes[plane], scale)
-    )
+def _row(
+    results: Results,
+    family: str,
+    n: int,
+    scores: Mapping[str, float | None],
+    place: tuple[float | None, float | None, float | None, float | None],
+    *,
+    strength: float | None = None,
+    judged: bool = False,
+) -> SummaryRow:
+    """Return a row; `place` is max-similarity, containment, GG and dispersion.
+
+    What is `judged` is no part of the Pareto front.
+    """
+    front = "" if judged else _front(results, scores["mean"], place[0], place[2])
+    name = called(results, family, strength)
+    return SummaryRow(family, strength, name, n, scores, *place, front, Scale.of(results))
 
 
-def _reaches(place: float | None, score: float, vertices: Sequence[Sequence[float]], scale: Scale) -> bool:
-    """Return whether a point lies on the line through `vertices`, which is flat outside them."""
-    if place is None or not vertices:
+def _scores(entry: Summary | Spread) -> dict[str, float | None]:
+    return {key: getattr(entry, key, None) for key in COLUMNS[2:7]}
+
+
+def _front(results: Results, score: float | None, max_similarity: float | None, gg: float | None) -> str:
+    """Return the planes in which no mixture of baselines is better at this family's place."""
+    fronts, scale = results.envelopes, Scale.of(results)
+    planes = (("MS", max_similarity, fronts.max_similarity), ("GG", gg, fronts.gg))
+    return ", ".join(name for name, place, front in planes if _reaches(place, score, front, scale))
+
+
+def _reaches(
+    place: float | None, score: float | None, front: Sequence[tuple[float, float]], scale: Scale
+) -> bool:
+    """Return whether a point lies on a Pareto front, which is flat outside its vertices."""
+    if place is None or score is None or not front:
         return False
-    x, y = np.array(vertices).T
+    x, y = np.array(front).T
     height = float(np.interp(place, x, y))
     return abs(score - height) < _CLOSE or scale.better(score, height)

@@ -1,146 +1,106 @@
-"""From a matplotlib figure to SVG that lives in a page: it takes the page's fonts and colours."""
+"""Turn a figure's SVG into an element of a page: colours become CSS variables, ids become unique."""
 
-import io
-import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from functools import cache
-from html import escape
-from importlib.resources import files
+from collections.abc import Iterator, Mapping
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
-import matplotlib.style
-from matplotlib.figure import Figure
-
-__all__ = ["PLACEHOLDERS", "inline_svg", "light_colours", "style", "stylesheet"]
-
-_NAMES = (
-    *("ink", "muted", "grid", "paper", "panel", "good", "bad"),
-    *("original", "generated", "ensemble", "noise", "mean-noise", "average", "interpolation", "gaussian"),
-    *("pca-gaussian", "tuned-mean", "cyclic", "tuned-gaussian", "control"),
-)
-PLACEHOLDERS: Mapping[str, str] = {name: f"#{i:02x}{i:02x}{i:02x}" for i, name in enumerate(_NAMES, 1)}
-"""Colours to draw with; each becomes the page's CSS variable `--NAME`, which light and dark set."""
+_DROPPED = {"metadata", "style"}
+"""Elements that a page does not need; its style sheet says how lines are joined."""
 
 
-def stylesheet() -> str:
-    """Return the page's CSS."""
-    return files("pdiff.report").joinpath("templates/style.css").read_text("utf-8")
+def page_svg(svg: str, prefix: str, alternative: str, colours: Mapping[str, str]) -> str:
+    """Return matplotlib's SVG as an `<svg>` element that scales with its container.
 
-
-@cache
-def light_colours() -> Mapping[str, str]:
-    """Return the colours of the light page, for figures that are files: the style sheet's first block."""
-    block = stylesheet().partition("}")[0]
-    values = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
-    return {name: values[name] for name in _NAMES}
-
-
-def _style(colours: Mapping[str, str]) -> dict[str, object]:
-    return {
-        "svg.fonttype": "none",
-        "pdf.fonttype": 42,
-        "font.size": 9.5,
-        "text.color": colours["ink"],
-        "axes.edgecolor": colours["grid"],
-        "axes.labelcolor": colours["muted"],
-        "axes.titlecolor": colours["muted"],
-        "axes.titlelocation": "left",
-        "axes.titlesize": "medium",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.unicode_minus": True,
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "savefig.facecolor": "none",
-        "axes.axisbelow": True,
-        "grid.color": colours["grid"],
-        "grid.linewidth": 0.6,
-        "xtick.color": colours["grid"],
-        "ytick.color": colours["grid"],
-        "xtick.labelcolor": colours["muted"],
-        "ytick.labelcolor": colours["muted"],
-        "xtick.major.size": 0,
-        "ytick.major.size": 0,
-        "xtick.minor.size": 0,
-        "ytick.minor.size": 0,
-        "legend.frameon": False,
-        "path.simplify": False,
-    }
-
-
-def style(salt: str, colours: Mapping[str, str] = PLACEHOLDERS) -> AbstractContextManager[None]:
-    """Return the context to draw and save a figure in, whatever the user's own settings.
-
-    `salt` makes the ids that matplotlib invents repeatable.
+    Ids that something refers to get `prefix` and a number, so that several figures share a page; the others
+    go. Each of `colours`, name → value, becomes the CSS variable `--NAME`; fonts are the page's.
+    `alternative` is read out in the figure's place. The same SVG gives the same text.
     """
-    return matplotlib.style.context({**_style(colours), "svg.hashsalt": salt}, after_reset=True)
+    root = ElementTree.fromstring(svg)  # noqa: S314 (our own, just written by matplotlib)
+    _drop(root)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        element.attrib = {_local(name): value for name, value in element.attrib.items()}
+        element.text, element.tail = ((text or "").strip() or None for text in (element.text, element.tail))
+    names = {old: f"{prefix}-{place}" for place, old in enumerate(_referred(root))}
+    variables = {value: f"var(--{name})" for name, value in colours.items()}
+    for element in root.iter():
+        element.attrib = dict(_attributes(element, names, variables))
+    for group in root.iter("g"):
+        _share_style(group)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": alternative}
+    return ElementTree.tostring(root, encoding="unicode")
 
 
-def inline_svg(figure: Figure, prefix: str, alternative: str) -> str:
-    """Return the figure as an `<svg>` element that scales with its container.
-
-    Ids get `prefix`, so that several figures share a page; `alternative` is read out in its place. The same
-    figure gives the same bytes. To be called within `style`.
-    """
-    buffer = io.StringIO()
-    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=metadata)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = _short_ids(svg, prefix)
-    svg = re.sub(r"font-family: [^;\"]*; ?", "", svg)
-    svg = _tidied(_strung(re.sub(r"\s+", " ", svg), prefix))
-    for name, colour in PLACEHOLDERS.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    end = svg.index(">") + 1
-    view_box = re.search(r'viewBox="[^"]*"', svg)
-    assert view_box is not None, "matplotlib writes one"
-    return f'<svg {view_box[0]} role="img" aria-label="{escape(alternative)}">{svg[end:].strip()}'
+def _local(name: str) -> str:
+    """Return a name without its namespace; HTML knows them all."""
+    return name.rpartition("}")[2]
 
 
-def _short_ids(svg: str, prefix: str) -> str:
-    """Replace the ids that are referred to by `prefix` and a number, and drop the others."""
-    referred = dict.fromkeys(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg))
-    names = {href or url: f"{prefix}-{place}" for place, (href, url) in enumerate(referred)}
-    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{names[m[1]]}"' if m[1] in names else "", svg)
-    svg = re.sub(r'href="#([^"]+)"', lambda m: f'href="#{names[m[1]]}"', svg)
-    return re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{names[m[1]]})", svg)
+def _drop(parent: Element) -> None:
+    """Remove what a page does not need, and definitions and groups that are empty."""
+    for child in list(parent):
+        _drop(child)
+        empty = _local(child.tag) in {"defs", "g"} and not len(child)
+        if empty or _local(child.tag) in _DROPPED:
+            parent.remove(child)
 
 
-def _tidied(svg: str) -> str:
-    """Round coordinates to a hundredth of a point, and drop turns by nothing and what is empty."""
-    svg = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", svg)
-    svg = re.sub(r"<g/> ?|<defs> ?</defs> ?", "", svg)
-    return re.sub(r"<[^>]*>", lambda tag: re.sub(r"\d+\.\d{3,}", _hundredths, tag[0]), svg)
+def _target(value: str) -> str:
+    """Return the id that a value refers to: `#ID` or `url(#ID)`; an empty string if it does not."""
+    if value.startswith("url(#"):
+        return value[5:-1]
+    return value[1:] if value.startswith("#") else ""
 
 
-def _hundredths(found: re.Match[str]) -> str:
-    return f"{float(found[0]):.2f}"
+def _referred(root: Element) -> list[str]:
+    values = (e.attrib.get(name, "") for e in root.iter() for name in ("href", "clip-path"))
+    return list(dict.fromkeys(filter(None, map(_target, values))))
 
 
-_USES = re.compile(
-    r'<use href="#([^"]+)" x="[^"]+" y="[^"]+" style="([^"]*)"/>\s*'
-    r'(?:<use href="#\1" x="[^"]+" y="[^"]+" style="\2"/>\s*)+'
-)
-_PLACE = re.compile(r'x="([^"]+)" y="([^"]+)"')
+def _attributes(
+    element: Element, names: Mapping[str, str], variables: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield an element's attributes as the page has them."""
+    for name, value in element.attrib.items():
+        if name == "id":
+            if value in names:
+                yield name, names[value]
+        elif name in {"href", "clip-path"} and _target(value):
+            yield name, value.replace(_target(value), names[_target(value)])
+        elif name == "style":
+            yield name, _style(value, variables)
+        elif name == "transform" and value.startswith("rotate(-0 "):
+            continue  # a turn by nothing
+        elif name in {"d", "x", "y", "transform"}:
+            yield name, _rounded(value)
+        else:
+            yield name, value
 
 
-def _strung(svg: str, prefix: str) -> str:
-    """Put equal marks on one invisible line whose corners they mark: a quarter of the bytes."""
-    strings = 0
+def _style(value: str, variables: Mapping[str, str]) -> str:
+    """Return declarations without fonts, and with variables for colours."""
+    pairs = (declaration.strip().partition(": ") for declaration in value.split(";"))
+    kept = (pair for pair in pairs if pair[0] not in {"", "font-family"})
+    return "; ".join(f"{name}: {variables.get(text, text)}" for name, _, text in kept)
 
-    def string(run: re.Match[str]) -> str:
-        nonlocal strings
-        strings += 1
-        corners = "L".join(f"{float(x):.1f} {float(y):.1f}" for x, y in _PLACE.findall(run[0]))
-        name = f"{prefix}-m{strings}"
-        return (
-            f'<marker id="{name}" markerUnits="userSpaceOnUse" overflow="visible">'
-            f'<use href="#{run[1]}" style="{run[2]}"/></marker>'
-            f'<path d="M{corners}" style="fill: none; marker: url(#{name})"/>'
-        )
 
-    return _USES.sub(string, svg)
+def _rounded(value: str) -> str:
+    """Round the numbers of a path or of a place to a hundredth of a point."""
+    return " ".join(map(_hundredths, value.split()))
+
+
+def _hundredths(word: str) -> str:
+    try:
+        return f"{round(float(word), 2) + 0.0:.2f}".rstrip("0").rstrip(".")  # −0 is 0
+    except ValueError:
+        return word  # a command, or a part of `translate(1 2)`
+
+
+def _share_style(group: Element) -> None:
+    """Move the style of a group's marks to the group where they have it in common, as in every cloud."""
+    marks = group.findall("use")
+    styles = {mark.attrib.get("style", "") for mark in marks}
+    if len(marks) > 1 and len(styles) == 1:
+        group.set("style", styles.pop())
+        for mark in marks:
+            del mark.attrib["style"]

@@ -1,10 +1,9 @@
-"""How figures are written, the same in the table, on the page and in the terminal."""
+"""Format figures, scores and names, the same in the table, on the page and in the terminal."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["Scale", "duration", "heading", "number"]
+from pdiff.evaluation.schema import Results
+from pdiff.generators.sweeps import label
 
 
 def number(value: float | None, digits: int) -> str:
@@ -18,14 +17,21 @@ def heading(text: str) -> str:
     return " ".join(filter(None, [first.capitalize() if first.islower() else first, rest]))
 
 
-def duration(seconds: float) -> str:
-    """Format a time with its unit: `14 ms`, `3.2 s`, `5 min 7 s`, `2 h 3 min`."""
+def duration(seconds: float | None) -> str:
+    """Format a time with its unit: `14 ms`, `3.2 s`, `5 min 7 s`, `2 h 3 min`; a dash if it is not known."""
+    if seconds is None:
+        return "–"
     if seconds < 0.9995:
         return f"{1000 * seconds:.2g} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def called(results: Results, family: str, strength: float | None = None) -> str:
+    """Return how people call a family at one strength; the generated models as the evaluation does."""
+    return results.name if family == "generated" else label(family, strength)
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,10 @@ class Scale:
     percent: bool
 
     @staticmethod
-    def of(results: Mapping[str, Any]) -> "Scale":
-        """Return the scale of `results.json`."""
-        return Scale(**results["task"]["metric"])
+    def of(results: Results) -> "Scale":
+        """Return the scale of an evaluation."""
+        metric = results.task.metric
+        return Scale(metric.name, metric.higher_is_better, metric.percent)
 
     @property
     def axis(self) -> str:

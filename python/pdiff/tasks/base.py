@@ -1,27 +1,21 @@
-"""What a task is: a network to build, data split three ways, and a judgement of each prediction.
+"""Define what a task is: networks to build, data split three ways, and how wrong each prediction is.
 
-Write your own as `my_task.py` with a function that returns a `Task`, and pass `--task my_task.py:factory`.
+Write your own as `my_task.py` with a subclass of `Task` (or `Classification`, `Regression`), or a function
+that returns one, and pass `--task my_task.py:NAME`.
 """
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 from torch import Tensor, nn
-
-__all__ = [
-    "Classification",
-    "Metric",
-    "Permutations",
-    "Split",
-    "Task",
-    "described",
-    "metric_name",
-    "metric_of",
-    "permutations_of",
-]
+from torch.utils.data import Dataset
 
 Split = Literal["train", "validation", "test"]
+
+Data = tuple[Tensor, Tensor] | Dataset[Any] | Iterable[tuple[Any, Any]]
+"""Inputs and targets of a split: two tensors, a dataset of pairs, or an iterable of batches of pairs."""
 
 Permutations = Sequence[Sequence[tuple[str, int]]]
 """Groups of (tensor, dimension) that have to be permuted together to leave a network's function unchanged.
@@ -45,74 +39,92 @@ class Metric:
     higher_is_better: bool
     percent: bool
     """Whether values are fractions that people read as per cent."""
-    measure: Callable[[Any, Tensor], Tensor]
+    measure: Callable[[Any, Any], Tensor]
     """Outputs and targets of B samples → f32 [B, S], S numbers a sample."""
     reduce: Callable[[Tensor], float]
     """f32 [N, S] → the value; the order of the samples must not matter."""
 
 
-@runtime_checkable
-class Task(Protocol):
+class Task(ABC):
     """A supervised problem whose networks `pdiff` can build and judge.
 
-    A task may also have `metric`, a `Metric` (without it a network is as good as its fraction of correct
-    samples), `probabilities(outputs)` → f32 [B, classes], which soft votes need, and `permutations(arch)` →
-    `Permutations`, for distances that do not depend on the order of hidden units.
+    `build`, `data`, `loss` and `error` have to be there; everything else has a default.
     """
 
     name: str
-    architectures: tuple[str, ...]
+    """As people write it, and part of the key of kept predictions."""
+    version: str = "1"
+    """Part of the key of kept predictions too: change it when data or judgement change elsewhere than in the
+    task's own file."""
+    architectures: tuple[str, ...] = ("network",)
     """Names accepted by `build`, the first one the default."""
+    metric: Metric | None = None
+    """What a network is judged by; None for the share of samples (or of their parts) that are right."""
+    tolerance: float = 0.0
+    """A sample, or a part of it, is wrong where its error is above this."""
+    workers: int = 0
+    """Processes that load a dataset's samples."""
 
+    @abstractmethod
     def build(self, arch: str) -> nn.Module:
         """Return a freshly initialised network; raises `UsageError` for a name not in `architectures`."""
 
-    def data(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Return `(inputs, targets)` of a split, first dimension N, in a fixed order."""
+    @abstractmethod
+    def data(self, split: Split) -> Data:
+        """Return a split, in a fixed order; an empty validation split means that there is none."""
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    @abstractmethod
+    def loss(self, outputs: Any, targets: Any) -> Tensor:
         """Return the scalar training loss of one batch."""
 
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return a boolean [B]: which of the network's outputs are right."""
+    @abstractmethod
+    def error(self, outputs: Any, targets: Any) -> Tensor:
+        """Return how wrong each of B samples is, 0 where it is right: bool or f32, [B] or [B, S].
+
+        S parts of a sample (labels, regions, targets to find) are right or wrong by themselves.
+        """
+
+    def probabilities(self, outputs: Any) -> Tensor | None:
+        """Return class probabilities [B, classes] of outputs, which soft votes need, or None."""
+        return None
+
+    def permutations(self, arch: str) -> Permutations:
+        """Return the groups of hidden units of a network whose order does not matter; none by default."""
+        return ()
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Make a batch of a dataset's samples."""
+        from torch.utils.data import default_collate  # noqa: PLC0415 (slow to import, and seldom needed)
+
+        return default_collate(list(samples))
+
+    @property
+    def metric_name(self) -> str:
+        """What a network is judged by, as people write it."""
+        return "accuracy" if self.metric is None else self.metric.name
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger score is a better one."""
+        return self.metric is None or self.metric.higher_is_better
+
+    def describe(self, score: float) -> str:
+        """Return a score with its name and unit: `accuracy 97.12%`, `RMSE 0.4123`."""
+        percent = self.metric is None or self.metric.percent
+        return f"{self.metric_name} {f'{score:.2%}' if percent else f'{score:.4g}'}"
 
 
-class Classification:
-    """The parts of a `Task` that every classification problem shares: outputs are logits [B, classes]."""
+class Classification(Task):
+    """A task whose outputs are logits [B, classes] and whose targets are classes i64 [B]."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy."""
         return nn.functional.cross_entropy(outputs, targets)
 
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return whether the largest logit is the target's."""
-        return outputs.argmax(dim=-1) == targets
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return whether the largest logit is another than the target's: bool [B]."""
+        return outputs.argmax(dim=-1) != targets
 
-    def probabilities(self, outputs: Tensor) -> Tensor:
+    def probabilities(self, outputs: Tensor) -> Tensor | None:
         """Return the probability of each class [B, classes]."""
         return outputs.softmax(dim=-1)
-
-
-def metric_of(task: Task) -> Metric | None:
-    """Return the task's own metric, or None where a network is judged by its fraction of correct samples."""
-    metric: Metric | None = getattr(task, "metric", None)
-    return metric
-
-
-def metric_name(task: Task) -> str:
-    """Return what a network of the task is judged by, as people write it."""
-    metric = metric_of(task)
-    return "accuracy" if metric is None else metric.name
-
-
-def described(task: Task, score: float) -> str:
-    """Return a score with its name and unit: `accuracy 97.12%`, `RMSE 0.4123`."""
-    metric = metric_of(task)
-    percent = metric is None or metric.percent
-    return f"{metric_name(task)} {f'{score:.2%}' if percent else f'{score:.4g}'}"
-
-
-def permutations_of(task: Task, arch: str) -> Permutations:
-    """Return the groups of hidden units that the task declares for a network; none if it says nothing."""
-    declared: Callable[[str], Permutations] | None = getattr(task, "permutations", None)
-    return () if declared is None else declared(arch)

@@ -5,21 +5,19 @@ doi 10.24432/C50P49, licence CC BY 4.0. The file `assets/digits.npz` holds the t
 scikit-learn distributes it, repacked without other change; see `assets/digits.txt`.
 """
 
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from itertools import accumulate, pairwise
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from pdiff.common.errors import unknown
 from pdiff.common.rng import numpy_generator
-from pdiff.tasks.base import Classification, Permutations, Split
-from pdiff.tasks.networks import convnet2d, convnet_permutations, mlp, mlp_permutations
-
-__all__ = ["Digits"]
+from pdiff.tasks.base import Split
+from pdiff.tasks.networks import BuiltIn, convnet2d, convnet_permutations, mlp, mlp_permutations
 
 CLASSES = 10
 SIZE = 8
@@ -51,25 +49,17 @@ def _dataset() -> dict[Split, tuple[Tensor, Tensor]]:
     return {split: (inputs[a:b], targets[a:b]) for split, (a, b) in zip(SIZES, bounds, strict=True)}
 
 
-class Digits(Classification):
+class Digits(BuiltIn):
     """Handwritten digits: inputs [N, 1, 8, 8] f32, ten classes, 1,097 / 200 / 500 samples, stratified."""
 
     name = "digits"
-    architectures = ("convnet", "mlp")
-
-    def build(self, arch: str) -> nn.Module:
-        """Return a freshly initialised network; raises `UsageError` for an unknown `arch`."""
-        match arch:
-            case "convnet":
-                return convnet2d(SIZE, widths=(16, 16), classes=CLASSES)
-            case "mlp":
-                return mlp(SIZE * SIZE, hidden=(32, 32), classes=CLASSES)
-            case _:
-                raise unknown("architecture of digits", arch, self.architectures)
-
-    def permutations(self, arch: str) -> Permutations:
-        """Return the groups of hidden units of a network."""
-        return convnet_permutations(depth=2) if arch == "convnet" else mlp_permutations(depth=2)
+    networks = MappingProxyType(
+        {
+            "convnet": (partial(convnet2d, SIZE, widths=(16, 16), classes=CLASSES), convnet_permutations(2)),
+            "mlp": (partial(mlp, SIZE**2, hidden=(32, 32), classes=CLASSES), mlp_permutations(2)),
+        }
+    )
+    architectures = tuple(networks)
 
     def data(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return inputs [N, 1, 8, 8] f32 and labels [N] i64 in a fixed order."""

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from pdiff.common.errors import InputError
 
-__all__ = ["read_idx"]
-
 _UNSIGNED_BYTE = 0x08
 
 

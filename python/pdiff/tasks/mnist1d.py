@@ -5,18 +5,19 @@ of each digit is padded, stretched, scaled, rolled, put on correlated noise, mad
 parameters are the published ones; the code is vectorised over samples and is our own.
 """
 
-from functools import cache
+from functools import cache, partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from pdiff.common.errors import unknown
 from pdiff.common.rng import numpy_generator
-from pdiff.tasks.base import Classification, Permutations, Split
+from pdiff.tasks.base import Split
 from pdiff.tasks.networks import (
+    BuiltIn,
     convnet1d,
     convnet_permutations,
     mlp,
@@ -24,8 +25,6 @@ from pdiff.tasks.networks import (
     resnet1d,
     resnet_permutations,
 )
-
-__all__ = ["Draws", "Mnist1D", "distort", "draw", "templates"]
 
 Array = NDArray[np.float64]
 
@@ -107,7 +106,7 @@ def distort(signals: Array, draws: Draws) -> Array:
     background = CORRELATED_NOISE * draws.correlated @ _smoothing_matrix(PADDED, CORRELATION_SIGMA).T
     x = np.where(x == 0, background, x) + WHITE_NOISE * draws.white
     x -= SHEAR * (draws.shear[:, None] - 0.5) * np.linspace(-0.5, 0.5, PADDED)
-    return _resample(x, LENGTH)
+    return _interpolate(x, np.linspace(0, PADDED - 1, LENGTH))
 
 
 def _pad_and_stretch(signals: Array, padding: NDArray[np.int64]) -> Array:
@@ -115,22 +114,17 @@ def _pad_and_stretch(signals: Array, padding: NDArray[np.int64]) -> Array:
     n, length = signals.shape
     padded = np.zeros((n, PADDED + 1))  # the last column is the right neighbour of the last point
     padded[:, :length] = signals
-    position = np.arange(PADDED) * (length + padding[:, None] - 1) / (PADDED - 1)  # [N, 72]
-    left = position.astype(np.int64)
-    weight = position - left
-    at_left: Array = np.take_along_axis(padded, left, axis=1)
-    at_right: Array = np.take_along_axis(padded, left + 1, axis=1)
-    stretched: Array = at_left * (1 - weight) + at_right * weight
-    return stretched
+    return _interpolate(padded, np.arange(PADDED) * (length + padding[:, None] - 1) / (PADDED - 1))
 
 
-def _resample(x: Array, length: int) -> Array:
-    """Interpolate x [N, L] linearly at `length` evenly spaced points, ends included."""
-    position = np.linspace(0, x.shape[1] - 1, length)
+def _interpolate(x: Array, position: Array) -> Array:
+    """Interpolate each row of x [N, L] linearly at its positions [N, P] (or at the same [P] for all)."""
+    position = np.broadcast_to(position, (len(x), position.shape[-1]))
     left = np.minimum(position.astype(np.int64), x.shape[1] - 2)
     weight = position - left
-    resampled: Array = x[:, left] * (1 - weight) + x[:, left + 1] * weight
-    return resampled
+    at_left, at_right = (np.take_along_axis(x, place, axis=1) for place in (left, left + 1))
+    interpolated: Array = at_left * (1 - weight) + at_right * weight
+    return interpolated
 
 
 def _smoothing_matrix(length: int, sigma: float) -> Array:
@@ -155,35 +149,18 @@ def _dataset(split: Split) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(inputs), torch.from_numpy(labels)
 
 
-class Mnist1D(Classification):
+class Mnist1D(BuiltIn):
     """MNIST-1D: inputs [N, 40] f32, ten balanced classes, 16,000 / 4,000 / 10,000 samples."""
 
     name = "mnist1d"
-    architectures = ("convnet", "mlp", "resnet")
-
-    def build(self, arch: str) -> nn.Module:
-        """Return a freshly initialised network; raises `UsageError` for an unknown `arch`."""
-        match arch:
-            case "convnet":
-                return convnet1d(LENGTH, width=16, classes=CLASSES)
-            case "mlp":
-                return mlp(LENGTH, hidden=(48, 48), classes=CLASSES)
-            case "resnet":
-                return resnet1d(LENGTH, widths=(16, 24, 32), classes=CLASSES)
-            case _:
-                raise unknown("architecture of mnist1d", arch, self.architectures)
-
-    def permutations(self, arch: str) -> Permutations:
-        """Return the groups of hidden units of a network."""
-        match arch:
-            case "convnet":
-                return convnet_permutations(depth=3)
-            case "mlp":
-                return mlp_permutations(depth=2)
-            case "resnet":
-                return resnet_permutations(depth=3)
-            case _:
-                return ()
+    networks = MappingProxyType(
+        {
+            "convnet": (partial(convnet1d, LENGTH, width=16, classes=CLASSES), convnet_permutations(3)),
+            "mlp": (partial(mlp, LENGTH, hidden=(48, 48), classes=CLASSES), mlp_permutations(2)),
+            "resnet": (partial(resnet1d, LENGTH, (16, 24, 32), CLASSES), resnet_permutations(3)),
+        }
+    )
+    architectures = tuple(networks)
 
     def data(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return inputs [N, 40] f32 and labels [N] i64; generated once a process, the same every time."""

@@ -4,22 +4,32 @@ Beside some of them stand the groups of their hidden units, whose order does not
 """
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from pdiff.tasks.base import Permutations
-
-__all__ = [
-    "convnet1d",
-    "convnet2d",
-    "convnet_permutations",
-    "mlp",
-    "mlp_permutations",
-    "resnet1d",
-    "resnet_permutations",
-]
+from pdiff.common.errors import unknown
+from pdiff.tasks.base import Classification, Permutations
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+class BuiltIn(Classification):
+    """A classification with a table of networks."""
+
+    networks: ClassVar[Mapping[str, tuple[Callable[[], nn.Module], Permutations]]]
+    """Name of each architecture → what builds it, and the groups of its hidden units."""
+
+    def build(self, arch: str) -> nn.Module:
+        """Return a freshly initialised network; raises `UsageError` for an unknown `arch`."""
+        if arch not in self.networks:
+            raise unknown(f"architecture of {self.name}", arch, self.networks)
+        return self.networks[arch][0]()
+
+    def permutations(self, arch: str) -> Permutations:
+        """Return the groups of hidden units of a network."""
+        return self.networks[arch][1]
 
 
 def mlp(inputs: int, hidden: tuple[int, ...], classes: int) -> nn.Module:
@@ -36,11 +46,18 @@ def mlp(inputs: int, hidden: tuple[int, ...], classes: int) -> nn.Module:
 
 def mlp_permutations(depth: int) -> Permutations:
     """Return a group for each of the `depth` hidden layers of an `mlp`."""
-    following = [*(f"fc{index}" for index in range(2, depth + 1)), "head"]
-    return [
-        [(f"fc{index}.weight", 0), (f"fc{index}.bias", 0), (f"{after}.weight", 1)]
-        for index, after in enumerate(following, start=1)
-    ]
+    return _chain("fc", depth, lambda layer: [(f"fc{layer}.weight", 0), (f"fc{layer}.bias", 0)])
+
+
+def _chain(name: str, depth: int, own: Callable[[int], Sequence[tuple[str, int]]]) -> Permutations:
+    """Return a group for each of the layers NAME1, NAME2, …: its `own` tensors, the next one's inputs."""
+    following = [*(f"{name}{layer}" for layer in range(2, depth + 1)), "head"]
+    return [[*own(layer), (f"{after}.weight", 1)] for layer, after in enumerate(following, start=1)]
+
+
+def _normed(layer: str, norm: str) -> list[tuple[str, int]]:
+    """Return the outputs of a layer without a bias and of the norm behind it."""
+    return [(f"{layer}.weight", 0), *((f"{norm}.{name}", 0) for name in _NORM)]
 
 
 def convnet1d(length: int, width: int, classes: int) -> nn.Module:
@@ -74,15 +91,7 @@ def convnet2d(size: int, widths: tuple[int, ...], classes: int) -> nn.Module:
 
 def convnet_permutations(depth: int) -> Permutations:
     """Return a group for each of the `depth` convolutions of a `convnet1d` or `convnet2d`."""
-    following = [*(f"conv{index}" for index in range(2, depth + 1)), "head"]
-    return [
-        [
-            (f"conv{index}.weight", 0),
-            *((f"norm{index}.{name}", 0) for name in _NORM),
-            (f"{after}.weight", 1),
-        ]
-        for index, after in enumerate(following, start=1)
-    ]
+    return _chain("conv", depth, lambda layer: _normed(f"conv{layer}", f"norm{layer}"))
 
 
 class _ResidualBlock1d(nn.Module):
@@ -126,25 +135,14 @@ def resnet1d(length: int, widths: tuple[int, ...], classes: int) -> nn.Module:
 
 def resnet_permutations(depth: int) -> Permutations:
     """Return the groups of a `resnet1d` of `depth` blocks: within each, and what shortcuts tie together."""
-    within = [
-        [
-            (f"block{index}.conv1.weight", 0),
-            *((f"block{index}.norm1.{name}", 0) for name in _NORM),
-            (f"block{index}.conv2.weight", 1),
-        ]
-        for index in range(1, depth + 1)
-    ]
-    between = []
-    for index in range(1, depth + 1):
-        before = [("shortcut.weight", 0)] if index > 1 else []
-        own = [("conv2.weight", 0), *((f"norm2.{name}", 0) for name in _NORM), *before]
-        following = [(f"block{index + 1}.{name}.weight", 1) for name in ("conv1", "shortcut")]
-        between.append(
-            [
-                *((f"block{index}.{name}", axis) for name, axis in own),
-                *(following if index < depth else [("head.weight", 1)]),
-            ]
-        )
-    head = [("conv.weight", 0), *((f"norm.{name}", 0) for name in _NORM), ("block1.conv1.weight", 1)]
-    between[0] += head  # the first block's shortcut is the identity
+    blocks = [f"block{index}" for index in range(1, depth + 1)]
+    within = [[*_normed(f"{b}.conv1", f"{b}.norm1"), (f"{b}.conv2.weight", 1)] for b in blocks]
+    between = [_normed(f"{b}.conv2", f"{b}.norm2") for b in blocks]
+    # The first block's shortcut is the identity, which ties its output to its input.
+    between[0] += [*_normed("conv", "norm"), ("block1.conv1.weight", 1)]
+    for group, after in zip(between, blocks[1:], strict=False):
+        group += [(f"{after}.conv1.weight", 1), (f"{after}.shortcut.weight", 1)]
+    for group, block in zip(between[1:], blocks[1:], strict=True):
+        group.append((f"{block}.shortcut.weight", 0))
+    between[-1].append(("head.weight", 1))
     return [*within, *between]

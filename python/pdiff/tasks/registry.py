@@ -12,17 +12,12 @@ from typing import Any
 from pdiff.common.errors import UsageError, unknown
 from pdiff.tasks.base import Task
 
-__all__ = ["BUILT_IN", "load_task"]
-
 BUILT_IN = {
     "mnist1d": "pdiff.tasks.mnist1d:Mnist1D",
     "digits": "pdiff.tasks.digits:Digits",
     "fashion": "pdiff.tasks.vision:Fashion",
 }
 """Name of each built-in task → where its class is; imported when asked for."""
-
-_PARTS = ("name", "architectures", "build", "data", "loss", "correct")
-"""What a `Task` has."""
 
 
 def load_task(name: str, **options: Any) -> Task:
@@ -41,25 +36,21 @@ def load_task(name: str, **options: Any) -> Task:
     _check_options(name, factory, options)
     task = factory(**options)
     if not isinstance(task, Task):
-        missing = [part for part in _PARTS if not hasattr(task, part)]
         raise UsageError(
-            f"{name}: returned a {type(task).__name__}, not a Task; it lacks {', '.join(missing)}"
+            f"{name}: returned a {type(task).__name__}, not a Task (a subclass of pdiff.tasks.Task)"
         )
     return task
 
 
 def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
     """Refuse options that the factory does not take, and the lack of those that it needs."""
-    signature = inspect.signature(factory)
-    keywords = [
-        p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    ]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    names = [p.name for p in keywords]
+    parameters = inspect.signature(factory).parameters.values()
+    keywords = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for option in options:
-        if option not in names and not takes_any:
-            raise unknown(f"option of task {name}", option, names)
-    for parameter in keywords:
+        if option not in keywords and not takes_any:
+            raise unknown(f"option of task {name}", option, keywords)
+    for parameter in keywords.values():
         if parameter.default is parameter.empty and parameter.name not in options:
             raise UsageError(f"task {name} needs the option {parameter.name!r}")
 

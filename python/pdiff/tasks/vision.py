@@ -1,19 +1,18 @@
 """Fashion-MNIST: 70,000 real 28×28 photographs of clothes in ten classes (Xiao et al., arXiv 1708.07747)."""
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pdiff.common.errors import InputError, UsageError, unknown
-from pdiff.tasks.base import Classification, Permutations, Split
+from pdiff.common.errors import InputError, UsageError
+from pdiff.tasks.base import Split
 from pdiff.tasks.idx import read_idx
-from pdiff.tasks.networks import convnet2d, convnet_permutations
-
-__all__ = ["Fashion"]
+from pdiff.tasks.networks import BuiltIn, convnet2d, convnet_permutations
 
 CLASSES = 10
 SIZE = 28
@@ -22,7 +21,19 @@ MEAN, STD = 0.2860, 0.3530  # of the training images' pixels, scaled to [0, 1]
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts them
 
 
-class Fashion(Classification):
+def _resnet18() -> nn.Module:
+    """Return torchvision's ResNet-18 for one input channel and ten classes."""
+    try:
+        from torchvision.models import resnet18  # noqa: PLC0415 (an optional extra)
+    except ImportError:
+        raise UsageError("resnet18 needs torchvision: pip install 'pdiff-nn[vision]'") from None
+    network: nn.Module = resnet18(num_classes=CLASSES)
+    network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+    return network
+
+
+class Fashion(BuiltIn):
     """Fashion-MNIST: inputs [N, 1, 28, 28] f32, standardised; 55,000 / 5,000 / 10,000 samples.
 
     Reads the four `.gz` files under `data_root`: the folder itself, or torchvision's `FashionMNIST/raw` in
@@ -31,36 +42,24 @@ class Fashion(Classification):
     """
 
     name = "fashion"
-    architectures = ("convnet", "resnet18")
+    networks = MappingProxyType(
+        {
+            "convnet": (partial(convnet2d, SIZE, (16, 32, 32), CLASSES), convnet_permutations(depth=3)),
+            "resnet18": (_resnet18, ()),
+        }
+    )
+    architectures = tuple(networks)
 
     def __init__(self, data_root: str | Path | None = None) -> None:
         self._root = DEBIAN if data_root is None else Path(data_root)
 
-    def build(self, arch: str) -> nn.Module:
-        """Return a freshly initialised network; raises `UsageError` for an unknown `arch`."""
-        match arch:
-            case "convnet":
-                return convnet2d(SIZE, widths=(16, 32, 32), classes=CLASSES)
-            case "resnet18":
-                return _resnet18()
-            case _:
-                raise unknown("architecture of fashion", arch, self.architectures)
-
-    def permutations(self, arch: str) -> Permutations:
-        """Return the groups of hidden units of a network; none are declared for `resnet18`."""
-        return convnet_permutations(depth=3) if arch == "convnet" else ()
-
     def data(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return inputs [N, 1, 28, 28] f32 and labels [N] i64; read once, in the files' order."""
-        match split:
-            case "train":
-                inputs, labels = self._training
-                return inputs[:TRAIN], labels[:TRAIN]
-            case "validation":
-                inputs, labels = self._training
-                return inputs[TRAIN:], labels[TRAIN:]
-            case "test":
-                return self._test
+        if split == "test":
+            return self._test
+        inputs, labels = self._training
+        part = slice(TRAIN) if split == "train" else slice(TRAIN, None)
+        return inputs[part], labels[part]
 
     @cached_property
     def _training(self) -> tuple[Tensor, Tensor]:
@@ -71,7 +70,6 @@ class Fashion(Classification):
         return self._read("t10k", 10_000)
 
     def _read(self, prefix: str, n: int) -> tuple[Tensor, Tensor]:
-        """Read one pair of files."""
         folder = self._folder(f"{prefix}-images-idx3-ubyte.gz")
         images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz", (n, SIZE, SIZE))
         labels_file = folder / f"{prefix}-labels-idx1-ubyte.gz"
@@ -97,15 +95,3 @@ def _standardise(images: NDArray[np.uint8]) -> Tensor:
     """Turn bytes [N, 28, 28] into standardised f32 [N, 1, 28, 28]."""
     pixels = torch.from_numpy(images.astype(np.float32))
     return pixels.div_(255).sub_(MEAN).div_(STD).unsqueeze(1)
-
-
-def _resnet18() -> nn.Module:
-    """Return torchvision's ResNet-18 for one input channel and ten classes."""
-    try:
-        from torchvision.models import resnet18  # noqa: PLC0415 (an optional extra)
-    except ImportError:
-        raise UsageError("resnet18 needs torchvision: pip install 'pdiff-nn[vision]'") from None
-    network: nn.Module = resnet18(num_classes=CLASSES)
-    network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
-    return network

@@ -1,5 +1,6 @@
-"""Training: a codec for the bank's rows, then a generative model of their latents."""
+"""Training: the loop, the members of its steps, signals that stop it, and the directory that it leaves."""
 
-from pdiff.training.run import BankReference, Run, choose_device, train
+from pdiff.common.distributed import choose_device
+from pdiff.training.run import BankReference, Result, Run
 
-__all__ = ["BankReference", "Run", "choose_device", "train"]
+__all__ = ["BankReference", "Result", "Run", "choose_device"]

@@ -1,41 +1,23 @@
-"""A run: the directory that training leaves, and everything needed to generate from it."""
+"""Read a run: the directory that fitting a generator leaves, with all that is needed to generate from it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
-from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank, View
-from pdiff.codecs import Codec
+from pdiff.common.access import DataAccess
 from pdiff.common.artifacts import relative
-from pdiff.common.config import Config
-from pdiff.common.directories import prepare_directory
-from pdiff.common.distributed import own_gpu
+from pdiff.common.config import AnyConfig, Config
 from pdiff.common.errors import InputError, UsageError
-from pdiff.common.progress import SILENT, Progress
-from pdiff.common.provenance import provenance
 from pdiff.common.sealing import read_sealed, write_sealed
-from pdiff.training.interrupt import Interruption, catch_signals
-from pdiff.training.loop import METRICS
-from pdiff.training.members import training_members
-from pdiff.training.stages import (
-    WEIGHTS,
-    codec_stage,
-    encode_members,
-    latent_stage,
-    load_codec,
-    stage_seconds,
-)
-
-__all__ = ["BankReference", "Run", "choose_device", "train"]
 
 RUN = "run.json"
 RESULT = "result.json"
-_FORMAT = 1
+FORMAT = 2
 
 
 class BankReference(msgspec.Struct, frozen=True):
@@ -58,23 +40,47 @@ class BankReference(msgspec.Struct, frozen=True):
 
 
 class Description(msgspec.Struct, frozen=True):
-    """The content of `run.json`, written before training begins."""
+    """The content of `run.json`, written before the fit begins."""
 
     format: int
     bank: BankReference
     config: dict[str, Any]
+    """The resolved configuration, as plain values."""
+    task: str = ""
+    """Name of the task that was given; empty where the bank's own was taken."""
+
+    @staticmethod
+    def read(path: Path) -> "Description":
+        """Read that of the run in directory `path`; raises `UsageError` if there is none."""
+        if not (path / RUN).is_file():
+            raise UsageError(f"{path}: no run here (no {RUN}); make one with `pdiff train`")
+        return read_sealed(path / RUN, Description, FORMAT)
+
+    def write(self, path: Path) -> None:
+        """Write it to directory `path`, or check that the one that is there says the same."""
+        if not (path / RUN).exists():
+            write_sealed(path / RUN, self)
+            return
+        found = Description.read(path)
+        if found.bank.digest != self.bank.digest:
+            raise UsageError(
+                f"{path}: begun on another bank; choose another --out, or start again with --overwrite"
+            )
+        for what, same in (("task", found.task == self.task), ("configuration", found.config == self.config)):
+            if not same:
+                raise UsageError(
+                    f"{path}: begun with another {what}; choose another --out, or use --overwrite"
+                )
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The content of `result.json`, written when training has finished."""
+    """The content of `result.json`, written when the fit has finished."""
 
-    latent_dim: int
-    """Z."""
-    variance_explained: float
-    """Share of the variance between the bank's members that the codec keeps."""
-    codec_s: float
-    denoiser_s: float
-    """Seconds that each stage trained."""
+    seconds: dict[str, float]
+    """How long each stage took, interruptions left out."""
+    facts: dict[str, float]
+    """Numbers about the fit: of `latent`, `latent_dim` and `variance_explained`."""
+    access: DataAccess
     digests: dict[str, str]
     """BLAKE3 of each file that the run consists of, but for this one, which ends with its own checksum."""
     provenance: dict[str, Any]
@@ -86,14 +92,15 @@ class Result(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training run on disk."""
+    """A finished run on disk."""
 
     path: Path
+    """The directory, which holds the generator's own files too."""
     bank: Bank
-    config: Config
+    config: AnyConfig
     result: Result
     digest: str
-    """BLAKE3 of the description and the result, which holds the digests of the weights."""
+    """BLAKE3 of the description and the result, which holds the digests of the generator's files."""
 
     @staticmethod
     def open(path: str | Path) -> "Run":
@@ -103,7 +110,7 @@ class Run:
         has changed.
         """
         path = Path(path)
-        description = _description(path)
+        description = Description.read(path)
         if not (path / RESULT).is_file():
             raise UsageError(f"{path}: training has not finished; go on with `pdiff train --resume`")
         result = read_sealed(path / RESULT, Result)
@@ -114,117 +121,8 @@ class Run:
         bank = description.bank.open(path)
         return Run(path, bank, Config.from_values(description.config), result, digest)
 
-    def codec(self, device: torch.device) -> Codec:
-        """Read the codec."""
-        return load_codec(self.bank, self.config, self.path, device)
-
-
-def train(
-    bank: Bank,
-    *,
-    out: str | Path = "run",
-    config: Config | None = None,
-    device: str | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    progress: Progress = SILENT,
-) -> Run:
-    """Train a codec and a denoiser on `bank` and leave the run in directory `out`.
-
-    Members that the configuration holds out are not learned from, and listed in the result.
-    `resume` goes on with what is there, if it is of the same bank and configuration. Raises `UsageError` for
-    a directory that is not empty, otherwise.
-    """
-    out, config = Path(out), config or Config.preset("default")
-    target = choose_device(device)
-    prepare_directory(out, RUN, resume=resume, overwrite=overwrite)
-    _describe(out, bank, config)
-    if not (out / RESULT).exists():
-        with catch_signals() as interruption:
-            result = _stages(bank, config, out, device=target, progress=progress, interruption=interruption)
-        write_sealed(out / RESULT, result)
-    return Run.open(out)
-
-
-def _stages(
-    bank: Bank,
-    config: Config,
-    out: Path,
-    *,
-    device: torch.device,
-    progress: Progress,
-    interruption: Interruption,
-) -> Result:
-    """Run both stages and return what they took and how well the codec fits."""
-    members, held_out = training_members(bank, config)
-    codec = codec_stage(members, config, out, device=device, progress=progress, interruption=interruption)
-    latents = encode_members(members, codec, config, out, device)
-    explained = _explained(members, codec, config, latents.restore(latents.values))
-    progress.message(
-        f"the codec keeps {explained:.1%} of the variance between checkpoints in {codec.latent_dim} numbers"
-    )
-    interruption.check()
-    latent_stage(latents, config, out, progress=progress, interruption=interruption)
-    codec_s, denoiser_s = stage_seconds(out)
-    return Result(
-        latent_dim=codec.latent_dim,
-        variance_explained=explained,
-        codec_s=codec_s,
-        denoiser_s=denoiser_s,
-        digests={file: _core.digest_file(out / file) for file in (RUN, *WEIGHTS)},
-        provenance=provenance(device),
-        records={path.name: _core.digest_file(path) for path in sorted(out.glob(f"*{METRICS}"))},
-        held_out=held_out,
-    )
-
-
-@torch.no_grad()
-def _explained(members: View, codec: Codec, config: Config, latents: Tensor) -> float:
-    """Return 1 − (squared reconstruction error) / (squared deviation from the members' mean), row by row."""
-    normalizer = members.normalizer(config.normalize)
-    error = squares = 0.0
-    total = torch.zeros(members.dim, dtype=torch.float64)
-    for index in range(len(members)):
-        row = members.batch([index], normalizer)[0].double()
-        decoded = codec.decode(latents[index : index + 1])[0].cpu()
-        error += float((decoded - row).square().sum())
-        squares += float(row.square().sum())
-        total += row
-    return 1 - error / (squares - float(total.square().sum()) / len(members))
-
-
-def choose_device(name: str | None) -> torch.device:
-    """Return the device of that name, or a GPU if there is one; `UsageError` for one that is not there.
-
-    Of several GPUs each process of `torchrun` gets one in turn, unless the name has a number.
-    """
-    if name in {None, "cuda"} and torch.cuda.is_available():
-        return own_gpu()
-    if name is None:
-        return torch.device("cpu")
-    try:
-        torch.empty(0, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name}: not available ({str(error).splitlines()[0]})") from None
-
-
-def _describe(out: Path, bank: Bank, config: Config) -> None:
-    """Write `run.json`, or check that the one that is there says the same."""
-    if not (out / RUN).exists():
-        description = Description(_FORMAT, BankReference.of(bank, out), config.values())
-        write_sealed(out / RUN, description)
-        return
-    found = _description(out)
-    if found.bank.digest != bank.digest:
-        raise UsageError(
-            f"{out}: begun on another bank; choose another --out, or start again with --overwrite"
-        )
-    if found.config != config.values():
-        raise UsageError(f"{out}: begun with another configuration; choose another --out, or use --overwrite")
-
-
-def _description(path: Path) -> Description:
-    if not (path / RUN).is_file():
-        raise UsageError(f"{path}: no run here (no {RUN}); make one with `pdiff train`")
-    return read_sealed(path / RUN, Description)
+    @cached_property
+    def members(self) -> View:
+        """The members that were learned from: all of the bank but those held out."""
+        held_out = set(self.result.held_out)
+        return self.bank.view([index for index in range(len(self.bank)) if index not in held_out])

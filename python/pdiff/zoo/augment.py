@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["flip_and_shift"]
-
 
 def flip_and_shift(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
     """Mirror half of the images [B, C, H, W] left to right and shift each by up to `reach` pixels.

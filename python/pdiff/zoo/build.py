@@ -1,13 +1,14 @@
 """`pdiff zoo`: train networks of a task and leave a folder of checkpoints that remembers how it was made."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from pdiff.bank.manifest import TASK_FILE, TaskRef
 from pdiff.common.artifacts import write_json
@@ -17,13 +18,14 @@ from pdiff.common.progress import SILENT, Progress
 from pdiff.common.provenance import provenance
 from pdiff.common.rng import seeded
 from pdiff.tasks import Task
-from pdiff.tasks.base import described, metric_name
+from pdiff.tasks.data import Batch, SplitData
+from pdiff.tasks.scoring import score
+from pdiff.training.frozen import FrozenRest
+from pdiff.zoo.augment import flip_and_shift
 from pdiff.zoo.checkpoints import FORMATS, Format, write_checkpoint
 from pdiff.zoo.recipes import Phase, Recipe, recipe_for
-from pdiff.zoo.subset import FrozenRest, select_subset
-from pdiff.zoo.train import Batches, bank_steps, batches, converge, initialise, score
-
-__all__ = ["DESCRIPTION", "ZooResult", "build_zoo"]
+from pdiff.zoo.subset import select_subset
+from pdiff.zoo.train import bank_steps, converge, initialise
 
 DESCRIPTION = "zoo.json"
 
@@ -61,17 +63,20 @@ class _Plan:
     fmt: Format
     progress: Progress
 
-    def batches(self, phase: Phase, purpose: str) -> Batches:
+    def batches(self, phase: Phase, purpose: str) -> Iterator[Batch]:
         """Return the endless training batches of a phase."""
-        return batches(
-            self.task, phase.batch_size, augment=self.recipe.augment, seed=self.seed, purpose=purpose
-        )
+        vary = flip_and_shift if self.recipe.augment else None
+        return self.training.shuffled(phase.batch_size, seed=self.seed, purpose=purpose, vary=vary)
 
-    def validation(self) -> tuple[Tensor, Tensor]:
-        """Return the samples that judge every checkpoint."""
-        inputs, targets = self.task.data("validation")
-        n = self.recipe.validation_samples
-        return inputs[:n], targets[:n]
+    @cached_property
+    def training(self) -> SplitData:
+        """The training split."""
+        return SplitData(self.task, "train")
+
+    @cached_property
+    def validation(self) -> SplitData:
+        """The samples that judge every checkpoint."""
+        return SplitData(self.task, "validation", self.recipe.validation_samples)
 
 
 def build_zoo(
@@ -116,11 +121,11 @@ def build_zoo(
             folder.mkdir(exist_ok=True)
             parts.append(_one_run(plan, folder, run))
         result = ZooResult(
-            path=out,
-            converged=[value for part in parts for value in part.converged],
-            scores=[value for part in parts for value in part.scores],
-            train_seconds=sum(part.train_seconds for part in parts),
-            bank_seconds=sum(part.bank_seconds for part in parts),
+            out,
+            [value for part in parts for value in part.converged],
+            [value for part in parts for value in part.scores],
+            sum(part.train_seconds for part in parts),
+            sum(part.bank_seconds for part in parts),
         )
         write_json(staged / TASK_FILE, TaskRef(task_name, arch, dict(options)))
         write_json(staged / DESCRIPTION, _description(plan, result))
@@ -139,31 +144,29 @@ def _check(task: Task, arch: str, *, k: int, runs: int, fmt: str, epochs: int | 
 
 
 def _one_run(plan: _Plan, folder: Path, run: int) -> ZooResult:
-    """Train one network and save its checkpoints in `folder`."""
     model = initialise(plan.task, plan.arch, plan.seed, run)
     phase = plan.recipe.converge
-    n = len(plan.task.data("train")[0])
+    n = len(plan.training)
     steps = plan.recipe.epochs * (n // min(phase.batch_size, n))
     source = plan.batches(phase, f"zoo/train/run-{run}")
     start = perf_counter()
     converge(plan.task, model, phase, source, steps=steps, progress=plan.progress)
     middle = perf_counter()
-    converged = score(plan.task, model, *plan.validation())
-    plan.progress.message(f"Converged: {described(plan.task, converged)} on the validation split")
+    converged = score(plan.task, model, plan.validation)
+    plan.progress.message(f"Converged: {plan.task.describe(converged)} on the validation split")
     scores = _save_bank(plan, model, folder, run)
     return ZooResult(folder, [converged], scores, middle - start, perf_counter() - middle)
 
 
 def _save_bank(plan: _Plan, model: nn.Module, folder: Path, run: int) -> list[float]:
     """Take the bank's steps and write a checkpoint after each; returns their scores."""
-    scores, metric = [], metric_name(plan.task)
+    scores, metric = [], plan.task.metric_name
     rest = FrozenRest(model, plan.names, whole=plan.subset == "all")
     source = plan.batches(plan.phase, f"zoo/bank/run-{run}")
-    validation = plan.validation()
     with plan.progress.track("Saving checkpoints", plan.k, "checkpoint") as tracker:
         steps = bank_steps(plan.task, model, plan.phase, source, rest)
         for step, loss in enumerate(islice(steps, plan.k), start=1):
-            value = score(plan.task, model, *validation)
+            value = score(plan.task, model, plan.validation)
             write_checkpoint(folder, model, plan.fmt, step=step, run=run, metric=metric, score=value)
             scores.append(value)
             tracker.advance(1, **{"loss": loss, metric: value})
@@ -172,20 +175,16 @@ def _save_bank(plan: _Plan, model: nn.Module, folder: Path, run: int) -> list[fl
 
 def _description(plan: _Plan, result: ZooResult) -> dict[str, Any]:
     """Return what `zoo.json` says: how the checkpoints were made and how good they are."""
+    recipe = plan.recipe
     return {
-        "subset": plan.subset,
-        "names": plan.names,
-        "seed": plan.seed,
-        "k": plan.k,
+        **{"subset": plan.subset, "names": plan.names, "seed": plan.seed, "k": plan.k},
         "runs": len(result.converged),
         "recipe": {
-            "epochs": plan.recipe.epochs,
-            "augment": plan.recipe.augment,
-            "converge": asdict(plan.recipe.converge),
-            "bank": asdict(plan.phase),
+            **{"epochs": recipe.epochs, "augment": recipe.augment},
+            **{"converge": asdict(recipe.converge), "bank": asdict(plan.phase)},
         },
-        "validation_samples": len(plan.validation()[0]),
-        "metric": metric_name(plan.task),
+        "validation_samples": len(plan.validation),
+        "metric": plan.task.metric_name,
         "converged": result.converged,
         "seconds": {"train": result.train_seconds, "bank": result.bank_seconds},
         "provenance": provenance(),

@@ -10,8 +10,6 @@ from torch import nn
 from pdiff import _core
 from pdiff.common.artifacts import write_tensors
 
-__all__ = ["FORMATS", "Format", "write_checkpoint"]
-
 Format = Literal["safetensors", "pth"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 
 from pdiff.common.errors import UsageError, unknown
 
-__all__ = ["OPTIMIZERS", "Phase", "Recipe", "recipe_for"]
-
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
@@ -62,50 +60,25 @@ class Recipe:
 SGD_FACTOR = 2
 """SGD's rate beside Adam's where only the optimiser is chosen: about the same spread of accuracy."""
 
-_CONVNET = Recipe(
-    epochs=40,
-    converge=Phase("adamw", lr=1e-2, batch_size=128, weight_decay=1e-2),
-    whole=Phase("adamw", lr=2e-3, batch_size=128),
-    part=Phase("adamw", lr=3e-2, batch_size=128),
-    validation_samples=4_000,
-)
-_MLP = Recipe(
-    epochs=60,
-    converge=Phase("adamw", lr=2e-2, batch_size=128, weight_decay=1e-3),
-    whole=Phase("adamw", lr=1e-2, batch_size=128),
-    part=Phase("adamw", lr=3e-2, batch_size=128),
-    validation_samples=4_000,
-)
 
+def _adamw(lr: float, batch_size: int = 128, weight_decay: float = 0.0) -> Phase:
+    return Phase("adamw", lr, batch_size, weight_decay)
+
+
+_CONVNET = Recipe(40, _adamw(1e-2, weight_decay=1e-2), _adamw(2e-3), _adamw(3e-2), 4_000)
+_MLP = Recipe(60, _adamw(2e-2, weight_decay=1e-3), _adamw(1e-2), _adamw(3e-2), 4_000)
+_DIGITS = Recipe(30, _adamw(1e-2, 64, 1e-2), _adamw(2e-3, 64), _adamw(3e-2, 64), 200)
+_RESNET18 = Recipe(
+    10, _adamw(2e-3, weight_decay=5e-2), _adamw(1e-4), _adamw(3e-2), validation_samples=500, augment=True
+)
 _RECIPES = {
     ("mnist1d", "convnet"): _CONVNET,
     ("mnist1d", "mlp"): _MLP,
-    ("mnist1d", "resnet"): replace(_CONVNET, epochs=15, whole=Phase("adamw", lr=1e-3, batch_size=128)),
-    ("digits", "convnet"): Recipe(
-        epochs=30,
-        converge=Phase("adamw", lr=1e-2, batch_size=64, weight_decay=1e-2),
-        whole=Phase("adamw", lr=2e-3, batch_size=64),
-        part=Phase("adamw", lr=3e-2, batch_size=64),
-        validation_samples=200,
-    ),
-    ("digits", "mlp"): Recipe(
-        epochs=30,
-        converge=Phase("adamw", lr=1e-2, batch_size=64, weight_decay=1e-2),
-        whole=Phase("adamw", lr=5e-3, batch_size=64),
-        part=Phase("adamw", lr=3e-2, batch_size=64),
-        validation_samples=200,
-    ),
-    ("fashion", "convnet"): replace(
-        _CONVNET, epochs=10, whole=Phase("adamw", lr=1e-3, batch_size=128), validation_samples=2_000
-    ),
-    ("fashion", "resnet18"): Recipe(
-        epochs=10,
-        converge=Phase("adamw", lr=2e-3, batch_size=128, weight_decay=5e-2),
-        whole=Phase("adamw", lr=1e-4, batch_size=128),
-        part=Phase("adamw", lr=3e-2, batch_size=128),
-        validation_samples=500,
-        augment=True,
-    ),
+    ("mnist1d", "resnet"): replace(_CONVNET, epochs=15, whole=_adamw(1e-3)),
+    ("digits", "convnet"): _DIGITS,
+    ("digits", "mlp"): replace(_DIGITS, whole=_adamw(5e-3, 64)),
+    ("fashion", "convnet"): replace(_CONVNET, epochs=10, whole=_adamw(1e-3), validation_samples=2_000),
+    ("fashion", "resnet18"): _RESNET18,
 }
 
 

@@ -8,8 +8,6 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from pdiff.common.errors import UsageError
 
-__all__ = ["FrozenRest", "select_subset"]
-
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -38,7 +36,6 @@ def select_subset(model: nn.Module, spec: str) -> list[str]:
 
 
 def _last_norms(model: nn.Module, spec: str) -> set[str]:
-    """Return the parameter names of the last normalisation layers."""
     _, _, count = spec.partition(":")
     norms = [
         [f"{path}.{name}" if path else name for name, _ in module.named_parameters(recurse=False)]
@@ -61,44 +58,5 @@ def _last_norms(model: nn.Module, spec: str) -> set[str]:
 
 
 def _no_match(glob: str, names: list[str]) -> str:
-    """Return the message for a glob that selects nothing."""
     near = get_close_matches(glob.replace("*", ""), names, n=3, cutoff=0.3) or names[:3]
     return f"subset {glob!r}: matches no floating tensor; names are like {', '.join(near)}"
-
-
-class FrozenRest:
-    """Holds everything outside the subset still while a network trains.
-
-    Parameters outside the subset need no gradient. A normalisation layer whose running statistics are in
-    the subset trains as usual; every other one uses its statistics and leaves them alone. Buffers that a
-    forward pass changes nonetheless (the batch counter beside chosen statistics) are put back by `restore`;
-    with the whole network as subset, the counters count.
-    """
-
-    def __init__(self, model: nn.Module, names: list[str], *, whole: bool) -> None:
-        chosen = set(names)
-        self._model = model
-        for name, parameter in model.named_parameters(remove_duplicate=False):
-            parameter.requires_grad_(name in chosen)
-        self._still = [
-            module
-            for path, module in model.named_modules()
-            if isinstance(module, _NormBase)
-            and chosen.isdisjoint(f"{path}.{name}" if path else name for name, _ in module.named_buffers())
-        ]
-        self._held = [
-            (buffer, buffer.clone())
-            for name, buffer in model.named_buffers()
-            if name not in chosen and not whole
-        ]
-
-    def train(self) -> None:
-        """Put the network in training mode, except the normalisation layers that stay still."""
-        self._model.train()
-        for module in self._still:
-            module.eval()
-
-    def restore(self) -> None:
-        """Put back the buffers outside the subset."""
-        for buffer, value in self._held:
-            buffer.copy_(value)

@@ -1,9 +1,10 @@
-//! The bytes of a pickle, read in blocks and kept, so that text is a range of them and no copy.
+//! Reads the bytes of a pickle in blocks and keeps them, so that text is a range of them and no copy.
 
 use crate::error::Error;
-use crate::read::Source;
+use crate::read::source::Source;
 
-use super::MAX_PICKLE;
+/// The most bytes of pickle that are read from one file.
+pub const MAX_PICKLE: u64 = 64 << 20;
 
 const BLOCK: usize = 64 << 10;
 
@@ -16,6 +17,11 @@ pub enum Fault {
     Code(String),
     /// The file could not be read.
     Source(Box<Error>),
+}
+
+/// A fault of the content.
+pub fn refuse(message: impl Into<String>) -> Fault {
+    Fault::Content(message.into())
 }
 
 impl Fault {

@@ -1,4 +1,4 @@
-//! The element types of torch, by the names that pickles use.
+//! Lists torch's element types by the names that pickles use.
 
 use crate::dtype::DType;
 

@@ -1,4 +1,4 @@
-//! The allow-list: every class and function that a pickle may name, and what it means here.
+//! Lists every class and function that a pickle may name, and what each means here.
 //!
 //! None of them is looked up anywhere, let alone called.
 

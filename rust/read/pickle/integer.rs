@@ -1,4 +1,4 @@
-//! Integers as pickles write them.
+//! Decodes the integers of pickles.
 
 use super::value::Node;
 

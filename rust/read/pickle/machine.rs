@@ -1,17 +1,12 @@
-//! The stack machine, for the opcodes that hold data.
+//! Holds a pickle machine's state: its stack, marks, memo and values.
 
-use super::cursor::{Cursor, Fault, Span};
-use super::global::Global;
-use super::opcode as op;
-use super::stack::{paired, refuse};
+use super::cursor::{Cursor, Fault, Span, refuse};
+use super::value::MAX_VALUES;
 use super::value::{Id, Node, Values};
-use crate::parallel::Cancel;
+use crate::runtime::parallel::Cancel;
 
-const HIGHEST_PROTOCOL: u8 = 5;
-/// The longest name of a module, or of something in it, that is looked at, in bytes.
-const MAX_GLOBAL: usize = 256;
-/// Opcodes between two looks at whether to stop.
-const CANCEL_EVERY: usize = 4096;
+/// Python itself stops at about this depth of recursion when it writes.
+const MAX_MARKS: usize = 1000;
 
 /// A machine that has read some of the pickles of a file.
 #[derive(Debug)]
@@ -24,7 +19,7 @@ pub struct Machine<'a> {
     pub(super) memo: Vec<Option<Id>>,
     /// Elements that were copied from one container into another.
     pub(super) copied: usize,
-    cancel: &'a Cancel,
+    pub(super) cancel: &'a Cancel,
 }
 
 impl<'a> Machine<'a> {
@@ -40,173 +35,136 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Reads one pickle and gives its value.
-    pub fn load(&mut self) -> Result<Id, Fault> {
-        self.stack.clear();
-        self.marks.clear();
-        self.memo.clear();
-        for step in 0_usize.. {
-            if step.is_multiple_of(CANCEL_EVERY) {
-                let go_on = self.cancel.check();
-                go_on.map_err(|error| Fault::Source(Box::new(error)))?;
-            }
-            let at = self.values.cursor.position();
-            let code = self.values.cursor.byte()?;
-            if code == op::STOP {
-                return self.pop();
-            }
-            let known = self.step(code).map_err(|fault| fault.at(at))?;
-            if !known {
-                let name = op::name(code).unwrap_or("unknown");
-                return Err(refuse(format!(
-                    "the pickle has the opcode {name} ({code:#04x}) at byte {at}; \
-                     accepted: the opcodes that hold data"
-                )));
-            }
-        }
-        unreachable!("a pickle ends before all numbers are counted")
+    pub(super) fn push(&mut self, node: Node) -> Result<(), Fault> {
+        let id = self.values.add(node)?;
+        self.push_id(id)
     }
 
-    fn step(&mut self, code: u8) -> Result<bool, Fault> {
-        Ok(self.structure(code)?
-            || self.scalar(code)?
-            || self.text(code)?
-            || self.container(code)?)
-    }
-
-    /// Opcodes that move values about, or call.
-    fn structure(&mut self, code: u8) -> Result<bool, Fault> {
-        match code {
-            op::PROTO => self.protocol()?,
-            op::FRAME => drop(self.values.cursor.array::<8>()?),
-            op::MARK => self.mark()?,
-            op::POP => self.pop_any()?,
-            op::POP_MARK => drop(self.pop_mark()?),
-            op::DUP => self.push_id(self.top()?)?,
-            op::GET => {
-                let line = self.values.cursor.line()?;
-                self.get(self.index(line)?)?;
-            }
-            op::BINGET => {
-                let index = self.values.cursor.byte()?;
-                self.get(index.into())?;
-            }
-            op::LONG_BINGET => {
-                let index = u32::from_le_bytes(self.values.cursor.array()?);
-                self.get(index as usize)?;
-            }
-            op::PUT => {
-                let line = self.values.cursor.line()?;
-                self.put(self.index(line)?)?;
-            }
-            op::BINPUT => {
-                let index = self.values.cursor.byte()?;
-                self.put(index.into())?;
-            }
-            op::LONG_BINPUT => {
-                let index = u32::from_le_bytes(self.values.cursor.array()?);
-                self.put(index as usize)?;
-            }
-            op::MEMOIZE => self.put(self.memo.len())?,
-            op::GLOBAL => {
-                let module = self.values.cursor.line()?;
-                let name = self.values.cursor.line()?;
-                self.global(module, name)?;
-            }
-            op::STACK_GLOBAL => self.stack_global()?,
-            op::BINPERSID => self.persistent()?,
-            op::REDUCE | op::NEWOBJ => self.reduce()?,
-            op::NEWOBJ_EX => self.new_object_ex()?,
-            op::BUILD => self.build()?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn container(&mut self, code: u8) -> Result<bool, Fault> {
-        match code {
-            op::EMPTY_TUPLE => self.push(Node::Tuple(Vec::new()))?,
-            op::EMPTY_LIST | op::EMPTY_SET => self.push(Node::List(Vec::new()))?,
-            op::EMPTY_DICT => self.push(Node::Dict(Vec::new()))?,
-            op::TUPLE => {
-                let items = self.pop_mark()?;
-                self.push(Node::Tuple(items))?;
-            }
-            op::LIST | op::FROZENSET => {
-                let items = self.pop_mark()?;
-                self.push(Node::List(items))?;
-            }
-            op::DICT => {
-                let items = self.pop_mark()?;
-                let pairs = paired(&items)?;
-                self.push(Node::Dict(pairs))?;
-            }
-            op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => {
-                let mut items = vec![0; (code - op::TUPLE1) as usize + 1];
-                for item in items.iter_mut().rev() {
-                    *item = self.pop()?;
-                }
-                self.push(Node::Tuple(items))?;
-            }
-            op::APPEND => {
-                let item = self.pop()?;
-                self.extend(&[item])?;
-            }
-            op::APPENDS | op::ADDITEMS => {
-                let items = self.pop_mark()?;
-                self.extend(&items)?;
-            }
-            op::SETITEM => {
-                let value = self.pop()?;
-                let key = self.pop()?;
-                self.assign(&[(key, value)])?;
-            }
-            op::SETITEMS => {
-                let items = self.pop_mark()?;
-                self.assign(&paired(&items)?)?;
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn protocol(&mut self) -> Result<(), Fault> {
-        let protocol = self.values.cursor.byte()?;
-        if protocol > HIGHEST_PROTOCOL {
+    pub(super) fn push_id(&mut self, id: Id) -> Result<(), Fault> {
+        if self.stack.len() == MAX_VALUES {
             return Err(refuse(format!(
-                "pickle protocol {protocol}; accepted: at most {HIGHEST_PROTOCOL}"
+                "a pickle that stacks more than {MAX_VALUES} values"
             )));
+        }
+        self.stack.push(id);
+        Ok(())
+    }
+
+    pub(super) fn push_text(&mut self, span: Span) -> Result<(), Fault> {
+        let is_text = std::str::from_utf8(self.values.cursor.bytes(span)).is_ok();
+        self.push(if is_text {
+            Node::Text(span)
+        } else {
+            Node::Bytes(span)
+        })
+    }
+
+    pub(super) fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    pub(super) fn top(&self) -> Result<Id, Fault> {
+        self.stack[self.floor()..]
+            .last()
+            .copied()
+            .ok_or_else(underflow)
+    }
+
+    pub(super) fn pop(&mut self) -> Result<Id, Fault> {
+        let id = self.top()?;
+        self.stack.pop();
+        Ok(id)
+    }
+
+    /// `POP` also takes back a mark, as Python has it.
+    pub(super) fn pop_any(&mut self) -> Result<(), Fault> {
+        if self.stack.len() > self.floor() {
+            self.stack.pop();
+            return Ok(());
+        }
+        self.marks.pop().map(drop).ok_or_else(underflow)
+    }
+
+    pub(super) fn mark(&mut self) -> Result<(), Fault> {
+        if self.marks.len() == MAX_MARKS {
+            return Err(refuse(format!("a pickle nested deeper than {MAX_MARKS}")));
+        }
+        self.marks.push(self.stack.len());
+        Ok(())
+    }
+
+    pub(super) fn pop_mark(&mut self) -> Result<Vec<Id>, Fault> {
+        let mark = self.marks.pop().ok_or_else(underflow)?;
+        // Not split_off, which may hand out the capacity of the whole stack.
+        let items = self.stack[mark..].to_vec();
+        self.stack.truncate(mark);
+        Ok(items)
+    }
+
+    pub(super) fn extend(&mut self, items: &[Id]) -> Result<(), Fault> {
+        let target = self.top()?;
+        match &mut self.values.nodes[target as usize] {
+            Node::List(list) => list.extend_from_slice(items),
+            Node::Opaque => {}
+            _ => return Err(self.unfit(target, "appended to", "a list or set")),
         }
         Ok(())
     }
 
-    fn stack_global(&mut self) -> Result<(), Fault> {
-        let (name, module) = (self.pop()?, self.pop()?);
-        match (self.values.node(module), self.values.node(name)) {
-            (&Node::Text(module), &Node::Text(name)) => self.global(module, name),
-            _ => Err(self.unfit(name, "the name of a global", "two texts")),
+    pub(super) fn assign(&mut self, pairs: &[(Id, Id)]) -> Result<(), Fault> {
+        let target = self.top()?;
+        match &mut self.values.nodes[target as usize] {
+            Node::Dict(dict) => dict.extend_from_slice(pairs),
+            // A Counter holds its dictionary and takes items too.
+            Node::Opaque | Node::List(_) => {}
+            _ => return Err(self.unfit(target, "given items", "a dictionary")),
         }
+        Ok(())
     }
 
-    fn global(&mut self, module: Span, name: Span) -> Result<(), Fault> {
-        let cursor = &self.values.cursor;
-        // Texts can be shared, so that many opcodes would look at each of many bytes.
-        let part = |span: Span| std::str::from_utf8(cursor.bytes(span)).ok();
-        let fits = module.len() <= MAX_GLOBAL && name.len() <= MAX_GLOBAL;
-        let texts = if fits {
-            part(module).zip(part(name))
-        } else {
-            None
-        };
-        let found = texts.and_then(|(module, name)| Global::find(module, name));
-        let found = found.ok_or_else(|| {
-            let part = |span: Span| {
-                let bytes = cursor.bytes(span);
-                String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_GLOBAL)])
-            };
-            let global = format!("{}.{}", part(module), part(name));
-            Fault::Code(format!("holds code, not only data (global {global:?})"))
-        })?;
-        self.push(Node::Global(found))
+    pub(super) fn unfit(&self, id: Id, verb: &str, accepted: &str) -> Fault {
+        let found = self.values.kind(id);
+        refuse(format!(
+            "malformed pickle: {found} is {verb}; accepted: {accepted}"
+        ))
     }
+
+    pub(super) fn get(&mut self, index: usize) -> Result<(), Fault> {
+        let id = self.memo.get(index).copied().flatten();
+        self.push_id(id.ok_or_else(|| refuse(format!("malformed pickle: no memo {index}")))?)
+    }
+
+    pub(super) fn put(&mut self, index: usize) -> Result<(), Fault> {
+        let id = self.top()?;
+        // Python numbers one after the other, and each takes a byte at least.
+        if index >= MAX_VALUES || index > self.values.cursor.position() {
+            return Err(refuse(format!(
+                "malformed pickle: memo {index} out of order"
+            )));
+        }
+        if index >= self.memo.len() {
+            self.memo.resize(index + 1, None);
+        }
+        self.memo[index] = Some(id);
+        Ok(())
+    }
+
+    pub(super) fn index(&self, line: Span) -> Result<usize, Fault> {
+        let text = std::str::from_utf8(self.values.cursor.bytes(line)).ok();
+        let index = text.and_then(|text| text.parse().ok());
+        index.ok_or_else(|| refuse("malformed pickle: a memo number is wanted"))
+    }
+}
+
+/// Keys and values that follow one another.
+pub fn paired(items: &[Id]) -> Result<Vec<(Id, Id)>, Fault> {
+    let pairs = items.chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return Err(refuse("malformed pickle: a key without a value"));
+    }
+    Ok(pairs.map(|pair| (pair[0], pair[1])).collect())
+}
+
+fn underflow() -> Fault {
+    refuse("malformed pickle: the stack is empty")
 }

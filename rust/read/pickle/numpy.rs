@@ -1,4 +1,4 @@
-//! NumPy numbers, the form in which many training scripts keep their best accuracy.
+//! Decodes NumPy scalars, in which many training scripts keep their best accuracy.
 
 use super::value::{Id, Node, Values};
 

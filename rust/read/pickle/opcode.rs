@@ -1,4 +1,4 @@
-//! The opcodes of pickle protocols 0 to 5, as `pickletools` lists them.
+//! Names the opcodes of pickle protocols 0 to 5, as `pickletools` lists them.
 
 macro_rules! opcodes {
     (data { $($name:ident = $code:literal,)* } refused { $($refused:ident = $refused_code:literal,)* }) => {

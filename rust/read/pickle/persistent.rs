@@ -1,9 +1,9 @@
-//! Persistent ids, by which a pickle names the storages that lie outside it.
+//! Decodes persistent ids, by which a pickle names the storages outside it.
 
 use super::cursor::Fault;
+use super::cursor::refuse;
 use super::global::Global;
 use super::machine::Machine;
-use super::stack::refuse;
 use super::value::{Id, Node, StorageRef};
 
 const FIELDS: usize = 5;

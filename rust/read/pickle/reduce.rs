@@ -1,11 +1,11 @@
-//! What calls of the allow-listed classes and functions give, without calling anything.
+//! Gives the values of calls of allow-listed classes and functions, without calling anything.
 
 use super::cursor::Fault;
+use super::cursor::refuse;
 use super::global::Global;
 use super::machine::Machine;
-use super::stack::refuse;
-use super::value::{Id, Node};
-use super::{MAX_VALUES, numpy};
+use super::numpy;
+use super::value::{Id, MAX_VALUES, Node};
 
 impl Machine<'_> {
     /// A class or function and its arguments become its result.

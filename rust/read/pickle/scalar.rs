@@ -1,8 +1,8 @@
-//! The opcodes whose value is written behind them.
+//! Runs the opcodes that carry their value.
 
+use super::cursor::refuse;
 use super::cursor::{Cursor, Fault, Span};
 use super::machine::Machine;
-use super::stack::refuse;
 use super::value::Node;
 use super::{integer, opcode as op};
 

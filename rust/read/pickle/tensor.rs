@@ -1,11 +1,11 @@
-//! What calls of torch's rebuilders give, and what a tensor may be given later.
+//! Gives the values of calls of torch's rebuild functions, and of the state that tensors are given later.
 
-use super::Element;
 use super::cursor::Fault;
+use super::cursor::refuse;
+use super::element::Element;
 use super::global::{Global, Rebuild};
 use super::machine::Machine;
 use super::reduce::wrong;
-use super::stack::refuse;
 use super::value::{Id, Node, TensorRef};
 
 /// As many axes as torch allows.

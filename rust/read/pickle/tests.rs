@@ -1,10 +1,11 @@
 use proptest::prelude::*;
 
+use super::value::MAX_VALUES;
 use super::*;
 use crate::error::Error;
-use crate::parallel::Cancel;
 use crate::read::fixture::reading::check_refused;
 use crate::read::fixture::{Value, call, dict, ints, storage, text, vector, view};
+use crate::runtime::parallel::Cancel;
 
 /// Reads `bytes` and gives what `see` makes of the value.
 fn load<T>(bytes: &[u8], see: impl FnOnce(&Values<'_>, Id) -> T) -> Result<T, String> {

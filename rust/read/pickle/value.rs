@@ -1,9 +1,11 @@
-//! What a pickle holds: nodes in an arena, which refer to one another by number.
+//! Holds the values of a pickle: nodes in an arena, which refer to one another by number.
 
-use super::MAX_VALUES;
 use super::cursor::{Cursor, Fault, Span};
 use super::element::Element;
 use super::global::Global;
+
+/// The most values, and the most of anything else that a pickle can pile up.
+pub const MAX_VALUES: usize = 4_000_000;
 
 /// What weights take about, so that the arena need not grow; never more than 8 bytes for each.
 const BYTES_PER_NODE: usize = 4;

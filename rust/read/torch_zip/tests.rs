@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Error;
-use crate::read::Checkpoint;
-use crate::read::checkpoint::Candidate;
+use crate::read::checkpoint::Checkpoint;
+use crate::read::declared::Candidate;
 use crate::read::fixture::reading::{self, check_prefixes, check_refused, check_storages};
 use crate::read::fixture::{
     self, Value, ZipEntry, dict, storage, text, torch, torch_entries, vector, view, zip,

@@ -1,10 +1,10 @@
-//! The dictionaries of tensors in an object, which may nest them beside the state of a training run.
+//! Finds the dictionaries of tensors in an object, which may nest them beside training state.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::dtype::element_count;
-use crate::read::checkpoint::Candidate;
+use crate::read::declared::Candidate;
 use crate::read::pickle::{Id, Node, Values};
 
 const MAX_DEPTH: usize = 8;

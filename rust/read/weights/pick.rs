@@ -1,9 +1,9 @@
-//! Which of several candidates is meant.
+//! Picks the candidate that is meant.
 
 use std::cmp::Reverse;
 
 use super::candidates::Found;
-use crate::read::checkpoint::{Choice, Key};
+use crate::read::declared::{Choice, Key};
 
 /// Keys under which training scripts keep weights, the best ones first; the top level comes last.
 const KNOWN: [&str; 6] = [

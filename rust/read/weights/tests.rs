@@ -3,11 +3,11 @@ use std::cell::RefCell;
 use proptest::prelude::*;
 
 use super::*;
-use crate::parallel::Cancel;
-use crate::read::checkpoint::{Begin, Candidate, Key};
+use crate::read::declared::{Begin, Candidate, Key};
 use crate::read::fixture::reading::check_refused;
 use crate::read::fixture::{Value, call, dict, storage, text, vector, view};
 use crate::read::pickle::{Cursor, Machine};
+use crate::runtime::parallel::Cancel;
 
 const FILE_LEN: u64 = 1000;
 

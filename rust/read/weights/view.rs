@@ -1,9 +1,9 @@
-//! The rules that a view of a storage must obey, whatever the file says.
+//! Validates views of storages.
 
 use std::collections::HashSet;
 
 use crate::dtype::{DType, element_count};
-use crate::read::checkpoint::Tensor;
+use crate::read::declared::Tensor;
 use crate::read::pickle::{Id, TensorRef, Values};
 
 /// Tensors may overlap, so that they can have more bytes than the file, but not arbitrarily many.

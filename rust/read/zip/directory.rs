@@ -1,6 +1,5 @@
-//! The entries of a directory.
+//! Parses the entries of a directory.
 
-use super::Entry;
 use super::end::Directory;
 
 /// The method of entries that are not compressed.
@@ -11,6 +10,25 @@ const SIGNATURE: &[u8] = b"PK\x01\x02";
 const SECRET_FLAGS: u16 = 1 | 1 << 6 | 1 << 13;
 const ZIP64_EXTRA: u16 = 1;
 const IN_ZIP64: u32 = u32::MAX;
+
+/// An entry, whose data can be read as they are once [`super::Archive::check_stored`] has said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Unique in the archive; never a path.
+    pub name: String,
+    /// Bytes of data.
+    pub len: u64,
+    /// CRC-32 of the data.
+    pub crc: u32,
+    /// Where its local header is.
+    pub header: u64,
+    /// Where its data must have ended.
+    pub limit: u64,
+    /// Bytes that the data are said to have when decompressed.
+    pub(super) announced: u64,
+    pub(super) flags: u16,
+    pub(super) method: u16,
+}
 
 /// All entries, of which there must be as many as announced; `limit` is not set yet.
 pub fn entries(directory: &Directory) -> Result<Vec<Entry>, String> {

@@ -1,7 +1,7 @@
-//! The records at the end of an archive, which say where its directory is.
+//! Finds the directory by the records at the end of an archive.
 
 use crate::error::Result;
-use crate::read::Source;
+use crate::read::source::Source;
 
 const FIXED: usize = 22;
 const SIGNATURE: &[u8] = b"PK\x05\x06";

@@ -1,10 +1,10 @@
-//! The header in front of the data of an entry.
+//! Checks the local header in front of the data of an entry.
 
 use std::ops::Range;
 
 use super::directory::check_plain;
 use crate::error::Result;
-use crate::read::Source;
+use crate::read::source::Source;
 
 /// Bytes of the header before the name.
 pub const FIXED: usize = 30;

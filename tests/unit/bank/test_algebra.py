@@ -1,4 +1,4 @@
-"""Gram matrices, combinations and nearest members against torch, with everything in memory."""
+"""Gram matrices and combinations against torch, with everything in memory."""
 
 from pathlib import Path
 
@@ -36,19 +36,3 @@ def test_combinations_are_those_of_the_normalised_rows(small: Bank) -> None:
     torch.testing.assert_close(small.combine(coefficients, normalizer), coefficients @ y)
     centred = small.combine(coefficients, normalizer, centred=True)
     torch.testing.assert_close(centred, coefficients @ (y - y.mean(dim=0)))
-
-
-def test_the_nearest_member_is_found_and_can_be_left_out(small: Bank) -> None:
-    normalizer = small.normalizer("tensor")
-    y = small.batch(range(9), normalizer)
-    queries = torch.cat([y[3:4], y[[0, 5]] + 0.01, -y[:2]])
-    distances = torch.cdist(queries.double(), y.double())
-    index, distance = small.nearest(queries, normalizer)
-    assert index.tolist() == distances.argmin(dim=1).tolist()
-    torch.testing.assert_close(distance[1:], distances.amin(dim=1)[1:], rtol=1e-6, atol=0)
-    assert distance[0] == 0
-    own = torch.cdist(y.double(), y.double()).fill_diagonal_(torch.inf)
-    assert [found.dtype for found in small.nearest(y[:0], normalizer)] == [torch.int64, torch.float64]
-    index, distance = small.nearest(y, normalizer, torch.arange(9))
-    assert index.tolist() == own.argmin(dim=1).tolist()
-    torch.testing.assert_close(distance, own.amin(dim=1))

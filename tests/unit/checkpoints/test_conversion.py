@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pdiff.checkpoints import Choice, convert
+from pdiff.checkpoints import Choice, convert, unpickle
 from pdiff.common.directories import locked
 from pdiff.common.errors import InputError, UsageError
 from tests.support import checkpoint
@@ -56,6 +58,21 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", refuse)
 
 
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load files in this process, where that it is another one is not what is tested."""
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        assert command[:3] == [sys.executable, "-m", "pdiff.checkpoints.unpickle"]
+        try:
+            unpickle.main(*command[3:])
+        except SystemExit as error:
+            return subprocess.CompletedProcess(command, 1, b"", f"{error}\n".encode())
+        return subprocess.CompletedProcess(command, 0, b"", b"")
+
+    monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", run)
+
+
 @pytest.mark.usefixtures("no_process")
 def test_plain_data_is_converted_without_a_process_or_trust(tmp_path: Path, out: Path) -> None:
     state = {f"module.{name}": tensor for name, tensor in checkpoint(1).items()}
@@ -96,6 +113,7 @@ def test_torchscript_is_converted_if_trusted(tmp_path: Path, out: Path) -> None:
     assert equal(load_file(out), network.state_dict())
 
 
+@pytest.mark.usefixtures("in_process")
 def test_modules_nested_in_a_training_checkpoint_are_found_and_chosen(tmp_path: Path, out: Path) -> None:
     plain, averaged = module(), module()
     torch.save({"model": plain, "ema": averaged, "fitness": 0.25, "epoch": 7}, tmp_path / "yolo.pt")
@@ -116,6 +134,7 @@ def test_modules_nested_in_a_training_checkpoint_are_found_and_chosen(tmp_path: 
         converted(key="nonsense")
 
 
+@pytest.mark.usefixtures("in_process")
 def test_tied_and_transposed_tensors_are_written_whole(tmp_path: Path, out: Path) -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     network[1].weight = network[0].weight
@@ -210,6 +229,7 @@ def test_a_failure_leaves_the_old_output(tmp_path: Path, out: Path) -> None:
     assert list(out.parent.iterdir()) == [out]
 
 
+@pytest.mark.usefixtures("in_process")
 def test_what_a_killed_conversion_left_is_removed_but_not_what_is_in_use(tmp_path: Path, out: Path) -> None:
     torch.save(module(), tmp_path / "x.pt")
     stale, used = (out.parent / f".x.safetensors.staged-{name}" for name in ("stale", "used"))
@@ -249,6 +269,7 @@ def test_a_disk_without_room_is_noticed_before(
     assert not out.exists()
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
 def test_a_file_system_without_locks_is_enough(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, number: int

@@ -9,18 +9,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pdiff.checkpoints.facts import Inspection, KindFacts, LeftAside, Range, TensorFacts
+from pdiff.checkpoints.inspection import Inspection, KindFacts, LeftAside, Range, TensorFacts
 from pdiff.cli.console import Console
 from pdiff.cli.inspection import show
-from pdiff.common.disk import size_text
 from pdiff.common.sealing import write_sealed
+from pdiff.common.wording import size_text
+from tests import command
 
-Finished = subprocess.CompletedProcess[str]
 
-
-def pdiff(folder: Path, *arguments: str) -> Finished:
-    command = [sys.executable, "-m", "pdiff", "inspect", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def pdiff(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return command.pdiff(folder, "inspect", *arguments)
 
 
 def test_the_default_folder_is_described(ckpts: Path) -> None:
@@ -97,8 +95,8 @@ def test_torch_and_numpy_are_not_imported(ckpts: Path) -> None:
         "except SystemExit as stop: assert not stop.code\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules, 'heavy imports'"
     )
-    command = [sys.executable, "-c", code, str(ckpts)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    arguments = [sys.executable, "-c", code, str(ckpts)]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("12 checkpoints")
 

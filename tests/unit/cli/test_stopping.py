@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from pdiff.bank import Bank, collect
 from pdiff.training import Run
+from tests.command import pdiff
 from tests.killing import finish, tree
 from tests.support import MEMBERS, checkpoint
 
@@ -33,11 +34,6 @@ _core.write_shards, _core.write_file = slow(_core.write_shards), slow(_core.writ
 sys.argv = ['pdiff', *sys.argv[1:]]
 main()
 """
-
-
-def pdiff(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "pdiff", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def slow_pdiff(folder: Path, *arguments: str) -> "subprocess.Popen[str]":

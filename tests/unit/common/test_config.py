@@ -1,26 +1,33 @@
 """Configuration: presets, changes, refusals."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pdiff.common.config import PRESETS, Config
+from pdiff.common.config import PRESETS, Config, LatentConfig
 from pdiff.common.errors import UsageError
 
 
+def latent(*arguments: Any, **options: Any) -> LatentConfig:
+    config = Config.build(*arguments, **options)
+    assert isinstance(config, LatentConfig)
+    return config
+
+
 def test_the_paper_preset_is_the_paper() -> None:
-    paper = Config.preset("paper")
+    paper = latent("paper")
     assert (paper.codec.kind, paper.codec.latent_dim) == ("conv", 128)
     assert (paper.codec.input_noise, paper.codec.latent_noise) == (0.001, 0.1)
     assert (paper.codec_train.lr, paper.codec_train.steps, paper.codec_train.batch_size) == (2e-5, 500, 50)
     assert (paper.train.lr, paper.train.steps, paper.train.batch_size) == (1e-4, 1000, 50)
-    assert (paper.generator.timesteps, paper.generator.beta_first, paper.generator.beta_last) == (
+    assert (paper.diffusion.timesteps, paper.diffusion.beta_first, paper.diffusion.beta_last) == (
         1000,
         1e-4,
         2e-2,
     )
-    assert (paper.normalize, paper.generator.standardise, paper.train.ema) == ("tensor", False, 0)
-    full = Config.preset("paper-full")
+    assert (paper.normalize, paper.diffusion.standardise, paper.train.ema) == ("tensor", False, 0)
+    full = latent("paper-full")
     assert (full.codec.latent_dim, full.codec_train.steps, full.train.steps) == (768, 2000, 8000)
     assert full.train.weight_decay == full.codec_train.weight_decay == 1e-5
 
@@ -28,7 +35,7 @@ def test_the_paper_preset_is_the_paper() -> None:
 def test_settings_win_over_the_file_which_wins_over_the_preset(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text("[train]\nsteps = 7\nlr = 0.5\n")
-    config = Config.build("paper", file, ["train.lr=1e-3", "codec.kind=pca"], seed=4)
+    config = latent("paper", file, ["train.lr=1e-3", "codec.kind=pca"], seed=4)
     assert (config.train.steps, config.train.lr, config.codec.kind, config.seed) == (7, 1e-3, "pca", 4)
     assert config.train.batch_size == 50
 
@@ -52,7 +59,7 @@ def test_values_and_toml_lead_back(preset: str, tmp_path: Path) -> None:
         ("codec.kind=vq", "configuration: codec.kind = 'vq': Invalid enum value 'vq'"),
         ("steps", "expected section.key=value"),
         ("train.lr=inf", "configuration: lr is inf; a finite number is wanted"),
-        ("generator.beta_last=2", "configuration: generator.beta_last = 2: Expected `float` < 1.0"),
+        ("diffusion.beta_last=2", "configuration: diffusion.beta_last = 2: Expected `float` < 1.0"),
     ],
 )
 def test_refusals_name_the_key(setting: str, message: str) -> None:

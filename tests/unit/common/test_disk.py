@@ -1,4 +1,4 @@
-"""Room on disk is asked for before anything is written."""
+"""Free disk space is checked before anything is written."""
 
 import os
 import resource
@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from pdiff.bank import Bank, collect
-from pdiff.common.disk import require_space, size_text
+from pdiff.common.disk import require_space
 from pdiff.common.errors import UsageError
+from pdiff.common.wording import size_text
 from pdiff.generation import generate
 from pdiff.training import Run
 

@@ -73,9 +73,19 @@ def save_generated(tmp_path: Path) -> Callable[..., Generated]:
             "files": files,
             "digests": {file: _core.digest_file(folder / file) for file in files},
             "seed": seed,
-            "run": {"path": "run", "digest": _core.digest(out.encode()), "preset": "default"},
+            "generator": {
+                "family": "latent",
+                "label": "default",
+                "path": "run",
+                "digest": _core.digest(out.encode()),
+                "config": {},
+            },
+            "access": {
+                "kind": "gradients" if gradient_evaluations else "weights",
+                "gradient_evaluations": gradient_evaluations,
+            },
             "bank": {"path": str(bank.path), "digest": bank.digest},
-            "cost": {"once_s": 12.5, "per_model_s": 0.25, "gradient_evaluations": gradient_evaluations},
+            "cost": {"once_s": 12.5, "per_model_s": 0.25},
             "held_out": list(held_out),
         }
         write_sealed(folder / GENERATED, info)

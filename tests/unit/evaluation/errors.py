@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from pdiff.evaluation.families import Population
-from pdiff.evaluation.judge import Judged
+from pdiff.evaluation.inference import Predictions
+from pdiff.evaluation.populations import Population
 from pdiff.tasks.base import Metric
 
 
-def judged(
+def predictions(
     wrong: Tensor,
     family: str = "generated",
     strength: float | None = None,
@@ -16,13 +16,16 @@ def judged(
     run: int = 0,
     metric: Metric | None = None,
     measured: Tensor | None = None,
-) -> Judged:
-    """A population of as many models as `wrong` has rows: bool [M, N]."""
+    parts: int = 1,
+) -> Predictions:
+    """A population of as many models as `wrong` has rows: bool [M, N · parts]."""
 
     def rows(_: object) -> Tensor:
         raise AssertionError("predictions are all that is asked for")
 
-    return Judged(Population(family, strength, len(wrong), rows, run=run), wrong, metric, measured)
+    return Predictions(
+        Population(family, strength, len(wrong), rows, run=run), wrong, parts, metric, measured
+    )
 
 
 def models(seed: int, m: int, n: int, *, rate: float, centre: float, own: float, task: int = 0) -> Tensor:

@@ -17,11 +17,11 @@ from pdiff.bank import Bank
 from pdiff.common.errors import InputError, UsageError, exit_code
 from pdiff.common.progress import SILENT
 from pdiff.common.sealing import write_sealed
-from pdiff.evaluation import evaluate
-from pdiff.evaluation.baselines import gaussian
-from pdiff.evaluation.ensembles import POOL
-from pdiff.evaluation.entries import provenance_entry
+from pdiff.evaluation.evaluate import Options, provenance_entry
+from pdiff.evaluation.metrics.soft_voting import POOL
+from pdiff.evaluation.populations import open_case
 from pdiff.generation import GENERATED, Generated
+from tests.unit.evaluation.making import evaluate, gaussian
 from tests.unit.evaluation.waves import MEMBERS, SAMPLES, Waves
 
 Save = Callable[[Bank, Tensor], Generated]
@@ -51,7 +51,18 @@ def test_results_are_plain_and_finite(results: dict[str, Any]) -> None:
 
 def test_the_parts_are_the_ones_promised(results: dict[str, Any], norm_bank: Bank) -> None:
     assert set(results) == {
-        *("format", "task", "bank", "league", "original", "generated", "runs", "ensemble", "baselines"),
+        *(
+            "format",
+            "name",
+            "task",
+            "bank",
+            "data_access",
+            "original",
+            "generated",
+            "runs",
+            "ensemble",
+            "baselines",
+        ),
         *("controls", "novelty", "geometry", "votes", "verdict", "envelopes", "points", "plots"),
         *("warnings", "cost", "provenance"),
     }
@@ -59,8 +70,9 @@ def test_the_parts_are_the_ones_promised(results: dict[str, Any], norm_bank: Ban
         **{"name": "waves", "arch": "residual", "split": "test", "samples": SAMPLES},
         "metric": {"name": "accuracy", "higher_is_better": True, "percent": True},
     }
-    assert results["league"] == {
-        **{"name": "weights", "asked": "weights", "gradient_evaluations": 0, "reestimated": False}
+    assert results["name"] == "p-diff"
+    assert results["data_access"] == {
+        **{"kind": "weights", "asked": "weights", "gradient_evaluations": 0, "reestimated": False}
     }
     assert results["bank"]["digest"] == norm_bank.digest
     assert (results["bank"]["members"], results["bank"]["dim"]) == (MEMBERS, 16)
@@ -99,11 +111,9 @@ def test_provenance_names_the_gpu(
     norm_bank: Bank, task: Waves, save_generated: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
-    runs = [save_generated(norm_bank, norm_bank.batch([0]))]
-    made = [
-        provenance_entry(runs, task, "test", seed=0, baselines_n=2, device=torch.device(name))["device"]
-        for name in ("cuda:1", "cpu")
-    ]
+    generated = save_generated(norm_bank, norm_bank.batch([0]))
+    case = open_case(generated, None, task, controls={}, options=Options(), progress=SILENT)
+    made = [provenance_entry(case, torch.device(name))["device"] for name in ("cuda:1", "cpu")]
     assert made == ["GPU 1", "cpu"]
 
 
@@ -217,8 +227,9 @@ class Told:
 def test_what_a_deleted_run_leaves_out_is_said(norm_bank: Bank, task: Waves, save_generated: Save) -> None:
     generated, told = save_generated(norm_bank, norm_bank.batch([0, 1])), Told()
     results = evaluate(generated, task=task, baselines_n=2, replicates=2, progress=told)
-    reason = results["plots"]["reverse"]["reason"]
-    assert reason == results["plots"]["training"]["reason"]
+    reason = results["plots"]["missing"]["reverse"]
+    assert reason == results["plots"]["missing"]["training"]
+    assert results["plots"]["reverse"] is results["plots"]["training"] is None
     assert reason.startswith(f"{generated.path.resolve() / 'run'}: no run here")
     assert told.messages == [f"Training and the way from noise are left out: {reason}"]
 

@@ -8,12 +8,11 @@ import pytest
 from torch import Tensor
 
 from pdiff.bank import Bank, collect
-from pdiff.evaluation import evaluate
-from pdiff.evaluation.baselines import average, gaussian
 from pdiff.generation import Generated
 from pdiff.tasks.base import Split
 from pdiff.tasks.mnist1d import Mnist1D
 from pdiff.zoo import build_zoo
+from tests.unit.evaluation.making import average, evaluate, gaussian
 
 MEMBERS, PLANTED, TESTED, EPOCHS = 40, 6, 3000, 3
 
@@ -46,56 +45,56 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Nets:
     return Nets(collect(folder / "ckpts", out=folder / "bank"), others.batch(range(2, 3 * PLANTED, 3)))
 
 
-Judge = Callable[[Tensor], dict[str, Any]]
+Evaluate = Callable[[Tensor], dict[str, Any]]
 
 
 @pytest.fixture
-def judge(nets: Nets, save_generated: Callable[..., Generated]) -> Judge:
+def evaluated(nets: Nets, save_generated: Callable[..., Generated]) -> Evaluate:
     """Evaluate rows [N, D] as if a generator had made them."""
 
-    def evaluated(rows: Tensor, **options: Any) -> dict[str, Any]:
+    def found(rows: Tensor, **options: Any) -> dict[str, Any]:
         generated = save_generated(nets.bank, rows)
         return evaluate(generated, task=Small(), arch="convnet", baselines_n=8, replicates=40, **options)
 
-    return evaluated
+    return found
 
 
 def kinds(results: dict[str, Any]) -> set[str]:
     return {found["kind"] for found in results["verdict"]["findings"]}
 
 
-def test_copies(nets: Nets, judge: Judge) -> None:
-    results = judge(nets.bank.batch(range(0, MEMBERS, 7)))
+def test_copies(nets: Nets, evaluated: Evaluate) -> None:
+    results = evaluated(nets.bank.batch(range(0, MEMBERS, 7)))
     assert results["verdict"]["at_max_similarity"]["position"] == "below"
     assert results["verdict"]["at_gg"]["position"] == "on"
     assert kinds(results) == {"copies"}
 
 
-def test_averages(nets: Nets, judge: Judge) -> None:
-    results = judge(average(nets.bank, range(PLANTED), members=16, seed=99))
+def test_averages(nets: Nets, evaluated: Evaluate) -> None:
+    results = evaluated(average(nets.bank, range(PLANTED), members=16, seed=99))
     assert results["verdict"]["position"] == "on"
     assert kinds(results) == {"averages", "concentrated"}
 
 
-def test_gaussian_draws(nets: Nets, judge: Judge) -> None:
-    results = judge(gaussian(nets.bank, range(PLANTED), scale=1.0, seed=99))
+def test_gaussian_draws(nets: Nets, evaluated: Evaluate) -> None:
+    results = evaluated(gaussian(nets.bank, range(PLANTED), scale=1.0, seed=99))
     assert results["verdict"]["position"] == "on"
     assert kinds(results) == {"concentrated"}, "in directions that do not matter to the network"
 
 
-def test_damaged_members(nets: Nets, judge: Judge) -> None:
+def test_damaged_members(nets: Nets, evaluated: Evaluate) -> None:
     """Members moved a little toward networks of another basin."""
     rows = 0.85 * nets.bank.batch(range(0, MEMBERS, 7)) + 0.15 * nets.independent
-    results = judge(rows)
+    results = evaluated(rows)
     assert results["verdict"]["position"] == "below"
     assert kinds(results) == {"damaged", "concentrated"}
 
 
-def test_a_cloud_moved_away_as_a_whole(nets: Nets, judge: Judge) -> None:
+def test_a_cloud_moved_away_as_a_whole(nets: Nets, evaluated: Evaluate) -> None:
     """One network from elsewhere, and the bank's own spread around it."""
     mean = nets.bank.batch(range(MEMBERS)).mean(dim=0)
     rows = nets.independent[-1] + nets.bank.batch(range(0, MEMBERS, 7)) - mean
-    results = judge(rows)
+    results = evaluated(rows)
     assert results["verdict"]["at_max_similarity"]["position"] == "above"
     assert results["verdict"]["at_gg"]["position"] == "below"
     assert results["verdict"]["position"] == "below"
@@ -103,7 +102,7 @@ def test_a_cloud_moved_away_as_a_whole(nets: Nets, judge: Judge) -> None:
     assert finding["sentence"].endswith("the cloud has moved away as a whole.")
 
 
-def test_truly_new_models(nets: Nets, judge: Judge) -> None:
-    results = judge(nets.independent)
+def test_truly_new_models(nets: Nets, evaluated: Evaluate) -> None:
+    results = evaluated(nets.independent)
     assert results["verdict"]["position"] == "above"
-    assert kinds(results) == set()
+    assert kinds(results) == {"another"}

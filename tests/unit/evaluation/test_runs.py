@@ -1,4 +1,4 @@
-"""What `evaluate` does with its options: several runs, controls, leagues, selection on validation, votes."""
+"""What `evaluate` does with its options: several runs, controls, data access, selection, votes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,17 +12,17 @@ from safetensors.torch import load_file, save_file
 from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.common.errors import InputError, UsageError
-from pdiff.evaluation import evaluate
-from pdiff.evaluation.baselines import average, gaussian
-from pdiff.evaluation.ensembles import DRAWS, POOL, SIZES
-from pdiff.evaluation.families import Population
-from pdiff.evaluation.field import Field
-from pdiff.evaluation.jury import Jury, _electors
-from pdiff.evaluation.predict import Predictor
-from pdiff.evaluation.seen import REESTIMATED, seen_by
+from pdiff.evaluation.evaluate import Options
+from pdiff.evaluation.inference import Predictor
+from pdiff.evaluation.metrics.soft_voting import DRAWS, POOL, SIZES
+from pdiff.evaluation.populations import REESTIMATED, access_of
+from pdiff.evaluation.schema import AccessEntry
 from pdiff.generation import Generated
+from pdiff.generation.models import Models, open_models
+from pdiff.generation.row_cache import RowCache
 from pdiff.tasks.base import Metric
-from tests.unit.evaluation.waves import MEMBERS, NORMS, SAMPLES, Residual, Waves, save_bank
+from tests.unit.evaluation.making import average, evaluate, gaussian
+from tests.unit.evaluation.waves import MEMBERS, NORMS, Residual, Waves, save_bank
 
 Save = Callable[..., Generated]
 
@@ -42,7 +42,7 @@ def runs(whole_bank: Bank, save_generated: Save) -> list[Generated]:
     ]
 
 
-def test_runs_are_judged_together_and_alike_within_themselves(runs: list[Generated], task: Waves) -> None:
+def test_runs_are_evaluated_together_and_alike_within_themselves(runs: list[Generated], task: Waves) -> None:
     results = evaluate(runs, task=task, **QUICK)
     alone = [evaluate(run, task=task, **QUICK) for run in runs]
     assert [(run["path"], run["seed"], run["n"]) for run in results["runs"]] == [
@@ -94,9 +94,9 @@ def test_runs_of_several_banks_are_refused(
         save_generated(norm_bank, norm_bank.batch([0, 1]), out="one"),
         save_generated(whole_bank, whole_bank.batch([0, 1]), out="two"),
     ]
-    with pytest.raises(UsageError, match="two: of another bank than .*one; .*--control NAME=DIR"):
+    with pytest.raises(UsageError, match="two: of another bank than .*norms/bank; .*--control NAME=DIR"):
         evaluate(folders, task=task, **QUICK)
-    with pytest.raises(UsageError, match="no generated checkpoints"):
+    with pytest.raises(UsageError, match="no models to evaluate"):
         evaluate([], task=task, **QUICK)
 
 
@@ -175,7 +175,7 @@ def test_the_best_model_is_chosen_on_validation(norm_bank: Bank, task: Waves, sa
     rows = gaussian(norm_bank, range(6), scale=3.0, seed=5)
     results = evaluate(save_generated(norm_bank, rows), task=task, **QUICK)
     by = {
-        split: Predictor(norm_bank, task, "residual", split=split).correctness(rows).double().mean(dim=1)
+        split: 1 - Predictor(norm_bank, task, "residual", split=split).wrong(rows).double().mean(dim=1)
         for split in ("validation", "test")
     }
     chosen = int(by["validation"].argmax())
@@ -193,58 +193,75 @@ def test_the_best_model_is_chosen_on_validation(norm_bank: Bank, task: Waves, sa
     assert "validation split" in there["warnings"][-1]
 
 
-def test_what_the_generator_saw_decides_the_league(norm_bank: Bank, save_generated: Save) -> None:
-    plain = [save_generated(norm_bank, norm_bank.batch([0]), out="plain")]
-    tuned = [save_generated(norm_bank, norm_bank.batch([0]), out="tuned", gradient_evaluations=40)]
-    entries = {
-        "weights": (plain, None, 0, 0),
-        "inputs": (plain, "inputs", 0, 0),
-        "gradients": (tuned, None, 0, 0),
-    }
-    found = {name: seen_by(*arguments) for name, arguments in entries.items()}
-    assert {name: each.league for name, each in found.items()} == {name: name for name in entries}
-    assert (found["inputs"].inputs, found["gradients"].gradients) == (REESTIMATED, 40)
-    for reestimated, name in ((True, "inputs"), (False, "weights")):
-        assert found["inputs"].entry(reestimated) == {
-            **{"name": name, "asked": "inputs", "gradient_evaluations": 0, "reestimated": reestimated}
-        }
-    assert found["gradients"].entry(False)["name"] == "gradients"
-    assert seen_by(plain, None, 9, 0).league == "gradients"
-    assert seen_by(plain, None, 0, 100).inputs == 100
-    with pytest.raises(UsageError, match="--league weights: the generator took 40 gradients"):
-        seen_by(tuned, "weights", 0, 0)
-    with pytest.raises(UsageError, match="--gradients 39: the generator took 40"):
-        seen_by(tuned, "gradients", 39, 0)
-    for arguments, reason in (
-        (("weights", 5, 0), "--gradients 5: only with --league gradients"),
-        (("weights", 0, 5), "--reestimate 5: only with --league inputs"),
-        (("gradients", 0, 0), r"\(--gradients G\)"),
-    ):
-        with pytest.raises(UsageError, match=reason):
-            seen_by(plain, *arguments)
+def opened(folder: Generated) -> list[Models]:
+    return open_models(folder, None, RowCache())[1]
 
 
-def test_rivals_take_part_in_the_league_of_gradients(
+def test_what_the_generator_saw_decides_the_data_access(norm_bank: Bank, save_generated: Save) -> None:
+    plain = opened(save_generated(norm_bank, norm_bank.batch([0]), out="plain"))
+    tuned = opened(save_generated(norm_bank, norm_bank.batch([0]), out="tuned", gradient_evaluations=40))
+    unknown = access_of(plain, Options())
+    assert (unknown[0].kind, unknown[1]) == ("weights", 0)
+    assert access_of(plain, Options(data_access="inputs")) == (
+        AccessEntry(kind="inputs", asked="inputs", gradient_evaluations=0, reestimated=True),
+        REESTIMATED,
+    )
+    entry, inputs = access_of(tuned, Options())
+    assert (entry.kind, entry.gradient_evaluations, inputs) == ("gradients", 40, 0)
+    assert access_of(plain, Options(gradient_evaluations=9))[0].kind == "gradients"
+    assert access_of(plain, Options(reestimate=100))[1] == 100
+
+
+@pytest.mark.parametrize(
+    ("taken", "options", "reason"),
+    [
+        (40, Options(data_access="weights"), "--data-access weights: the generator took 40 gradients"),
+        (40, Options(gradient_evaluations=39), "--gradient-evaluations 39: the generator took 40"),
+        (0, Options(data_access="weights", gradient_evaluations=5), "only with --data-access gradients"),
+        (0, Options(data_access="weights", reestimate=5), "--reestimate 5: only with --data-access inputs"),
+        (0, Options(data_access="gradients"), r"\(--gradient-evaluations G\)"),
+    ],
+)
+def test_data_access_that_cannot_be_is_refused(
+    norm_bank: Bank, save_generated: Save, taken: int, options: Options, reason: str
+) -> None:
+    folder = save_generated(norm_bank, norm_bank.batch([0]), gradient_evaluations=taken)
+    with pytest.raises(UsageError, match=reason):
+        access_of(opened(folder), options)
+
+
+def test_options_are_checked(norm_bank: Bank, save_generated: Save) -> None:
+    folder = save_generated(norm_bank, norm_bank.batch([0]))
+    with pytest.raises(UsageError, match="unknown option 'baseline_n'; did you mean 'baselines_n'"):
+        evaluate(folder, baseline_n=3)
+    with pytest.raises(UsageError, match="evaluate: Expected `int` >= 2 - at `\\$.baselines_n`"):
+        evaluate(folder, baselines_n=1)
+
+
+def test_fine_tuned_baselines_take_part_where_gradients_were_taken(
     norm_bank: Bank, task: Waves, save_generated: Save
 ) -> None:
     results = evaluate(
         save_generated(norm_bank, average(norm_bank, range(3), members=4, seed=5)),
         task=task,
-        gradients=8,
+        gradient_evaluations=8,
         **QUICK,
     )
-    assert (results["league"]["name"], results["league"]["gradient_evaluations"]) == ("gradients", 8)
+    assert (results["data_access"]["kind"], results["data_access"]["gradient_evaluations"]) == (
+        "gradients",
+        8,
+    )
     assert {b["league"] for b in results["baselines"]} == {"weights", "gradients"}
     assert {b["family"] for b in results["baselines"]} >= {"tuned-mean", "cyclic", "tuned-gaussian", "noise"}
-    assert results["verdict"]["sentence"].endswith("(league of training gradients).")
+    assert results["verdict"]["sentence"].endswith("(with baselines from training gradients).")
 
 
 def test_statistics_are_reestimated_for_all_alike(norm_bank: Bank, task: Waves, save_generated: Save) -> None:
     results = evaluate(
-        save_generated(norm_bank, norm_bank.batch(range(MEMBERS))), task=task, league="inputs", **QUICK
+        save_generated(norm_bank, norm_bank.batch(range(MEMBERS))), task=task, data_access="inputs", **QUICK
     )
     plain = evaluate(Generated.open(norm_bank.path.parents[1] / "generated"), task=task, **QUICK)
-    assert results["league"]["reestimated"] is True
+    assert results["data_access"]["reestimated"] is True
     for part in ("mean", "min", "max"):
         assert results["generated"][part] == results["original"][part], "members in both columns"
     assert results["original"]["mean"] != plain["original"]["mean"]
@@ -258,16 +275,18 @@ def test_without_statistics_nothing_is_said_to_be_reestimated(
     bank = save_bank(tmp_path / "linear", task.build("linear"), ["1.weight", "1.bias"])
     generated = save_generated(bank, bank.batch(range(MEMBERS)))
     options = QUICK | {"arch": "linear"}
-    results = evaluate(generated, task=task, league="inputs", **options)
-    assert (results["league"]["name"], results["league"]["asked"]) == ("weights", "inputs")
-    assert results["verdict"]["sentence"].endswith("(weights-only league: there was nothing to re-estimate).")
+    results = evaluate(generated, task=task, data_access="inputs", **options)
+    assert (results["data_access"]["kind"], results["data_access"]["asked"]) == ("weights", "inputs")
+    assert results["verdict"]["sentence"].endswith(
+        "(with baselines from weights alone: there was nothing to re-estimate)."
+    )
     assert results["warnings"][0] == (
         "Nothing to re-estimate: no BatchNorm statistics depend on what differs between the models, so they "
-        "are judged as they are."
+        "are evaluated as they are."
     )
     plain = evaluate(generated, task=task, **options)
     assert results["original"] == plain["original"]
-    assert plain["verdict"]["sentence"].endswith("(weights-only league).")
+    assert plain["verdict"]["sentence"].endswith("(with baselines from weights alone).")
 
 
 def test_votes_are_of_everybody(norm_bank: Bank, task: Waves, save_generated: Save) -> None:
@@ -282,8 +301,8 @@ def test_votes_are_of_everybody(norm_bank: Bank, task: Waves, save_generated: Sa
         "mixed": [0, DRAWS, DRAWS, 6, 0, 0],
     }
     draws = [point["score"] for point in points(results, "gaussian") if point["strength"] == 1]
-    first = Predictor(norm_bank, task, "residual").correctness(gaussian(norm_bank, range(3), seed=0))
-    assert draws[:3] == pytest.approx(first.double().mean(dim=1).tolist())
+    first = Predictor(norm_bank, task, "residual").wrong(gaussian(norm_bank, range(3), seed=0))
+    assert draws[:3] == pytest.approx((1 - first.double().mean(dim=1)).tolist())
     assert len(draws) == POOL
     for family, n in (("original", MEMBERS), ("generated", 5)):
         singles = [point["score"] for point in points(results, family)]
@@ -307,38 +326,10 @@ def test_the_number_of_generated_models_does_not_decide_how_many_others_vote(
         assert votes[0]["families"][family] == votes[1]["families"][family]
 
 
-def test_a_family_votes_with_no_more_models_than_the_pool_holds(norm_bank: Bank) -> None:
-    def population(family: str, size: int, run: int = 0, strength: float | None = None) -> Population:
-        return Population(family, strength, size, norm_bank.batch, run=run)
-
-    draws = (population("gaussian", 130, strength=1.0), population("gaussian", 30, strength=2.0))
-    for sizes, expected in (((4, 200), [4, 96]), ((60, 60), [50, 50]), ((3, 5, 1), [3, 5, 1])):
-        runs = tuple(population("generated", size, run) for run, size in enumerate(sizes))
-        everybody = Field(population("original", 300), runs, population("ensemble", 1), draws, ())
-        vote = _electors(everybody, POOL, seed=0)
-        assert [list(vote(run)) for run in runs] == [list(range(size)) for size in expected]
-        assert [len(vote(each)) for each in draws] == [POOL, 0]
-        assert len(set(vote(everybody.original))) == POOL
-        assert max(vote(everybody.original)) > POOL, "drawn from all, not the first"
-        assert list(vote(everybody.ensemble)) == []
-
-
-def test_votes_are_left_out_where_they_need_too_much_room(
-    norm_bank: Bank, task: Waves, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    needed = (MEMBERS + 5 + POOL) * SAMPLES * 3 * 2
-    for budget, voters in ((needed, POOL), (needed - 1, 0)):
-        monkeypatch.setattr("pdiff.evaluation.jury.BUDGET", budget)
-        jury = Jury(norm_bank, task, "residual", "test")
-        assert jury.voters(5) == voters
-        assert bool(jury.warnings) == (not voters)
-    assert jury.warnings[0].startswith("Soft votes are left out: their probabilities would need 0.0 GiB")
-
-
-class Squares:
+class Squares(Waves):
     """Waves with a metric of its own, of which less is better, and without probabilities."""
 
-    name, architectures = "squares", Waves.architectures
+    name = "squares"
     metric = Metric(
         "MSE",
         False,
@@ -347,9 +338,8 @@ class Squares:
         lambda measured: float(measured.mean()),
     )
 
-    def __init__(self) -> None:
-        waves = Waves()
-        self.build, self.data, self.loss, self.correct = waves.build, waves.data, waves.loss, waves.correct
+    def probabilities(self, outputs: Any) -> None:
+        return None
 
 
 def test_a_task_with_a_metric_goes_all_the_way(norm_bank: Bank, save_generated: Save) -> None:

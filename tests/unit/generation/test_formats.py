@@ -16,7 +16,8 @@ from pdiff.bank import Bank, collect
 from pdiff.common.config import Config
 from pdiff.common.errors import InputError, UsageError
 from pdiff.generation import Generated, generate
-from pdiff.training import Run, train
+from pdiff.generators.train import train
+from pdiff.training import Run
 from pdiff.verification import verify
 from tests.support import TINY, checkpoint
 

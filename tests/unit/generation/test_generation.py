@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pdiff.common.errors import InputError, UsageError
-from pdiff.generation import BLOCK, Generated, generate, sample_rows
+from pdiff.generation import Generated, generate
+from pdiff.generators.base import BLOCK
+from pdiff.generators.train import load_generator
 from pdiff.training import Run
 from tests.support import checkpoint
 
@@ -25,8 +27,9 @@ def test_model_i_does_not_depend_on_n(make_run: MakeRun, tmp_path: Path, setting
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     rows = many.rows()
     assert len(rows.unique(dim=0)) == BLOCK + 5
-    (only,) = sample_rows(run, [BLOCK + 2], 0, torch.device("cpu"))
-    assert torch.equal(only[0], rows[BLOCK + 2])
+    assert torch.equal(load_generator(run, "cpu").rows([BLOCK + 2], 0)[0], rows[BLOCK + 2])
+    assert torch.equal(many.row(BLOCK + 2), rows[BLOCK + 2])
+    assert torch.equal(many.row(-1), rows[-1])
 
 
 def test_seeds_give_other_models(make_run: MakeRun, tmp_path: Path) -> None:

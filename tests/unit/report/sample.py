@@ -1,18 +1,55 @@
-"""The results of a made-up evaluation, in the form of `results.json`, computed from made-up predictions.
+"""The results of a made-up evaluation, computed from made-up predictions.
 
 Each sample has a margin, each model perturbs it; where the sum is negative the model is wrong. So accuracy
 and similarity hang together as they do for networks.
 """
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pdiff.evaluation.novelty import distinct_count, iou_matrix, mean_similarity
-from pdiff.evaluation.similarity import similarity_map
+from pdiff.evaluation.schema import (
+    ZU,
+    AccessEntry,
+    Advice,
+    BankEntry,
+    Bootstrap,
+    ControlEntry,
+    Cost,
+    Curve,
+    EnsembleEntry,
+    Envelopes,
+    FamilyEntry,
+    Finding,
+    Geometry,
+    Histogram,
+    MapData,
+    MapPopulation,
+    MetricEntry,
+    Nearest,
+    Novelty,
+    PlaneEntry,
+    Plots,
+    Point,
+    Range,
+    Results,
+    ReverseData,
+    RunEntry,
+    Segments,
+    SimilarityData,
+    Spread,
+    Summary,
+    TaskEntry,
+    TrainingData,
+    Verdict,
+    VoteFigures,
+    Votes,
+    VoteSpread,
+)
 
 FAMILIES: tuple[tuple[str, float | None, float, float], ...] = (
     # family, strength, how far its models are from the bank's centre, dispersion
@@ -29,15 +66,37 @@ FAMILIES: tuple[tuple[str, float | None, float, float], ...] = (
     ("gaussian", 2.0, 0.33, 2.0),
     ("pca-gaussian", 1.0, 0.13, 1.0),
 )
-NOT_RIVALS = {"original", "generated", "ensemble"}
-SEGMENTS = {"generated": 0.94, "original": 0.87, "between": 0.75, "between_original": 0.9}
+NOT_BASELINES = {"original", "generated", "ensemble"}
+RMSE = MetricEntry(name="RMSE", higher_is_better=False, percent=False)
 SIZES = [1, 2, 5, 10, 20, 50]
 POOLS = {"original": 60, "generated": 50, "gaussian": 100}
 VOTE_SPREAD = {"score": 0.0013, "nll": 0.0021, "ece": 0.0009}
 
 
+Wrong = NDArray[np.bool_]
+Front = list[tuple[float, float]]
+Part = TypeVar("Part")
+
+
+def changed(whole: Part, changes: Mapping[str, Any]) -> Part:
+    """The same with other values at `changes`, dotted paths of attributes and places: `runs.0.seed`."""
+    for path, value in changes.items():
+        whole = _changed(whole, path.split("."), value)
+    return whole
+
+
+def _changed(whole: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    first, *rest = path
+    if isinstance(whole, list):
+        place = int(first)
+        return [*whole[:place], _changed(whole[place], rest, value), *whole[place + 1 :]]
+    return replace(whole, **{first: _changed(getattr(whole, first), rest, value)})
+
+
 @cache
-def predictions(originals: int, models: int, samples: int) -> dict[tuple[str, float | None], torch.Tensor]:
+def predictions(originals: int, models: int, samples: int) -> dict[tuple[str, float | None], Wrong]:
     """Wrong sets of each family, bool [M, samples]."""
     generator = np.random.default_rng(0)
     margins = generator.normal(1.9, 1, samples)
@@ -45,29 +104,35 @@ def predictions(originals: int, models: int, samples: int) -> dict[tuple[str, fl
     for family, strength, distance, _ in FAMILIES:
         count = {"original": originals, "ensemble": 1}.get(family, models)
         shift = distance * generator.normal(size=(count, samples)) + 0.02 * generator.normal(size=(count, 1))
-        found[family, strength] = torch.from_numpy(margins + shift < 0)
+        found[family, strength] = margins + shift < 0
     return found
 
 
-def statistics(values: NDArray[np.float64]) -> dict[str, float]:
-    return {
-        "mean": float(values.mean()),
-        "min": float(values.min()),
-        "max": float(values.max()),
-        "std": float(values.std()),
-    }
+def spread(values: NDArray[np.float64]) -> Spread:
+    return Spread(
+        mean=float(values.mean()),
+        min=float(values.min()),
+        max=float(values.max()),
+        std=float(values.std()),
+    )
 
 
-def frontier(points: list[tuple[float, float]]) -> list[list[float]]:
+def iou(a: Wrong, b: Wrong) -> NDArray[np.float64]:
+    """Intersection over union of every pair of wrong sets, of which none is empty."""
+    both = a.astype(np.float64) @ b.T.astype(np.float64)
+    return np.asarray(both / (a.sum(axis=1)[:, None] + b.sum(axis=1) - both))
+
+
+def frontier(points: Front) -> Front:
     """The best score at each x or below, as corners; the hull of the real one does not matter here."""
-    found: list[list[float]] = []
+    found: Front = []
     for x, score in sorted(points):
         if not found or score > found[-1][1]:
-            found.append([x, score])
+            found.append((x, score))
     return found
 
 
-def reached(vertices: list[list[float]], at: float) -> float:
+def reached(vertices: Front, at: float) -> float:
     """The frontier's height."""
     x, score = zip(*vertices, strict=True)
     return float(np.interp(at, x, score))
@@ -76,207 +141,220 @@ def reached(vertices: list[list[float]], at: float) -> float:
 class _Made:
     """A family, its models' scores, and how similar they are to the bank and to one another."""
 
-    def __init__(self, wrong: torch.Tensor, bank: torch.Tensor) -> None:
+    def __init__(self, wrong: Wrong, bank: Wrong) -> None:
         self.n = len(wrong)
-        self.scores = 1 - wrong.double().mean(dim=1).numpy()
-        similarity = iou_matrix(wrong, bank)
+        self.scores = 1 - wrong.mean(axis=1)
+        similarity = iou(wrong, bank)
         if wrong is bank:
-            similarity.fill_diagonal_(-torch.inf)
-        self.largest = similarity.amax(dim=1).numpy()
-        within = iou_matrix(wrong, wrong)
-        self.distinct = distinct_count(within)
-        self.gg = mean_similarity(within) if self.n > 1 else None
-        others = (within.sum(dim=1) - 1) / (self.n - 1) if self.n > 1 else None
-        self.own = [None] * self.n if others is None else others.tolist()
+            np.fill_diagonal(similarity, -np.inf)
+        self.largest = similarity.max(axis=1)
+        self.own: list[float | None] = [None] * self.n
+        self.gg: float | None = None
+        if self.n > 1:
+            others = (iou(wrong, wrong).sum(axis=1) - 1) / (self.n - 1)
+            self.own, self.gg = others.tolist(), float(others.mean())
 
 
 def sample_results(
     name: str = "mnist1d", *, originals: int = 30, models: int = 8, samples: int = 1000
-) -> dict[str, Any]:
+) -> Results:
     """Results of a task called `name`."""
     wrong = predictions(originals, models, samples)
     bank = wrong["original", None]
     made = {key: _Made(each, bank) for key, each in wrong.items()}
     original, ours, mean = (made[key, None] for key in ("original", "generated", "ensemble"))
-    rivals = [row for row in FAMILIES if row[0] not in NOT_RIVALS]
-    baselines = [_baseline(*row, made[row[:2]]) for row in rivals]
-    envelopes = {
-        "max_similarity": frontier([(b["max_similarity"], b["score"]["mean"]) for b in baselines]),
-        "gg": frontier([(b["gg"], b["score"]["mean"]) for b in baselines]),
-    }
-    return {
-        "format": 4,
-        "task": {
-            "name": name,
-            "arch": "convnet",
-            "split": "test",
-            "samples": samples,
-            "metric": {"name": "accuracy", "higher_is_better": True, "percent": True},
-        },
-        "bank": {
-            "path": "/data/bank",
-            "digest": "9f2c" * 16,
-            "members": originals,
-            "dim": 2618,
-            "held_out": [],
-        },
-        "league": {"name": "weights", "asked": "weights", "gradient_evaluations": 0, "reestimated": False},
-        "original": _scores(original),
-        "generated": _scores(ours),
-        "runs": [
-            {
-                "path": "/data/generated",
-                "seed": 7,
-                "run_digest": "1" * 64,
-                "preset": "default",
-                "n": models,
-                "mean": float(ours.scores.mean()),
-                "max_similarity": float(ours.largest.mean()),
-                "gg": ours.gg,
-            }
-        ],
-        "ensemble": {
-            "n": 1,
-            "mean": float(mean.scores.mean()),
-            "max_similarity": float(mean.largest.mean()),
-        },
-        "baselines": baselines,
-        "controls": [],
-        "novelty": _novelty(original, ours, wrong),
-        "geometry": {"affine_hull": None, "segments": SEGMENTS},
-        "votes": _votes(),
-        "verdict": _verdict(ours, envelopes, models),
-        "envelopes": envelopes,
-        "points": _points(made),
-        "plots": _plots(wrong),
-        "warnings": ["The denoiser's loss was still falling when training ended: more steps may help."],
-        "cost": {
-            "once_s": 38.2,
-            "per_model_s": 0.014,
-            "gradient_evaluations": 0,
-            "evaluate_s": 127.0,
-        },
-        "provenance": _provenance(originals, models, samples),
-    }
+    rows = [row for row in FAMILIES if row[0] not in NOT_BASELINES]
+    baselines = [_baseline(*row, made[row[:2]]) for row in rows]
+    envelopes = Envelopes(
+        max_similarity=frontier([(b.max_similarity, b.score.mean) for b in baselines]),
+        gg=frontier([(b.gg, b.score.mean) for b in baselines if b.gg is not None]),
+    )
+    metric = MetricEntry(name="accuracy", higher_is_better=True, percent=True)
+    run = RunEntry(
+        path="/data/generated",
+        seed=7,
+        run_digest="1" * 64,
+        preset="default",
+        n=models,
+        mean=float(ours.scores.mean()),
+        max_similarity=float(ours.largest.mean()),
+        gg=ours.gg,
+    )
+    return Results(
+        name="p-diff",
+        task=TaskEntry(name=name, arch="convnet", split="test", samples=samples, metric=metric),
+        bank=BankEntry(path="/data/bank", digest="9f2c" * 16, members=originals, dim=2618, held_out=[]),
+        data_access=AccessEntry(kind="weights", asked="weights", gradient_evaluations=0, reestimated=False),
+        original=_summary(original),
+        generated=_summary(ours),
+        runs=[run],
+        ensemble=EnsembleEntry(
+            n=1, mean=float(mean.scores.mean()), max_similarity=float(mean.largest.mean())
+        ),
+        baselines=baselines,
+        controls=[],
+        novelty=_novelty(original, ours, wrong),
+        geometry=Geometry(
+            affine_hull=None,
+            segments=Segments(generated=0.94, original=0.87, between=0.75, between_original=0.9),
+        ),
+        votes=_votes(),
+        verdict=_verdict(ours, envelopes, models),
+        envelopes=envelopes,
+        points=_points(made),
+        plots=_plots(wrong),
+        warnings=["The denoiser's loss was still falling when training ended: more steps may help."],
+        cost=Cost(once_s=38.2, per_model_s=0.014, gradient_evaluations=0, evaluate_s=127.0),
+        provenance=_provenance(originals, models, samples),
+    )
 
 
-def lean_results(name: str = "mnist1d") -> dict[str, Any]:
+def lean_results(name: str = "mnist1d") -> Results:
     """The same without what may be missing, whose figures take most of the time."""
-    results = sample_results(name)
-    results["votes"] = None
-    results["plots"]["parameters"] = []
-    for part in ("map", "reverse", "training"):
-        results["plots"][part] = {"reason": f"no {part}"}
-    return results
+    missing = {part: f"no {part}" for part in ("map", "reverse", "training")}
+    gone = {f"plots.{part}": None for part in missing}
+    return changed(
+        sample_results(name), {"votes": None, "plots.parameters": [], **gone, "plots.missing": missing}
+    )
 
 
-def _scores(made: _Made) -> dict[str, Any]:
-    each = statistics(made.scores)
-    return {"n": made.n, "best": each["max"], "selected": None, **each}
+def control(results: Results, name: str) -> ControlEntry:
+    """A control that is like the first baseline."""
+    like = results.baselines[0]
+    return ControlEntry(
+        name=name,
+        n=like.n,
+        score=like.score,
+        max_similarity=like.max_similarity,
+        containment=0.25,
+        gg=like.gg,
+        dispersion=like.dispersion,
+    )
 
 
-def _baseline(
-    family: str, strength: float | None, _: float, dispersion: float, made: _Made
-) -> dict[str, Any]:
-    return {
-        "family": family,
-        "strength": strength,
-        "league": "weights",
-        "n": made.n,
-        "score": statistics(made.scores),
-        "max_similarity": float(made.largest.mean()),
-        "containment": 0.9,
-        "gg": made.gg,
-        "dispersion": dispersion,
-    }
+def _summary(made: _Made) -> Summary:
+    each = spread(made.scores)
+    return Summary(
+        n=made.n, best=each.max, selected=None, max=each.max, mean=each.mean, min=each.min, std=each.std
+    )
 
 
-def _novelty(
-    original: _Made, ours: _Made, wrong: dict[tuple[str, float | None], torch.Tensor]
-) -> dict[str, Any]:
-    across = iou_matrix(wrong["generated", None], wrong["original", None])
-    largest = statistics(ours.largest)
-    return {
-        "max_similarity": {key: largest[key] for key in ("mean", "min", "max")},
-        "original_max_similarity": float(original.largest.mean()),
-        "containment": 0.93,
-        "original_containment": 0.951,
-        "oo": original.gg,
-        "gg": ours.gg,
-        "og": float(across.mean()),
-        "gg_nearest": 0.884,
-        "distinct": ours.distinct,
-        "distinct_original": original.distinct,
-        "dispersion": 0.83,
-        "l2_nearest": {"mean": 3.214, "min": 2.7},
-        "l2_nearest_original": {"mean": 1.92, "min": 1.1},
-        "l2_nearest_raw": {"mean": 0.32, "min": 0.27},
-        "l2_nearest_raw_original": {"mean": 0.19, "min": 0.11},
-        "l2_nearest_aligned": None,
-        "z_u": {"value": None, "reason": "no member was held out"},
-    }
+def _baseline(family: str, strength: float | None, _: float, dispersion: float, made: _Made) -> FamilyEntry:
+    return FamilyEntry(
+        family=family,
+        strength=strength,
+        league="weights",
+        n=made.n,
+        score=spread(made.scores),
+        max_similarity=float(made.largest.mean()),
+        containment=0.9,
+        gg=made.gg,
+        dispersion=dispersion,
+    )
 
 
-def _votes() -> dict[str, Any]:
+def _novelty(original: _Made, ours: _Made, wrong: dict[tuple[str, float | None], Wrong]) -> Novelty:
+    assert original.gg is not None
+    largest = spread(ours.largest)
+    return Novelty(
+        max_similarity=Range(mean=largest.mean, min=largest.min, max=largest.max),
+        original_max_similarity=float(original.largest.mean()),
+        containment=0.93,
+        original_containment=0.951,
+        oo=original.gg,
+        gg=ours.gg,
+        og=float(iou(wrong["generated", None], wrong["original", None]).mean()),
+        gg_nearest=0.884,
+        distinct=3,
+        distinct_original=5,
+        dispersion=0.83,
+        l2_nearest=Nearest(mean=3.214, min=2.7),
+        l2_nearest_original=Nearest(mean=1.92, min=1.1),
+        l2_nearest_raw=Nearest(mean=0.32, min=0.27),
+        l2_nearest_raw_original=Nearest(mean=0.19, min=0.11),
+        l2_nearest_aligned=None,
+        cosine=0.97,
+        z_u=ZU(value=None, reason="no member was held out"),
+    )
+
+
+def _votes() -> Votes:
     families = {}
     for place, family in enumerate(("original", "generated", "gaussian", "mixed")):
         gain = np.log2(SIZES) * (0.0005 + 0.0003 * place)
-        families[family] = {
-            "score": (0.971 + gain).tolist(),
-            "nll": (0.12 - 5 * gain).tolist(),
-            "ece": (0.02 - 2 * gain).tolist(),
-            "draws": [POOLS.get(family, 0), *[8] * 4, 1 if family == "generated" else 8],
-            "std": {
-                name: [*[size] * 5, None if family == "generated" else size]
-                for name, size in VOTE_SPREAD.items()
-            },
-        }
-    for values in (families["mixed"], families["mixed"]["std"]):  # one model is no mixture
-        values |= {name: [None, *values[name][1:]] for name in VOTE_SPREAD}
-    return {"sizes": SIZES, "pools": POOLS, "families": families}
+        means = {"score": 0.971 + gain, "nll": 0.12 - 5 * gain, "ece": 0.02 - 2 * gain}
+        first: list[None] = [None] if family == "mixed" else []  # one model is no mixture
+        families[family] = VoteFigures(
+            draws=[POOLS.get(family, 0), *[8] * 4, 1 if family == "generated" else 8],
+            **{name: [*first, *values.tolist()[len(first) :]] for name, values in means.items()},
+            std=VoteSpread(
+                **{
+                    name: [*first, *[size] * (5 - len(first)), None if family == "generated" else size]
+                    for name, size in VOTE_SPREAD.items()
+                }
+            ),
+        )
+    return Votes(sizes=SIZES, pools=POOLS, families=families)
 
 
-def _verdict(ours: _Made, envelopes: dict[str, list[list[float]]], models: int) -> dict[str, Any]:
-    score = float(ours.scores.mean())
+def _verdict(ours: _Made, envelopes: Envelopes, models: int) -> Verdict:
     assert ours.gg is not None
-    planes = {}
-    for plane, at in (("max_similarity", float(ours.largest.mean())), ("gg", ours.gg)):
-        height = reached(envelopes[plane], at)
-        planes[f"at_{plane}"] = {
-            "at": at,
-            "score": score,
-            "frontier": height,
-            "margin": score - height,
-            "interval": [score - height - 0.002, score - height + 0.003],
-            "position": "on",
-            "rival": "Gaussian ×1",
-        }
-    return {
-        "league": "weights",
-        "position": "on",
-        "sentence": f"{models} generated models are on the frontier: 0.24 ± 0.46 points.",
-        **planes,
-        "findings": [{"kind": "concentrated", "sentence": "Generated models are more alike than originals."}],
-        "bootstrap": {"replicates": 200, "level": 0.95, "seed": 5, "over": ["samples", "models"]},
-    }
+    return Verdict(
+        league="weights",
+        position="on",
+        advice=Advice(
+            sentence="Use the Gaussian ×1: it is as accurate as the generated models, as new, and free.",
+            command="pdiff train /data/bank --generator gaussian && pdiff generate run --n 50",
+        ),
+        sentence=f"{models} generated models are on the Pareto front: 0.24 ± 0.46 points.",
+        at_max_similarity=_stand(ours, envelopes.max_similarity, float(ours.largest.mean())),
+        at_gg=_stand(ours, envelopes.gg, ours.gg),
+        concentration=None,
+        findings=[Finding(kind="concentrated", sentence="Generated models are more alike than originals.")],
+        bootstrap=Bootstrap(replicates=200, level=0.95, seed=5, over=["samples", "models"]),
+    )
 
 
-def _points(made: dict[tuple[str, float | None], _Made]) -> list[dict[str, Any]]:
+def _stand(ours: _Made, front: Front, at: float) -> PlaneEntry:
+    score, height = float(ours.scores.mean()), reached(front, at)
+    return PlaneEntry(
+        at=at,
+        score=score,
+        frontier=height,
+        margin=score - height,
+        interval=(score - height - 0.002, score - height + 0.003),
+        position="on",
+        rival="Gaussian ×1",
+    )
+
+
+def _points(made: dict[tuple[str, float | None], _Made]) -> list[Point]:
     return [
-        {
-            "family": family,
-            "strength": strength,
-            "run": 0,
-            "score": float(score),
-            "max_similarity": float(largest),
-            "gg": own,
-        }
+        Point(
+            family=family,
+            strength=strength,
+            run=0,
+            score=float(score),
+            max_similarity=float(largest),
+            gg=own,
+        )
         for (family, strength), each in made.items()
         for score, largest, own in zip(each.scores, each.largest, each.own, strict=True)
     ]
 
 
-def _plots(wrong: dict[tuple[str, float | None], torch.Tensor]) -> dict[str, Any]:
+def _similarity(wrong: dict[tuple[str, float | None], Wrong]) -> SimilarityData:
+    original, generated = wrong["original", None], wrong["generated", None]
+    both = np.concatenate([original, generated])
+    levels = np.round(255 * iou(both, both)).astype(np.uint8)
+    return SimilarityData(
+        original=list(range(len(original))),
+        generated=list(range(len(generated))),
+        rows=[row.tobytes().hex() for row in levels],
+    )
+
+
+def _plots(wrong: dict[tuple[str, float | None], Wrong]) -> Plots:
     generator = np.random.default_rng(1)
     places = [
         (family, strength, generator.normal(size=(len(wrong[family, strength]), 2)) * size)
@@ -285,35 +363,39 @@ def _plots(wrong: dict[tuple[str, float | None], torch.Tensor]) -> dict[str, Any
     ]
     bins = np.histogram(generator.normal(size=4000), bins=32, range=(-4, 4))[0] / 4000
     steps = list(range(0, 2000, 40))
-    return {
-        "similarity": similarity_map(wrong["original", None], wrong["generated", None], 100),
-        "map": {
-            "explained": [0.41, 0.12],
-            "populations": [{"family": f, "strength": s, "xy": xy.tolist()} for f, s, xy in places],
-        },
-        "parameters": [
-            {
-                "name": f"features.{index}.weight",
-                "shape": [16, 8],
-                "edges": [-0.4, 0.4],
-                "shares": {family: bins.tolist() for family in ("original", "generated", "gaussian")},
-            }
+    return Plots(
+        similarity=_similarity(wrong),
+        map=MapData(
+            explained=[0.41, 0.12],
+            populations=[
+                MapPopulation(family=f, strength=s, xy=[(x, y) for x, y in xy.tolist()])
+                for f, s, xy in places
+            ],
+        ),
+        parameters=[
+            Histogram(
+                name=f"features.{index}.weight",
+                shape=[16, 8],
+                edges=(-0.4, 0.4),
+                shares={family: bins.tolist() for family in ("original", "generated", "gaussian")},
+            )
             for index in range(12)
         ],
-        "training": {
-            "stages": {"denoiser": {"step": steps, "loss": [1 / (1 + 0.01 * step) for step in steps]}},
-            "variance_kept": 0.97,
-        },
-        "reverse": {
-            "n": 8,
-            "progress": [0, 0.25, 0.5, 0.75, 1],
-            "score": {
+        training=TrainingData(
+            stages={"denoiser": Curve(step=steps, loss=[1 / (1 + 0.01 * step) for step in steps])},
+            variance_kept=0.97,
+        ),
+        reverse=ReverseData(
+            n=8,
+            progress=[0, 0.25, 0.5, 0.75, 1],
+            score={
                 "mean": [0.1, 0.2, 0.6, 0.95, 0.971],
                 "min": [0.08, 0.1, 0.4, 0.93, 0.969],
                 "max": [0.12, 0.3, 0.7, 0.96, 0.973],
             },
-        },
-    }
+        ),
+        missing={},
+    )
 
 
 def _provenance(originals: int, models: int, samples: int) -> dict[str, Any]:

@@ -5,14 +5,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pdiff.report import REPORT, write_report
 from pdiff.report.figures import worst_drawn
 from pdiff.report.page import render_report
+from pdiff.report.plot import stylesheet
 from pdiff.report.summary import summary_rows
 from pdiff.report.text import Scale
-from tests.unit.report.sample import VOTE_SPREAD, lean_results, sample_results
+from tests.unit.report.sample import RMSE, VOTE_SPREAD, changed, control, lean_results, sample_results
 
+LEAN = {"verdict", "plane-max-similarity", "plane-gg", "strips", "similarity"}
+"""The figures of lean results."""
 VOID = {"meta", "link", "br", "img"}
 ATTACK = "<script>alert('x')</script>\" onload=\"alert(1)"
 
@@ -47,11 +51,6 @@ def read(page: str) -> Reader:
     reader.close()
     assert reader.open == []
     return reader
-
-
-@pytest.fixture(scope="module")
-def page() -> str:
-    return render_report(sample_results())
 
 
 def test_is_one_well_formed_page(page: str) -> None:
@@ -113,17 +112,25 @@ def test_holds_the_table_and_the_verdict(page: str) -> None:
         assert fact in text
 
 
-def test_names_are_text_and_nothing_else() -> None:
-    results = sample_results(ATTACK)
-    results["bank"]["path"] = ATTACK
-    results["verdict"]["sentence"] = ATTACK
-    results["plots"]["parameters"][0]["name"] = ATTACK
-    results["plots"]["map"] = {"reason": ATTACK}
-    results["warnings"] = [ATTACK]
+def test_names_are_text_and_nothing_else(undrawn: set[str]) -> None:
+    undrawn |= {"strips", "parameters"}  # those with names
+    changes = {
+        "bank.path": ATTACK,
+        "verdict.sentence": ATTACK,
+        "verdict.advice.sentence": ATTACK,
+        "verdict.advice.command": ATTACK,
+        "plots.parameters.0.name": ATTACK,
+        "plots.map": None,
+        "plots.missing": {"map": ATTACK},
+        "warnings": [ATTACK],
+    }
+    results = changed(sample_results(ATTACK), changes)
     page = render_report(results)
     reader = read(page)
     assert not any(tag == "script" or "onload" in attributes for tag, attributes in reader.elements)
-    assert "".join(reader.text).count(ATTACK) == 6  # title, heading, verdict, path, reason, warning
+    assert (
+        "".join(reader.text).count(ATTACK) == 8
+    )  # title, heading, advice, command, verdict, path, reason, warning
     assert reader.open == []
 
 
@@ -135,31 +142,33 @@ def test_light_dark_and_print_have_the_same_variables(page: str) -> None:
     assert set(re.findall(r"var\((--[\w-]+)", page)) <= light
 
 
+@pytest.mark.usefixtures("undrawn")  # figures have a test of their own
 def test_the_same_results_give_the_same_bytes(tmp_path: Path, page: str) -> None:
     write_report(sample_results(), tmp_path / REPORT)
-    assert (tmp_path / REPORT).read_text("utf-8") == page
+    assert (tmp_path / REPORT).read_text("utf-8") == render_report(sample_results())
     assert len(page) < 1_000_000
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_missing_is_said() -> None:
-    results = lean_results()
-    results["verdict"]["at_gg"] = None
-    page = render_report(results)
+    page = render_report(changed(lean_results(), {"verdict.at_gg": None}))
     for part in ("map", "reverse", "training"):
         assert f"Not drawn: no {part}." in page
     assert "models that vote" not in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_runs_have_a_table() -> None:
-    results = lean_results()
-    results["plots"]["training"] = sample_results()["plots"]["training"]
+    results = changed(lean_results(), {"plots.training": sample_results().plots.training})
     one = " ".join(read(render_report(results)).text)
     only_first = "Of the 3 runs, the first alone."
     assert only_first not in one
-    results["runs"] = [
-        results["runs"][0] | {"path": f"/data/generated-{seed}", "seed": seed, "run_digest": str(seed) * 64}
+    (run,) = results.runs
+    runs = [
+        replace(run, path=f"/data/generated-{seed}", seed=seed, run_digest=str(seed) * 64)
         for seed in range(3)
     ]
+    results = changed(results, {"runs": runs})
     text = " ".join(read(render_report(results)).text)
     assert all(f"/data/generated-{seed}" in text and str(seed) * 64 in text for seed in range(3))
     assert text.count(only_first) == 1, "training curves are drawn, the way from noise is not"
@@ -172,34 +181,75 @@ def test_votes_have_their_spread(page: str) -> None:
     shown = (f"± {100 * accuracy:.2f}", f"± {nll:.4f}", f"± {ece:.4f}")
     assert [text.count(each) for each in shown] == [22, 22, 22], "no mixture of one, one set of 50 of 50"
     pools = "50 of 8 generated, 60 of 30 originals, 100 Gaussian draws."
-    assert f"Up to 100 models of each family vote: {pools}" in text
+    assert f"Voters: {pools}" in text
     assert "1: mean over all 50 generated models, 60 originals and 100 Gaussian draws." in text
     assert "Others: means of 8 random sets, or of all sets where there are fewer" in text
 
 
-def test_a_league_without_anything_to_reestimate_is_not_named_alone() -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_the_data_access_compared_with_is_said() -> None:
     results = lean_results()
     plain = " ".join("".join(read(render_report(results)).text).split())
-    assert "the frontier, league “weights only” " in plain
-    results["league"]["asked"] = "inputs"
-    text = " ".join("".join(read(render_report(results)).text).split())
-    expected = (
-        "league “weights only”, though “weights and unlabelled inputs” was asked for: there was nothing"
-    )
-    assert expected in text
+    assert "on the Pareto front of the baselines that see the checkpoints’ weights alone" in plain
+    asked = changed(results, {"data_access.asked": "inputs"})
+    text = " ".join("".join(read(render_report(asked)).text).split())
+    assert "alone; weights and unlabelled training inputs were asked for, but there was nothing" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_gradients_are_those_of_the_generator() -> None:
-    results = lean_results()
-    results["cost"]["gradient_evaluations"], results["league"]["gradient_evaluations"] = 12, 3456
-    assert "12 taken by the generator, 3,456 allowed to rivals" in render_report(results)
+    counts = {"cost.gradient_evaluations": 12, "data_access.gradient_evaluations": 3456}
+    page = render_report(changed(lean_results(), counts))
+    assert "12 taken by the generator, 3,456 allowed to fine-tuned baselines" in page
 
 
-def test_another_metric_has_its_name_everywhere() -> None:
-    results = lean_results()
-    results["task"]["metric"] = {"name": "RMSE", "higher_is_better": False, "percent": False}
+@pytest.mark.usefixtures("undrawn")
+def test_the_advice_comes_first_and_its_command_can_be_copied() -> None:
+    results = changed(lean_results(), {"verdict.advice.command": "pdiff average a && echo 'b'"})
+    page = render_report(results)
+    reader = read(page)
+    text = "".join(reader.text)
+    assert text.index(results.verdict.advice.sentence) < text.index(results.verdict.sentence)
+    assert "pdiff average a && echo 'b'" in text
+    assert ("pre", {"class": "command"}) in reader.elements
+    assert "user-select: all" in page
+    assert "<pre" not in render_report(changed(results, {"verdict.advice.command": ""}))
+
+
+def test_the_page_speaks_in_words_of_the_field(undrawn: set[str]) -> None:
+    undrawn |= LEAN
+    results = changed(lean_results(), {"controls": [control(lean_results(), "one checkpoint")]})
+    text = " ".join(read(render_report(results)).text).replace(stylesheet(), "").lower()
+    for private in ("league", "rival", "frontier", "jury", "contest"):
+        assert private not in text
+    assert text.count("ensemble") == 1, "what the paper calls the average of all"
+
+
+def test_the_models_are_called_as_the_evaluation_says(undrawn: set[str]) -> None:
+    undrawn |= {"strips", "similarity", "votes"}
+    results = changed(sample_results(), {"name": "my method"})
+    page = render_report(results)
+    assert "p-diff" not in page
+    assert page.count("my method") >= 8, "heading, legends, table, strips, votes"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_the_makers_did_not_say_is_left_open() -> None:
+    unknown = dict.fromkeys(("cost.once_s", "cost.per_model_s", "runs.0.seed", "runs.0.gg"))
+    page = render_report(changed(lean_results(), unknown))
+    assert "<dd>–</dd>" in page
+    assert "generation unknown, baselines 5" in page
+
+
+def test_another_metric_has_its_name_everywhere(undrawn: set[str]) -> None:
+    undrawn |= LEAN
+    results = changed(lean_results(), {"task.metric": RMSE, "verdict.advice.sentence": ""})
     page = render_report(results)
     assert "accuracy" not in page
     assert "RMSE, lower is better" in page
     assert '<table class="summary plain">' in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_table_of_a_metric_in_per_cent_says_so() -> None:
     assert '<table class="summary">' in render_report(lean_results())

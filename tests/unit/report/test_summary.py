@@ -1,12 +1,14 @@
 """The table and the figures' words."""
 
 import pytest
+from msgspec.structs import asdict, replace
 
+from pdiff.evaluation.schema import ZU, Envelopes, Hull, Nearest
 from pdiff.report import summary_rows
 from pdiff.report.measures import measures
 from pdiff.report.summary import COLUMNS, summary
 from pdiff.report.text import Scale, duration, number
-from tests.unit.report.sample import FAMILIES, sample_results
+from tests.unit.report.sample import FAMILIES, RMSE, changed, control, sample_results
 
 
 def test_the_table_as_text() -> None:
@@ -15,10 +17,10 @@ def test_the_table_as_text() -> None:
     assert header == COLUMNS
     assert [row[0] for row in rows[:4]] == ["original", "average of all", "p-diff", "noise σ 0.013"]
     assert len(rows) == len(FAMILIES)
-    mean = results["ensemble"]["mean"]
+    mean = results.ensemble.mean
     assert rows[1][:4] == ("average of all", "1", f"{100 * mean:.2f}", "–")
     assert rows[2][1] == "8"
-    assert rows[2][7:9] == (number(results["novelty"]["max_similarity"]["mean"], 3), "0.930")
+    assert rows[2][7:9] == (number(results.novelty.max_similarity.mean, 3), "0.930")
     assert rows[2][10:] == ("0.83", "")
     assert all(len(row) == len(header) for row in rows)
 
@@ -27,61 +29,61 @@ def test_the_table_as_numbers() -> None:
     results = sample_results()
     original, ensemble, ours, *baselines = summary(results)
     assert (original.scores["mean"], original.gg, original.dispersion) == (
-        results["original"]["mean"],
-        results["novelty"]["oo"],
+        results.original.mean,
+        results.novelty.oo,
         1,
     )
     assert (ensemble.dispersion, ensemble.gg, ensemble.scores.get("best")) == (None, None, None)
-    assert ours.scores == results["generated"]
+    assert {k: v for k, v in asdict(results.generated).items() if k in ours.scores} == ours.scores
     assert [(b.family, b.n, b.scores["mean"], b.gg) for b in baselines] == [
-        (b["family"], b["n"], b["score"]["mean"], b["gg"]) for b in results["baselines"]
+        (b.family, b.n, b.score.mean, b.gg) for b in results.baselines
     ]
 
 
 def test_controls_have_rows() -> None:
-    results = sample_results()
-    place = {key: results["baselines"][0][key] for key in ("score", "max_similarity", "gg", "dispersion")}
-    results["controls"] = [{"name": "one checkpoint", "n": 8, "containment": 0.25, **place}]
+    results = changed(sample_results(), {"controls": [control(sample_results(), "one checkpoint")]})
     row = summary(results)[-1]
-    assert (row.name, row.n, row.containment, row.frontier) == ("one checkpoint", 8, 0.25, "")
+    assert (row.name, row.n, row.containment, row.front) == ("one checkpoint", 8, 0.25, "")
 
 
 def test_spreads_of_other_metrics_take_little_room() -> None:
-    results = sample_results()
-    results["task"]["metric"] = {"name": "RMSE", "higher_is_better": False, "percent": False}
-    results["original"] |= {"mean": 0.0123456, "std": 0.000123456}
+    scores = {"original.mean": 0.0123456, "original.std": 0.000123456}
+    results = changed(sample_results(), {"task.metric": RMSE, **scores})
     assert summary(results)[0].cells[2:4] == ("0.01235", "0.00012")
 
 
-def test_the_frontier_is_where_no_mixture_is_better() -> None:
-    results = sample_results()
-    low, middle, high = results["baselines"][:3]
-    results["baselines"] = [low, middle, high]
-    for each, at, score in ((low, 0.2, 0.5), (middle, 0.4, 0.7), (high, 0.6, 0.9)):
-        each["score"] = each["score"] | {"mean": score}
-        each["max_similarity"] = each["gg"] = at
-    results["envelopes"] = {"max_similarity": [[0.2, 0.5], [0.6, 0.9]], "gg": [[0.2, 0.6], [0.6, 0.9]]}
-    assert [row.frontier for row in summary(results)[3:]] == ["MS", "MS", "MS, GG"]
-    middle["gg"] = None
-    low["score"]["mean"] = 0.4
-    assert [row.frontier for row in summary(results)[3:]] == ["", "MS", "MS, GG"]
+def test_the_front_is_where_no_mixture_is_better() -> None:
+    places = ((0.2, 0.5), (0.4, 0.7), (0.6, 0.9))
+    baselines = [
+        replace(each, score=replace(each.score, mean=score), max_similarity=at, gg=at)
+        for each, (at, score) in zip(sample_results().baselines, places, strict=False)
+    ]
+    envelopes = Envelopes(max_similarity=[(0.2, 0.5), (0.6, 0.9)], gg=[(0.2, 0.6), (0.6, 0.9)])
+    results = changed(sample_results(), {"baselines": baselines, "envelopes": envelopes})
+    assert [row.front for row in summary(results)[3:]] == ["MS", "MS", "MS, GG"]
+    results = changed(results, {"baselines.1.gg": None, "baselines.0.score.mean": 0.4})
+    assert [row.front for row in summary(results)[3:]] == ["", "MS", "MS, GG"]
+
+
+def test_the_generated_models_are_called_as_the_evaluation_says() -> None:
+    assert summary(changed(sample_results(), {"name": "mine"}))[2].name == "mine"
 
 
 def test_measures_stand_beside_the_originals() -> None:
     results = sample_results()
-    novelty = results["novelty"]
-    oo, nearest = number(novelty["oo"], 3), number(novelty["original_max_similarity"], 3)
+    novelty = results.novelty
+    oo, nearest = number(novelty.oo, 3), number(novelty.original_max_similarity, 3)
     texts = {measure.name: (measure.value, measure.reference) for measure in measures(results)}
     assert texts == {
-        "Max-similarity": (number(novelty["max_similarity"]["mean"], 3), f"originals {nearest}"),
+        "Max-similarity": (number(novelty.max_similarity.mean, 3), f"originals {nearest}"),
         "Containment": ("0.930", "originals 0.951"),
-        "Similarity within (GG)": (number(novelty["gg"], 3), f"originals (OO) {oo}"),
+        "Similarity within (GG)": (number(novelty.gg, 3), f"originals (OO) {oo}"),
         "Nearest generated": ("0.884", f"originals {nearest}"),
         "Distinct models": (
-            f"{novelty['distinct']}",
-            f"of 8 generated; originals {novelty['distinct_original']} of 30",
+            f"{novelty.distinct}",
+            f"of 8 generated; originals {novelty.distinct_original} of 30",
         ),
-        "Similarity across (OG)": (number(novelty["og"], 3), f"originals (OO) {oo}"),
+        "Similarity across (OG)": (number(novelty.og, 3), f"originals (OO) {oo}"),
         "Dispersion": ("0.83", "originals 1 by definition"),
         "Distance to the bank": ("3.21", "originals 1.92"),
         "Raw distance": ("0.32", "originals 0.19"),
@@ -92,10 +94,9 @@ def test_measures_stand_beside_the_originals() -> None:
 
 def test_copying_and_alignment_where_they_were_measured() -> None:
     results = sample_results()
-    results["novelty"] |= {
-        "z_u": {"value": -0.5, "generated": 8, "held_out": 3},
-        "l2_nearest_aligned": {"mean": 2.0, "min": 1.0},
-    }
+    copying = ZU(value=-0.5, generated=8, held_out=3)
+    aligned = Nearest(mean=2.0, min=1.0)
+    results = changed(results, {"novelty.z_u": copying, "novelty.l2_nearest_aligned": aligned})
     found = {measure.name: measure for measure in measures(results)}
     assert found["Copying (Z_U)"].value == "-0.50"
     assert found["Copying (Z_U)"].reference == "8 generated against 3 held out"
@@ -105,17 +106,19 @@ def test_copying_and_alignment_where_they_were_measured() -> None:
 
 def test_off_the_hull_where_there_is_one() -> None:
     results = sample_results()
-    results["geometry"]["affine_hull"] = {"generated": 0.5, "held_out": 0.75}
+    hull = Hull(generated=0.5, held_out=0.75)
+    results = changed(results, {"geometry.affine_hull": hull})
     found = {measure.name: measure for measure in measures(results)}["Off the hull"]
     assert (found.value, found.reference) == ("0.500", "held-out members 0.750")
-    results["geometry"]["affine_hull"]["held_out"] = None
+    results = changed(results, {"geometry.affine_hull.held_out": None})
     found = {measure.name: measure for measure in measures(results)}["Off the hull"]
     assert found.reference == ""
 
 
 def test_what_one_model_does_not_define_is_a_dash() -> None:
     results = sample_results()
-    results["novelty"] |= {"gg": None, "gg_nearest": None, "dispersion": None}
+    undefined = dict.fromkeys(("novelty.gg", "novelty.gg_nearest", "novelty.dispersion"))
+    results = changed(results, undefined)
     dashes = [measure.name for measure in measures(results) if measure.value == "–"]
     assert dashes == ["Similarity within (GG)", "Nearest generated", "Dispersion", "Copying (Z_U)"]
     assert summary(results)[2].cells[9:11] == ("–", "–")

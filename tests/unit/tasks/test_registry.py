@@ -54,7 +54,8 @@ def test_built_in_tasks_load_and_are_tasks(name):
 def test_classification_judges_logits():
     task = load_task("digits")
     logits, targets = torch.tensor([[3.0, 1.0], [0.0, 2.0]]), torch.tensor([0, 0])
-    assert task.correct(logits, targets).tolist() == [True, False]
+    assert task.error(logits, targets).tolist() == [False, True]
+    torch.testing.assert_close(task.probabilities(logits), logits.softmax(1))
     expected = torch.log1p(torch.exp(torch.tensor([-2.0, 2.0]))).mean()
     torch.testing.assert_close(task.loss(logits, targets), expected)
 
@@ -88,7 +89,7 @@ def test_wrong_names_and_options(name, options, message):
         (":number", {}, "has no function 'number'"),
         (":factory", {"clases": 3}, "did you mean 'classes'"),
         (":needs", {}, "needs the option 'size'"),
-        (":wrong", {}, "returned a object, not a Task; it lacks .*architectures"),
+        (":wrong", {}, "returned a object, not a Task .a subclass of pdiff.tasks.Task"),
     ],
 )
 def test_wrong_own_tasks(own, suffix, options, message):

@@ -10,7 +10,8 @@ from torch import Tensor
 from pdiff.bank import Bank
 from pdiff.common.config import Config
 from pdiff.generation import Generated, generate
-from pdiff.training import Run, train
+from pdiff.generators.train import train
+from pdiff.training import Run
 from tests.support import TINY, bank_of
 
 K = 30

@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
+from pdiff.common.access import DataAccess
 from pdiff.common.config import Config, Optimisation
 from pdiff.common.errors import PdiffError, PreemptedError, UsageError
 from pdiff.common.progress import SILENT
-from pdiff.training import Run, choose_device, train
-from pdiff.training.interrupt import catch_signals
-from pdiff.training.loop import Trainer
+from pdiff.generators.train import load_generator, train
+from pdiff.training import Run, choose_device
+from pdiff.training.trainer import Trainer, catch_signals
 from tests.support import MEMBERS, TINY
 
 MakeRun = Callable[..., Run]
@@ -91,8 +92,11 @@ def test_the_learning_rate_falls_as_a_cosine(tmp_path: Path) -> None:
 def test_a_run_holds_its_config_result_and_metrics(make_run: MakeRun) -> None:
     run = make_run("default")
     assert Run.open(run.path).digest == run.digest
-    assert run.result.latent_dim == 4
-    assert 0 < run.result.variance_explained < 1
+    assert run.result.facts["latent_dim"] == 4
+    assert 0 < run.result.facts["variance_explained"] < 1
+    assert run.result.access == DataAccess("weights", 0)
+    assert list(run.result.seconds) == ["codec", "denoiser"]
+    assert load_generator(run, "cpu").facts() == run.result.facts
     lines = (run.path / "denoiser.metrics.jsonl").read_text().splitlines()
     assert len(lines) == 5
     latents = load_file(run.path / "latents.safetensors")["values"]
@@ -102,7 +106,7 @@ def test_a_run_holds_its_config_result_and_metrics(make_run: MakeRun) -> None:
 
 def test_latents_are_encoded_with_running_statistics(make_run: MakeRun) -> None:
     run = make_run("paper", *CONV)
-    codec = run.codec(torch.device("cpu"))
+    codec = load_generator(run, "cpu").codec
     rows = run.bank.batch(range(MEMBERS), run.bank.normalizer("tensor"))
     stored = load_file(run.path / "latents.safetensors")["values"]
     with torch.no_grad():

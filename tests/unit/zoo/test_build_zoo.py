@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 
 from pdiff.cli.zoo import command
 from pdiff.common.errors import UsageError
+from pdiff.tasks import SplitData
 from pdiff.tasks.base import Metric
+from pdiff.tasks.scoring import score
 from pdiff.zoo import build_zoo
 from pdiff.zoo.checkpoints import write_checkpoint
-from pdiff.zoo.train import score
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_every_step_is_a_checkpoint_that_loads_and_says_how_good_it_is(build, ta
             metadata = file.metadata()
         assert (metadata["step"], metadata["run"]) == (str(step), "0")
         model.load_state_dict(load_file(result.path / f"step-{step:05d}.safetensors"), strict=True)
-        assert score(task, model, *task.data("validation")) == claimed
+        assert score(task, model, SplitData(task, "validation")) == claimed
         assert float(metadata["accuracy"]) == pytest.approx(claimed, abs=1e-6)
 
 
@@ -231,7 +232,7 @@ def test_an_interrupted_build_leaves_nothing(build, task, tmp_path, monkeypatch)
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(task, "correct", stop)
+    monkeypatch.setattr(task, "error", stop)
     with pytest.raises(KeyboardInterrupt):
         build()
     assert list(tmp_path.iterdir()) == []

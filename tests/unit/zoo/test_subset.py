@@ -4,8 +4,8 @@ from torch import nn
 
 from pdiff.common.errors import UsageError
 from pdiff.tasks import load_task
+from pdiff.training.frozen import FrozenRest
 from pdiff.zoo import select_subset
-from pdiff.zoo.subset import FrozenRest
 
 
 @pytest.fixture

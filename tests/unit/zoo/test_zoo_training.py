@@ -5,8 +5,14 @@ import torch
 
 from pdiff.common.errors import InputError
 from pdiff.common.progress import SILENT
+from pdiff.tasks import SplitData
+from pdiff.tasks.scoring import score
 from pdiff.zoo.recipes import Phase
-from pdiff.zoo.train import batches, converge, initialise, one_cycle, score
+from pdiff.zoo.train import converge, initialise, one_cycle
+
+
+def batches(task, size, seed=0):
+    return SplitData(task, "train").shuffled(size, seed=seed, purpose="test")
 
 
 def test_one_cycle_rises_then_falls():
@@ -21,7 +27,7 @@ def test_one_cycle_rises_then_falls():
 
 def test_batches_cover_an_epoch_and_change_order(task):
     inputs, _ = task.data("train")
-    source = batches(task, 50, augment=False, seed=0, purpose="test")
+    source = batches(task, 50)
     first, second = ([x for x, _ in islice(source, 4)] for _ in range(2))
     rows = {tuple(row.tolist()) for row in torch.cat(first)}
     assert len(rows) == 200  # 210 samples, the short last batch is left out
@@ -32,12 +38,12 @@ def test_batches_cover_an_epoch_and_change_order(task):
 def test_batches_hold_inputs_with_their_targets(task):
     inputs, targets = task.data("train")
     label = {tuple(row.tolist()): int(target) for row, target in zip(inputs, targets, strict=True)}
-    for x, y in islice(batches(task, 64, augment=False, seed=1, purpose="test"), 3):
+    for x, y in islice(batches(task, 64, seed=1), 3):
         assert [label[tuple(row.tolist())] for row in x] == y.tolist()
 
 
 def test_a_batch_larger_than_the_data_is_the_data(task):
-    x, _ = next(batches(task, 1_000, augment=False, seed=0, purpose="test"))
+    x, _ = next(batches(task, 1_000))
     assert len(x) == 210
 
 
@@ -55,12 +61,12 @@ def test_initialisation_is_a_function_of_seed_and_run_and_leaves_torchs_generato
 def test_training_converges_on_separable_data(task):
     model = initialise(task, "batchnorm", 0, 0)
     phase = Phase("adamw", lr=1e-2, batch_size=32)
-    source = batches(task, 32, augment=False, seed=0, purpose="test")
-    untrained = score(task, model.eval(), *task.data("test"))
+    source = batches(task, 32)
+    untrained = score(task, model.eval(), SplitData(task, "test"))
     converge(task, model, phase, source, steps=120, progress=SILENT)
     assert not model.training
     assert untrained < 0.6
-    assert score(task, model, *task.data("test")) > 0.8
+    assert score(task, model, SplitData(task, "test")) > 0.8
 
 
 def test_the_score_does_not_depend_on_the_batch_size(task):
@@ -68,11 +74,11 @@ def test_the_score_does_not_depend_on_the_batch_size(task):
     inputs, targets = task.data("test")
     by_hand = (model(inputs).argmax(1) == targets).float().mean().item()
     for size in (1, 64, 1_000):
-        assert score(task, model, inputs, targets, batch_size=size) == pytest.approx(by_hand)
+        assert score(task, model, SplitData(task, "test"), batch_size=size) == pytest.approx(by_hand)
 
 
 def test_divergence_is_an_error_that_names_the_rate(task):
     model = initialise(task, "layernorm", 0, 0)
-    source = batches(task, 32, augment=False, seed=0, purpose="test")
+    source = batches(task, 32)
     with pytest.raises(InputError, match=r"training diverged: the loss is .* choose a lower one"):
         converge(task, model, Phase("sgd", lr=1e30, batch_size=32), source, steps=20, progress=SILENT)

@@ -1,9 +1,9 @@
-"""The two planes of the verdict: score against max-similarity, and against similarity within the family."""
+"""Draw the verdict: its margins, and the two planes of score against similarity that they come from."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,47 +11,110 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from pdiff.report.figures.clouds import Cloud, Values, clouds, score_axis, worst_drawn
-from pdiff.report.figures.plot import NARROW, WIDE, Colours, Plot, is_wide
+from pdiff.evaluation.schema import PlaneEntry, Results
+from pdiff.report.figures.distributions import Cloud, Values, clouds, score_axis, worst_drawn
 from pdiff.report.marks import OURS, colour_name, marker
+from pdiff.report.plot import NARROW, WIDE, Colours, Plot, is_wide, ticks
 from pdiff.report.text import Scale
-
-__all__ = ["AXES", "SIDES", "Plane", "frontier_line", "plane"]
 
 Plane = Literal["max_similarity", "gg"]
 
-AXES = {
+AXES: Mapping[Plane, str] = {
     "max_similarity": "max-similarity to the bank (IoU, 0 to 1)",
     "gg": "similarity within the family (GG, IoU, 0 to 1)",
 }
-SIDES = {
+SIDES: Mapping[Plane, str] = {
     "max_similarity": "← more novel · closer to a copy →",
     "gg": "← more diverse · more alike →",
 }
+_MARGINS: tuple[tuple[Plane, str], ...] = (
+    ("max_similarity", "at equal\nmax-similarity"),
+    ("gg", "at equal similarity\nwithin (GG)"),
+)
 _SIZES = {"original": 9.0, "ensemble": 13.0, "generated": 10.5}
 """Of the marks of means, in points."""
 
 
-def plane(results: Mapping[str, Any], which: Plane) -> Plot:
+def stand(results: Results, which: Plane) -> PlaneEntry | None:
+    """Return where the generated models are in one plane; None where it is not defined."""
+    found: PlaneEntry | None = getattr(results.verdict, f"at_{which}")
+    return found
+
+
+def margins(results: Results) -> Plot:
+    """Draw each plane's margin over the Pareto front as a point with its interval."""
+    alternative = f"Verdict: {results.verdict.position} the Pareto front. " + " ".join(_in_words(results))
+    return Plot("verdict", alternative, partial(_draw_margins, results), (WIDE, 1.75), (NARROW, 2.0))
+
+
+def _in_words(results: Results) -> list[str]:
+    scale, level = Scale.of(results), results.verdict.bootstrap.level
+    words = []
+    for which, name in _MARGINS:
+        found, where = stand(results, which), name.replace("\n", " ")
+        if found is None:
+            words.append(f"Not defined {where}.")
+        else:
+            low, high = map(scale.difference, found.interval)
+            margin = f"{scale.difference(found.margin)} {scale.points}"
+            words.append(f"{margin} {where}, {level:.0%} interval {low} to {high}.")
+    return words
+
+
+def _draw_margins(results: Results, figure: Figure, colours: Colours) -> None:
+    """Draw one row a plane; the Pareto front is the line at 0, better lies to the right."""
+    axes, scale = figure.subplots(), Scale.of(results)
+    stands = [stand(results, which) for which, _ in _MARGINS]
+    reach = max(_draw_row(axes, row, found, scale, colours) for row, found in enumerate(stands))
+    reach = 1.25 * reach or 1.0
+    axes.set(xlim=(-reach, reach), ylim=(len(_MARGINS) - 0.4, -0.75))
+    axes.axvspan(0, reach, color=colours["good"], alpha=0.08, linewidth=0)
+    axes.axvspan(-reach, 0, color=colours["bad"], alpha=0.08, linewidth=0)
+    axes.axvline(0, color=colours["ink"], linewidth=1.3, linestyle=(0, (4, 2)))
+    for x, text, side in ((0.995, "above →", "right"), (0.005, "← below", "left")):
+        axes.text(x, 0.97, text, transform=axes.transAxes, ha=side, va="top", color=colours["muted"])
+    axes.set_yticks(range(len(_MARGINS)), [name for _, name in _MARGINS])
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(7, symmetric=True))
+    axes.set_xlabel(f"{scale.points} better than the Pareto front")
+
+
+def _draw_row(axes: Axes, row: int, found: PlaneEntry | None, scale: Scale, colours: Colours) -> float:
+    """Draw one plane's point and interval; return how far they reach from the Pareto front."""
+    if found is None:
+        axes.text(0, row, "  not defined", va="center", color=colours["muted"])
+        return 0.0
+    low, high = map(scale.drawn, found.interval)
+    margin = scale.drawn(found.margin)
+    axes.plot(
+        [low, high], [row, row], color=colours["generated"], linewidth=5, alpha=0.45, solid_capstyle="butt"
+    )
+    axes.plot([margin], [row], **marker("generated", 9, colours))
+    text, behind = scale.difference(found.margin), {"facecolor": colours["paper"], "linewidth": 0, "pad": 1}
+    axes.annotate(text, (margin, row), (0, 9), textcoords="offset points", ha="center", bbox=behind)
+    return max(map(abs, (low, high, margin)))
+
+
+def plane(results: Results, which: Plane) -> Plot:
     """Draw one plane: all models, and a close-up of ours.
 
     One point a model, one large mark a family's mean, the strengths of a swept baseline joined to a curve,
-    the frontier of the baselines as a dashed line, and the margin of the verdict as a bar.
+    the Pareto front of the baselines as a dashed line, and the margin of the verdict as a bar.
     """
     name = Scale.of(results).name
     alternative = (
         f"Two scatter plots, all models and a close-up: {name} against {AXES[which]}, one point for each "
-        "model, one large mark for each family's mean, a line for the frontier that the baselines reach; "
+        "model, one large mark for each family's mean, a line for the Pareto front that the baselines reach; "
         "means and margins are in the table and the verdict."
     )
-    draw = partial(_draw, results, which)
+    draw = partial(_draw_plane, results, which)
     return Plot(f"plane-{which.replace('_', '-')}", alternative, draw, (WIDE, 4.9), (NARROW, 8.6))
 
 
-def _draw(results: Mapping[str, Any], which: Plane, figure: Figure, colours: Colours) -> None:
-    """Draw all models, and the close-up beside or below them."""
+def _draw_plane(results: Results, which: Plane, figure: Figure, colours: Colours) -> None:
     scale = Scale.of(results)
-    found = [cloud for cloud in clouds(results) if not np.isnan(_x(cloud, which)).all()]
+    found = [cloud for cloud in clouds(results) if not np.isnan(getattr(cloud, which)).all()]
     worst = scale.drawn(worst_drawn(results))
     whole, close = figure.subplots(*((1, 2) if is_wide(figure) else (2, 1)))
     score_axis(whole, "y", found, worst, scale)
@@ -60,11 +123,10 @@ def _draw(results: Mapping[str, Any], which: Plane, figure: Figure, colours: Col
     for axes, title, size in ((whole, "all models", 2.6), (close, "close-up", 3.8)):
         _draw_clouds(axes, found, which, size, colours)
         axes.set_xlim(*(_limits(found, which) if axes is whole else (left, right)))
-        frontier_line(axes, results, which, colours)
+        front_line(axes, results, which, colours)
         _draw_margin(axes, results, which, colours)
         axes.set_title(title)
-        axes.yaxis.set_major_locator(MaxNLocator(7))
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        ticks(axes, x=6)
         axes.set_xlabel(f"{AXES[which]}\n{SIDES[which]}")
         axes.set_ylabel(scale.axis)
     frame = Rectangle((left, bottom), right - left, top - bottom)
@@ -80,11 +142,14 @@ def _draw_clouds(axes: Axes, found: Sequence[Cloud], which: Plane, size: float, 
         shown = (cloud.score >= low) & (cloud.score <= high)
         alpha = 0.55 if cloud.family in OURS else 0.32
         axes.plot(
-            _x(cloud, which)[shown], cloud.score[shown], alpha=alpha, **marker(cloud.family, size, colours)
+            getattr(cloud, which)[shown],
+            cloud.score[shown],
+            alpha=alpha,
+            **marker(cloud.family, size, colours),
         )
     for family, swept in groupby(found, key=lambda cloud: cloud.family):
         ordered = sorted(swept, key=lambda cloud: cloud.strength or 0)
-        means = [(float(np.nanmean(_x(cloud, which))), float(cloud.score.mean())) for cloud in ordered]
+        means = [(float(np.nanmean(getattr(cloud, which))), float(cloud.score.mean())) for cloud in ordered]
         axes.plot(*zip(*means, strict=True), color=colours[colour_name(family)], linewidth=1.1, alpha=0.75)
     for cloud in order:
         mark = marker(cloud.family, _SIZES.get(cloud.family, 7.5), colours)
@@ -92,14 +157,12 @@ def _draw_clouds(axes: Axes, found: Sequence[Cloud], which: Plane, size: float, 
             mark |= {"markerfacecolor": colours["paper"], "markeredgewidth": 2.2}
         else:
             mark |= {"markeredgecolor": colours["paper"], "markeredgewidth": 1.0}
-        axes.plot([np.nanmean(_x(cloud, which))], [cloud.score.mean()], **mark)
+        axes.plot([np.nanmean(getattr(cloud, which))], [cloud.score.mean()], **mark)
 
 
-def frontier_line(
-    axes: Axes, results: Mapping[str, Any], which: Plane, colours: Colours, colour: str = "ink"
-) -> None:
-    """Draw the frontier across the axes: flat outside the vertices, where nothing is extrapolated."""
-    vertices = results["envelopes"][which]
+def front_line(axes: Axes, results: Results, which: Plane, colours: Colours, colour: str = "ink") -> None:
+    """Draw the Pareto front across the axes: flat outside the vertices, where nothing is extrapolated."""
+    vertices = getattr(results.envelopes, which)
     if not vertices:
         return
     scale, (left, right) = Scale.of(results), axes.get_xlim()
@@ -109,41 +172,36 @@ def frontier_line(
     axes.set_xlim(left, right)
 
 
-def _draw_margin(axes: Axes, results: Mapping[str, Any], which: Plane, colours: Colours) -> None:
-    """Draw a bar from the frontier to the generated models' mean."""
-    stand = results["verdict"][f"at_{which}"]
-    if stand is None:
+def _draw_margin(axes: Axes, results: Results, which: Plane, colours: Colours) -> None:
+    """Draw a bar from the Pareto front to the generated models' mean."""
+    found = stand(results, which)
+    if found is None:
         return
     scale = Scale.of(results)
-    ends = [scale.drawn(stand["frontier"]), scale.drawn(stand["score"])]
-    axes.plot([stand["at"]] * 2, ends, color=colours["generated"], linewidth=2.2, zorder=2.6)
-
-
-def _x(cloud: Cloud, which: Plane) -> Values:
-    return cloud.max_similarity if which == "max_similarity" else cloud.gg
+    ends = [scale.drawn(found.frontier), scale.drawn(found.score)]
+    axes.plot([found.at] * 2, ends, color=colours["generated"], linewidth=2.2, zorder=2.6)
 
 
 def _limits(found: Sequence[Cloud], which: Plane) -> tuple[float, float]:
     """Return limits that hold all models, within what a similarity can be."""
-    values = np.concatenate([_x(cloud, which) for cloud in found])
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    room = 0.04 * (high - low) or 0.02
-    return max(low - room, -0.02), min(high + room, 1.02)
+    low, high = _around([getattr(cloud, which) for cloud in found], 0.04, 0.02)
+    return max(low, -0.02), min(high, 1.02)
 
 
 def _close_up(
-    found: Sequence[Cloud], which: Plane, results: Mapping[str, Any]
+    found: Sequence[Cloud], which: Plane, results: Results
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return limits (x, score) that hold originals, generated models, the ensemble and the frontier there."""
+    """Return limits (x, score) that hold originals, generated models, their average and the front there."""
     ours = [cloud for cloud in found if cloud.family in OURS]
-    stand, scale = results["verdict"][f"at_{which}"], Scale.of(results)
-    heights = [] if stand is None else [scale.drawn(stand["frontier"])]
-    box = []
-    for values in (
-        np.concatenate([_x(cloud, which) for cloud in ours]),
-        np.concatenate([*(cloud.score for cloud in ours), np.array(heights)]),
-    ):
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        room = 0.08 * (high - low) or 0.02 * (abs(high) or 1)
-        box.append((low - room, high + room))
-    return box[0], box[1]
+    there, scale = stand(results, which), Scale.of(results)
+    heights = np.array([] if there is None else [scale.drawn(there.frontier)])
+    x, y = ([getattr(cloud, field) for cloud in ours] for field in (which, "score"))
+    return _around(x, 0.08), _around([*y, heights], 0.08)
+
+
+def _around(values: Sequence[Values], share: float, least: float | None = None) -> tuple[float, float]:
+    """Return limits around values, with a `share` of their range, or `least` if they are one, as room."""
+    every = np.concatenate(values)
+    low, high = float(np.nanmin(every)), float(np.nanmax(every))
+    room = share * (high - low) or least or 0.02 * (abs(high) or 1)
+    return low - room, high + room

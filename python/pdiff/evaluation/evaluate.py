@@ -1,0 +1,237 @@
+"""Evaluate models: originals, generated models, their average and the baselines, through the same code."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import msgspec
+import torch
+from msgspec import Meta
+from msgspec.structs import replace
+
+from pdiff.bank import Bank
+from pdiff.common.access import DataKind
+from pdiff.common.distributed import choose_device, is_main
+from pdiff.common.errors import UsageError, unknown
+from pdiff.common.progress import SILENT, Progress
+from pdiff.common.provenance import provenance
+from pdiff.evaluation.figure_data import figure_data, training_warnings
+from pdiff.evaluation.inference.compared import Predicted, predict
+from pdiff.evaluation.metrics.hull import geometry
+from pdiff.evaluation.metrics.novelty import Measured, measure, novelty
+from pdiff.evaluation.metrics.soft_voting import vote_table
+from pdiff.evaluation.metrics.weights import joined
+from pdiff.evaluation.populations import Case, Compared, is_gaussian, open_case
+from pdiff.evaluation.schema import BankEntry, Cost, MetricEntry, Results, RunEntry, TaskEntry, Votes
+from pdiff.evaluation.verdict.advice import advice
+from pdiff.evaluation.verdict.comparison import Comparison
+from pdiff.evaluation.verdict.diagnostics import findings, more_errors, warnings
+from pdiff.evaluation.verdict.verdict import decide, envelopes
+from pdiff.generation.models import Source
+from pdiff.tasks.base import Split, Task
+from pdiff.tasks.data import SplitData
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Several = Annotated[int, Meta(ge=2)]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an evaluation is done."""
+
+    arch: str | None = None
+    """The network; the bank's own unless given, else the task's default."""
+    split: Split = "test"
+    batch_size: Positive = 1000
+    seed: Count = 0
+    """Draws the baselines and the bootstrap."""
+    baselines_n: Several = 30
+    """Models of each baseline."""
+    data_access: DataKind | None = None
+    """What baselines may use beside the bank: by default what the models' maker did."""
+    gradient_evaluations: Count = 0
+    """Minibatch gradients that the models took, where they do not say, and that fine-tuned baselines take."""
+    reestimate: Count = 0
+    """Training inputs that give each model new BatchNorm statistics; 0: 4000 where inputs may be used."""
+    align: bool = False
+    """Whether distances are wanted modulo the order of hidden units too, which the task has to declare."""
+    replicates: Positive = 500
+    """Of the bootstrap."""
+    name: str | None = None
+    """What the models are called: `p-diff` where `generate` wrote them, else the folder's name."""
+    device: str | None = None
+    cache: Path | None = None
+    """Folder in which predictions are cached."""
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> "Options":
+        """Check options; raises `UsageError` with what is accepted."""
+        for name in values:
+            if name not in Options.__struct_fields__:
+                raise unknown("option", name, Options.__struct_fields__)
+        try:
+            return msgspec.convert(dict(values), Options, strict=False)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"evaluate: {error}") from None
+
+
+def evaluate(
+    models: Source | Sequence[Source],
+    *,
+    bank: Bank | Path | str | None = None,
+    task: Task | str | None = None,
+    controls: Mapping[str, Source] | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Results | None:
+    """Evaluate models beside their bank; `report.save_report` writes the results.
+
+    `models` are one folder or several runs of one method: what `generate` wrote, or anybody's checkpoints of
+    the bank's network, then with `bank`. `controls` are the same method without the bank, by name. Every
+    model is evaluated on the whole split, in its fixed order; nothing is chosen by what it shows. The task is
+    the bank's own unless given; the other `options` are the fields of `Options`. Of several
+    processes of a `torch.distributed` group each predicts with a share of the models, and only rank 0 returns
+    results.
+
+    Raises `InputError` for checkpoints that do not fit, `UsageError` for options that cannot work.
+    """
+    started = perf_counter()
+    case = open_case(
+        models, bank, task, controls=controls or {}, options=Options.of(options), progress=progress
+    )
+    predicted = predict(case, progress)
+    if not is_main():
+        return None
+    measured = measure(case, predicted.compared)
+    results = _concluded(_results(case, predicted, measured, progress), predicted)
+    return replace(results, cost=_cost(case, perf_counter() - started))
+
+
+def _results(case: Case, predicted: Predicted, measured: Compared[Measured], progress: Progress) -> Results:
+    """Put the results together, but for findings, advice and cost."""
+    options, everybody = case.options, predicted.compared
+    reestimated, metric = predicted.predictor.estimates, _metric(case.task)
+    kind = "weights" if case.access.kind == "inputs" and not reestimated else case.access.kind
+    access = replace(case.access, kind=kind, reestimated=reestimated)
+    front = (everybody.original, everybody.ensemble, *everybody.baselines)
+    comparison = Comparison(everybody.original, everybody.runs, front)
+    plots = figure_data(everybody, case.bank, predicted.run, predicted.way)
+    places = [run.place for run in measured.runs if run.place is not None]
+    said = warnings(case.runs, options.split, options.baselines_n)
+    return Results(
+        name=case.name,
+        task=_task(case, metric, predicted.predictor.samples),
+        bank=_bank(case),
+        data_access=access,
+        original=Measured.summary([measured.original], predicted.original),
+        generated=Measured.summary(measured.runs, predicted.generated),
+        runs=_runs(case, measured.runs),
+        ensemble=measured.ensemble.average_entry(),
+        baselines=[each.baseline_entry() for each in measured.baselines],
+        controls=[each.control_entry() for each in measured.controls],
+        novelty=novelty(case, measured.original, measured.runs, places),
+        geometry=geometry(case.bank, joined(places).products, _held_out(case)),
+        votes=_votes(predicted, options.seed),
+        verdict=decide(
+            comparison, access, metric, seed=options.seed, replicates=options.replicates, progress=progress
+        ),
+        envelopes=envelopes(comparison),
+        points=[point for each in measured for point in each.points()],
+        plots=plots,
+        warnings=[*predicted.warnings, *said, *training_warnings(plots.training)],
+        cost=_cost(case, 0.0),
+        provenance=provenance_entry(case, choose_device(options.device)),
+    )
+
+
+def _concluded(results: Results, predicted: Predicted) -> Results:
+    """Add findings and advice to the verdict."""
+    more = more_errors(predicted.compared.original, predicted.compared.runs)
+    verdict = replace(results.verdict, findings=findings(results, more), advice=advice(results))
+    return replace(results, verdict=verdict)
+
+
+def _votes(predicted: Predicted, seed: int) -> Votes | None:
+    """Return what soft votes are worth, where the task has classes."""
+    classes, compared = predicted.predictor.classes, predicted.compared
+    if not predicted.voters or classes is None:
+        return None
+    gaussian = [each for each in compared.baselines if is_gaussian(each.population)]
+    original, generated, draws = (
+        [each.votes for each in family if each.votes is not None]
+        for family in ([compared.original], compared.runs, gaussian)
+    )
+    return vote_table(original, generated, draws, classes, seed)
+
+
+def _metric(task: Task) -> MetricEntry:
+    percent = task.metric is None or task.metric.percent
+    return MetricEntry(name=task.metric_name, higher_is_better=task.higher_is_better, percent=percent)
+
+
+def _task(case: Case, metric: MetricEntry, samples: int) -> TaskEntry:
+    split = case.options.split
+    return TaskEntry(name=case.task.name, arch=case.arch, split=split, samples=samples, metric=metric)
+
+
+def _bank(case: Case) -> BankEntry:
+    bank, path = case.bank, str(case.bank.path.resolve())
+    return BankEntry(path=path, digest=bank.digest, members=len(bank), dim=bank.dim, held_out=_held_out(case))
+
+
+def _held_out(case: Case) -> list[int]:
+    """Return the members that no run has learned from."""
+    return sorted(set.intersection(*(set(run.held_out) for run in case.runs)))
+
+
+def _runs(case: Case, measured: Sequence[Measured]) -> list[RunEntry]:
+    """Return the entries of the folders."""
+    entries = []
+    for folder, run in zip(case.runs, measured, strict=True):
+        info = None if folder.generated is None else folder.generated.info
+        entry = RunEntry(
+            path=str(folder.path.resolve()),
+            seed=None if info is None else info.seed,
+            run_digest="" if info is None else info.generator.digest,
+            preset="" if info is None else info.generator.label,
+            n=run.size,
+            mean=run.mean,
+            max_similarity=run.max_similarity,
+            gg=run.gg,
+        )
+        entries.append(entry)
+    return entries
+
+
+def _cost(case: Case, evaluate_s: float) -> Cost:
+    """Return what a run costs once and for each model, means over runs, and what this evaluation took."""
+    costs = [run.generated.info.cost for run in case.runs if run.generated is not None]
+    taken = [run.access.gradient_evaluations for run in case.runs if run.access is not None]
+    said = len(costs) == len(case.runs)
+    return Cost(
+        once_s=sum(cost.once_s for cost in costs) / len(costs) if said else None,
+        per_model_s=sum(cost.per_model_s for cost in costs) / len(costs) if said else None,
+        gradient_evaluations=max(taken) if said else case.options.gradient_evaluations or None,
+        evaluate_s=evaluate_s,
+    )
+
+
+def provenance_entry(case: Case, device: torch.device) -> dict[str, Any]:
+    """Return what made these numbers: versions, seeds, digests and counts; of several runs, the first's."""
+    first, options = case.runs[0].generated, case.options
+    data = SplitData(case.task, options.split)
+    made = {} if first is None else {"seed": first.info.seed, "preset": first.info.generator.label}
+    run = case.runs[0].run if first else ""
+    return {
+        **provenance(device),
+        "seed": options.seed,
+        "generation": made,
+        "digests": {"bank": case.bank.digest, "run": run, "data": data.digest()},
+        "sample_counts": {
+            "samples": len(data),
+            "original": len(case.bank),
+            "generated": sum(run.size for run in case.runs),
+            "each_baseline": options.baselines_n,
+        },
+    }

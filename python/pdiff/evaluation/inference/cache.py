@@ -1,0 +1,112 @@
+"""Keep predictions on disk from one run to the next, in one SQLite file of bounded size.
+
+Every record is a transaction of its own, so a process that is killed loses at most the record in progress,
+and several processes may write at once. The journal is SQLite's plain one, which works on network file
+systems where a write-ahead log does not; nothing waits for the disk, so a power cut may damage the file.
+"""
+
+import os
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+from pdiff import _core
+
+LIMIT = 4 * 1024**3
+"""Bytes of payloads beyond which those that were not used for the longest time are removed."""
+FILE = "predictions.sqlite"
+
+_WAIT_S = 30.0
+"""How long one process waits for another one's transaction."""
+_RESOLUTION_S = 3600.0
+"""How exactly it is known when a record was used: each note of that is a write."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    key TEXT PRIMARY KEY, used REAL NOT NULL, size INTEGER NOT NULL,
+    digest BLOB NOT NULL, payload BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_use ON records (used, size);
+"""
+_SHRINK = """
+DELETE FROM records WHERE rowid IN (
+    SELECT rowid FROM (SELECT rowid, SUM(size) OVER (ORDER BY used DESC, rowid DESC) AS total FROM records)
+    WHERE total > ?
+)
+"""
+
+
+def default_folder() -> Path:
+    """Return `$PDIFF_CACHE`, or `pdiff` in `$XDG_CACHE_HOME` or `~/.cache`."""
+    if own := os.environ.get("PDIFF_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "pdiff"
+
+
+class Cache:
+    """Payloads under keys, in a file in `folder`, at most about `limit` bytes of them.
+
+    A folder or file that cannot be used is told once to `say`, and done without; nothing here raises.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None], limit: int = LIMIT) -> None:
+        self._path, self._say, self._limit = folder / FILE, say, limit
+        self._unchecked = 0  # bytes written since the size was last looked at
+        self._database: sqlite3.Connection | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(
+                self._path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+            )
+            weakref.finalize(self, database.close)
+            self._database = database
+            database.text_factory = bytes  # damaged text cannot be decoded
+            database.execute("PRAGMA synchronous = OFF")
+            database.executescript(_SCHEMA)
+            database.execute(_SHRINK, (limit,))
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+
+    def get(self, key: str) -> bytes | None:
+        """Return the payload under `key`; None if there is none or it is damaged."""
+        if self._database is None:
+            return None
+        try:
+            query = "SELECT CAST(used AS REAL), digest, CAST(payload AS BLOB) FROM records WHERE key = ?"
+            found = self._database.execute(query, (key,)).fetchone()
+            if found is None or found[1] != _digest(key, found[2]):
+                return None
+            if found[0] < time.time() - _RESOLUTION_S:
+                self._database.execute("UPDATE records SET used = ? WHERE key = ?", (time.time(), key))
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return None
+        payload: bytes = found[2]
+        return payload
+
+    def put(self, key: str, payload: bytes) -> None:
+        """Write a record, instead of another one under the same key."""
+        if self._database is None:
+            return
+        record = (key, time.time(), len(payload), _digest(key, payload), payload)
+        try:
+            self._database.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", record)
+            self._unchecked += len(payload)
+            if self._unchecked > self._limit // 64:
+                self._database.execute(_SHRINK, (self._limit,))
+                self._unchecked = 0
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Say why, once, and use the file no more."""
+        self._database = None
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        remedy = "remove the file" if damaged else "see --cache"
+        self._say(f"{self._path}: predictions are computed without a cache ({error}); {remedy}")
+
+
+def _digest(key: str, payload: bytes) -> bytes:
+    """Return the checksum of a record."""
+    return _core.digest(key.encode() + payload).encode()

@@ -1,0 +1,1 @@
+"""Measure models: their errors, their weights, and what they are worth together."""

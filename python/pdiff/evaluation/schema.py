@@ -1,0 +1,426 @@
+"""Describe `results.json`: every field of an evaluation, typed, with one format version.
+
+Scores are in the metric's unit (fractions where people read per cent), similarities are IoU of wrong
+predictions, distances are L2 in units of each tensor's standard deviation unless said otherwise. None is a
+figure that is not defined. The evaluation writes this; report, model card and command line read it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pdiff.common.access import DataKind
+from pdiff.common.errors import InputError, UsageError
+
+FORMAT = 5
+RESULTS = "results.json"
+
+Position = Literal["above", "on", "below"]
+"""Where an interval of margins lies relative to the Pareto front of the baselines."""
+Kind = Literal["copies", "averages", "damaged", "concentrated", "another", "control"]
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """Base of every part."""
+
+
+class MetricEntry(_Entry, frozen=True, kw_only=True):
+    """What scores are."""
+
+    name: str
+    higher_is_better: bool
+    percent: bool
+
+
+class TaskEntry(_Entry, frozen=True, kw_only=True):
+    """What the models were judged on."""
+
+    name: str
+    arch: str
+    split: str
+    samples: int
+    metric: MetricEntry
+
+
+class BankEntry(_Entry, frozen=True, kw_only=True):
+    """The bank that the models are compared with; members, by index, that no run has learned from."""
+
+    path: str
+    digest: str
+    members: int
+    dim: int
+    held_out: list[int]
+
+
+class AccessEntry(_Entry, frozen=True, kw_only=True):
+    """What maker and baselines use besides the weights.
+
+    `kind` is `weights` where `inputs` was asked for and there was no BatchNorm to re-estimate.
+    """
+
+    kind: DataKind
+    asked: DataKind
+    gradient_evaluations: int
+    reestimated: bool
+
+
+class Spread(_Entry, frozen=True, kw_only=True):
+    """Scores of some models; `std` is the population's."""
+
+    max: float
+    mean: float
+    min: float
+    std: float
+
+
+class Selected(_Entry, frozen=True, kw_only=True):
+    """The model that is best on validation, and its scores."""
+
+    index: int
+    validation: float
+    test: float
+
+
+class Summary(Spread, frozen=True, kw_only=True):
+    """Scores of the originals or of the generated models; `best` is the score of the selected one."""
+
+    n: int
+    best: float | None
+    selected: Selected | None
+
+
+class EnsembleEntry(_Entry, frozen=True, kw_only=True):
+    """The average of all members' weights, which the paper calls ensemble."""
+
+    n: int
+    mean: float
+    max_similarity: float
+
+
+class RunEntry(EnsembleEntry, frozen=True, kw_only=True):
+    """One folder of generated models."""
+
+    path: str
+    seed: int | None
+    run_digest: str
+    preset: str
+    gg: float | None
+
+
+class _FamilyBase(_Entry, frozen=True, kw_only=True):
+    n: int
+    score: Spread
+    max_similarity: float
+    containment: float
+    gg: float | None
+    dispersion: float | None
+
+
+class FamilyEntry(_FamilyBase, frozen=True, kw_only=True):
+    """One baseline at one strength; `league` is the data access of its maker."""
+
+    family: str
+    strength: float | None
+    league: DataKind
+
+
+class ControlEntry(_FamilyBase, frozen=True, kw_only=True):
+    """The same method without the bank."""
+
+    name: str
+
+
+class Nearest(_Entry, frozen=True, kw_only=True):
+    """Distances to the nearest member: mean and smallest over models."""
+
+    mean: float
+    min: float
+
+
+class Range(Nearest, frozen=True, kw_only=True):
+    """Mean and extremes."""
+
+    max: float
+
+
+class ZU(_Entry, frozen=True, kw_only=True):
+    """The test of copying; `reason` says why there is no value."""
+
+    value: float | None
+    generated: int = 0
+    held_out: int = 0
+    reason: str = ""
+
+
+class Novelty(_Entry, frozen=True, kw_only=True):
+    """How new the generated models are; GG and its like are within runs, `distinct` is over all of them.
+
+    Raw distances are in the weights' own units, aligned ones are after the hidden units were matched.
+    `cosine` is that of a model's weight matrices with those of the bank's mean, mean over models.
+    """
+
+    max_similarity: Range
+    original_max_similarity: float
+    containment: float
+    original_containment: float
+    oo: float
+    gg: float | None
+    og: float
+    gg_nearest: float | None
+    distinct: int
+    distinct_original: int
+    dispersion: float | None
+    l2_nearest: Nearest
+    l2_nearest_original: Nearest
+    l2_nearest_raw: Nearest
+    l2_nearest_raw_original: Nearest
+    l2_nearest_aligned: Nearest | None
+    cosine: float
+    z_u: ZU
+
+
+class Hull(_Entry, frozen=True, kw_only=True):
+    """Distance off the affine hull of the training members over the distance to their mean."""
+
+    generated: float
+    held_out: float | None
+
+
+class Segments(_Entry, frozen=True, kw_only=True):
+    """Distance to the nearest segment of two members over that to the nearest member; share between ends."""
+
+    generated: float
+    original: float
+    between: float
+    between_original: float
+
+
+class Geometry(_Entry, frozen=True, kw_only=True):
+    """Where models lie among the members; no hull where it is the whole space."""
+
+    affine_hull: Hull | None
+    segments: Segments
+
+
+class VoteSpread(_Entry, frozen=True, kw_only=True):
+    """Standard deviations over draws, one a size."""
+
+    score: list[float | None]
+    nll: list[float | None]
+    ece: list[float | None]
+
+
+class VoteFigures(VoteSpread, frozen=True, kw_only=True):
+    """What soft votes of one family are worth, one value a size."""
+
+    draws: list[int]
+    std: VoteSpread
+
+
+class Votes(_Entry, frozen=True, kw_only=True):
+    """Soft votes of several models: `original`, `generated`, `gaussian` and `mixed` families."""
+
+    sizes: list[int]
+    pools: dict[str, int]
+    families: dict[str, VoteFigures]
+
+
+class PlaneEntry(_Entry, frozen=True, kw_only=True):
+    """The generated models in one plane, and the mixture of families (`rival`) that reaches the front there.
+
+    `at` is their mean max-similarity or GG; the margin is positive where they are better.
+    """
+
+    at: float
+    score: float
+    frontier: float
+    margin: float
+    interval: tuple[float, float]
+    position: Position
+    rival: str
+
+
+class Concentration(_Entry, frozen=True, kw_only=True):
+    """GG − OO: how much more alike generated models are than members."""
+
+    difference: float
+    interval: tuple[float, float]
+
+
+class Bootstrap(_Entry, frozen=True, kw_only=True):
+    """How the intervals were made."""
+
+    replicates: int
+    level: float
+    seed: int
+    over: list[str]
+
+
+class Finding(_Entry, frozen=True, kw_only=True):
+    """Something conspicuous about the generated models."""
+
+    kind: Kind
+    sentence: str
+
+
+class Advice(_Entry, frozen=True, kw_only=True):
+    """What a practitioner should do, in one sentence, and the command that does it, if there is one."""
+
+    sentence: str
+    command: str = ""
+
+
+class Verdict(_Entry, frozen=True, kw_only=True):
+    """Where the generated models lie; `league` is the data access that was compared with."""
+
+    league: DataKind
+    position: Position
+    advice: Advice
+    sentence: str
+    at_max_similarity: PlaneEntry
+    at_gg: PlaneEntry | None
+    concentration: Concentration | None
+    findings: list[Finding]
+    bootstrap: Bootstrap
+
+
+class Envelopes(_Entry, frozen=True, kw_only=True):
+    """Vertices (x, score) of the baselines' Pareto fronts."""
+
+    max_similarity: list[tuple[float, float]]
+    gg: list[tuple[float, float]]
+
+
+class Point(_Entry, frozen=True, kw_only=True):
+    """One model."""
+
+    family: str
+    strength: float | None
+    run: int
+    score: float
+    max_similarity: float
+    gg: float | None
+
+
+class SimilarityData(_Entry, frozen=True, kw_only=True):
+    """How alike every two models err; two hexadecimal digits a pair."""
+
+    original: list[int]
+    generated: list[int]
+    rows: list[str]
+
+
+class MapPopulation(_Entry, frozen=True, kw_only=True):
+    """Places of one family's models on the map."""
+
+    family: str
+    strength: float | None
+    xy: list[tuple[float, float]]
+
+
+class MapData(_Entry, frozen=True, kw_only=True):
+    """Models on the first two principal components of the bank."""
+
+    explained: list[float]
+    populations: list[MapPopulation]
+
+
+class Histogram(_Entry, frozen=True, kw_only=True):
+    """How the numbers of one tensor are spread."""
+
+    name: str
+    shape: list[int]
+    edges: tuple[float, float]
+    shares: dict[str, list[float]]
+
+
+class Curve(_Entry, frozen=True, kw_only=True):
+    """A stage's loss."""
+
+    step: list[int]
+    loss: list[float]
+
+
+class TrainingData(_Entry, frozen=True, kw_only=True):
+    """How the run was trained."""
+
+    stages: dict[str, Curve]
+    variance_kept: float | None
+
+
+class ReverseData(_Entry, frozen=True, kw_only=True):
+    """Scores on the way from noise, one value a point."""
+
+    n: int
+    progress: list[float]
+    score: dict[Literal["mean", "min", "max"], list[float | None]]
+
+
+class Plots(_Entry, frozen=True, kw_only=True):
+    """What the page draws besides; `missing` says why a section is None."""
+
+    similarity: SimilarityData
+    map: MapData | None
+    parameters: list[Histogram]
+    training: TrainingData | None
+    reverse: ReverseData | None
+    missing: dict[str, str]
+
+
+class Cost(_Entry, frozen=True, kw_only=True):
+    """Seconds and gradients; None where the models' maker did not say."""
+
+    once_s: float | None
+    per_model_s: float | None
+    gradient_evaluations: int | None
+    evaluate_s: float
+
+
+class Results(_Entry, frozen=True, kw_only=True):
+    """An evaluation; `name` is what the generated models are called."""
+
+    format: int = FORMAT
+    name: str
+    task: TaskEntry
+    bank: BankEntry
+    data_access: AccessEntry
+    original: Summary
+    generated: Summary
+    runs: list[RunEntry]
+    ensemble: EnsembleEntry
+    baselines: list[FamilyEntry]
+    controls: list[ControlEntry]
+    novelty: Novelty
+    geometry: Geometry
+    votes: Votes | None
+    verdict: Verdict
+    envelopes: Envelopes
+    points: list[Point]
+    plots: Plots
+    warnings: list[str]
+    cost: Cost
+    provenance: dict[str, Any]
+
+
+def read_results(path: Path) -> Results:
+    """Read an evaluation: a folder that `pdiff evaluate` wrote, or its `results.json`.
+
+    Raises `UsageError` if there is none, `InputError` if it is damaged or of another format.
+    """
+    file = path / RESULTS if path.is_dir() else path
+    try:
+        content = json.loads(file.read_bytes())
+        if not isinstance(content, dict) or "format" not in content:
+            raise InputError(f"{file}: not the results of an evaluation")
+        if (found := content["format"]) != FORMAT:
+            raise InputError(
+                f"{file}: format {found!r}, this version reads {FORMAT}; run `pdiff evaluate` again"
+            )
+        return msgspec.convert(content, Results)
+    except FileNotFoundError:
+        wanted = f"no evaluation here (no {RESULTS}); make one with `pdiff evaluate`"
+        raise UsageError(f"{path}: {wanted}") from None
+    except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors
+        raise InputError(f"{file}: damaged ({error})") from None

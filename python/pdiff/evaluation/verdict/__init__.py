@@ -1,0 +1,1 @@
+"""Compare generated models with the baselines' Pareto front, and say what follows."""

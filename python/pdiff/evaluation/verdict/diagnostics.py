@@ -1,0 +1,171 @@
+"""Find what is conspicuous about the generated models, and what a reader of the intervals should know.
+
+A finding is a hint, not a verdict; it names the numbers that it rests on, and the thresholds stand below.
+"""
+
+from collections.abc import Sequence
+
+from pdiff.common.wording import counted
+from pdiff.evaluation.inference import Predictions
+from pdiff.evaluation.schema import Concentration, Finding, Kind, Novelty, Results
+from pdiff.evaluation.verdict.verdict import FEW
+from pdiff.generation.models import Models
+from pdiff.tasks.base import Split
+
+COPYING_Z = -3.0
+"""Z_U below which generated models lie nearer to the training members than chance lets unseen ones lie."""
+NEAR = 0.5
+"""Share of the members' own distance to the nearest other member, below which a model counts as a copy."""
+AVERAGING = 0.7
+"""Dispersion ratio below which models are drawn together toward the bank's mean."""
+REPEATED, MORE_ERRORS = 0.6, 1.3
+"""Damage: at least this share of a member's errors repeated, at least so many times as many made."""
+CONCENTRATION = 0.01
+"""By how much GG is above OO in a concentrated cloud, at the lower end of the interval."""
+MOVED = 0.7
+"""Share of GG below which OG says that the models are alike, but not like members."""
+
+UNRELATED = 0.5
+"""Cosine with the bank's mean below which weights are those of another network."""
+
+ENOUGH_RUNS = 5
+"""Training runs whose spread is known well enough for an interval."""
+ENOUGH = 20
+"""Models of a baseline whose mean is steady enough for a Pareto front."""
+
+
+def findings(results: Results, more_errors: float) -> list[Finding]:
+    """Return the findings, from all other results.
+
+    `more_errors` is how many times as many samples a generated model gets wrong as a bank member does.
+    """
+    novelty = results.novelty
+    found: list[tuple[Kind, str | None]] = [
+        ("copies", _copies(novelty)),
+        ("averages", _averages(novelty)),
+        ("damaged", _damaged(novelty, more_errors)),
+        ("concentrated", _concentrated(novelty, results.verdict.concentration)),
+        ("another", _another(novelty)),
+        ("control", _control(results)),
+    ]
+    return [Finding(kind=kind, sentence=sentence) for kind, sentence in found if sentence]
+
+
+def more_errors(original: Predictions, runs: Sequence[Predictions]) -> float:
+    """Return how many times as many errors a generated model makes as a member."""
+    wrong = sum(float(run.wrong.double().sum()) for run in runs) / sum(len(run.wrong) for run in runs)
+    return wrong / max(float(original.wrong.double().sum()) / len(original.wrong), 1e-12)
+
+
+def _copies(novelty: Novelty) -> str | None:
+    """Say if they are nearer to members than unseen ones are; without those, too near and too similar."""
+    z, at_bank = novelty.z_u.value, novelty.l2_nearest_original.mean
+    distance, similarity = novelty.l2_nearest.mean, novelty.max_similarity.mean
+    if z is not None and z < COPYING_Z:
+        return (
+            "Copies: generated models lie nearer to the training members than held-out members do "
+            f"(Z_U {z:.1f}, dispersion {_ratio(novelty)})."
+        )
+    if similarity >= novelty.original_max_similarity and distance < NEAR * at_bank:
+        return (
+            f"Copies: max-similarity {similarity:.3f} is no lower than the members' own "
+            f"{novelty.original_max_similarity:.3f}, at distance {distance:.3g} from the nearest member, "
+            f"where members have {at_bank:.3g} (dispersion {_ratio(novelty)})."
+        )
+    return None
+
+
+def _averages(novelty: Novelty) -> str | None:
+    """Say if they are drawn together."""
+    if novelty.dispersion is None or novelty.dispersion >= AVERAGING:
+        return None
+    return (
+        f"Averages: the models spread {novelty.dispersion:.2f} times as far around their mean as the bank "
+        "does, and an average of members is a good model by itself."
+    )
+
+
+def _damaged(novelty: Novelty, more_errors: float) -> str | None:
+    """Say if they are members made worse: their own errors repeated, others added."""
+    if novelty.containment < REPEATED or more_errors < MORE_ERRORS or novelty.cosine < UNRELATED:
+        return None
+    return (
+        f"Damaged members: max-similarity {novelty.max_similarity.mean:.3f} is low because of "
+        f"{more_errors:.1f} times as many errors, while {100 * novelty.containment:.0f} % of the nearest "
+        "member's errors are repeated (containment)."
+    )
+
+
+def _concentrated(novelty: Novelty, above: Concentration | None) -> str | None:
+    """Say if they are more alike than the members are, or alike somewhere else."""
+    gg, oo, og = novelty.gg, novelty.oo, novelty.og
+    if gg is None:
+        return None
+    if og < MOVED * gg:
+        return (
+            f"Concentrated: generated models are alike (GG {gg:.3f}; members OO {oo:.3f}), but not like "
+            f"members (OG {og:.3f}): the cloud has moved away as a whole."
+        )
+    if above is None or above.interval[0] < CONCENTRATION:
+        return None
+    low, high = above.interval
+    return (
+        f"Concentrated: generated models are more alike (GG {gg:.3f}) than members are (OO {oo:.3f}), by "
+        f"{above.difference:.3f} ({low:.3f} to {high:.3f})."
+    )
+
+
+def _another(novelty: Novelty) -> str | None:
+    """Say if they were trained from another initialisation, or have their neurons in another order."""
+    if novelty.cosine >= UNRELATED:
+        return None
+    return (
+        "Another network: the weight matrices have little in common with the bank's (cosine "
+        f"{novelty.cosine:.2f}), as those of an independent training run."
+    )
+
+
+def _control(results: Results) -> str | None:
+    """Say which control does as well in both respects, without the bank."""
+    sign = 1 if results.task.metric.higher_is_better else -1
+    for control in results.controls:
+        found, similarity = control.score.mean, control.max_similarity
+        as_good = sign * found >= sign * results.generated.mean
+        if as_good and similarity <= results.novelty.max_similarity.mean:
+            return (
+                f"The control {control.name} is as good and as new (score {found:.4g} at max-similarity "
+                f"{similarity:.3f}): the bank is not what it comes from."
+            )
+    return None
+
+
+def _ratio(novelty: Novelty) -> str:
+    """Return the dispersion ratio as text."""
+    return "–" if novelty.dispersion is None else f"{novelty.dispersion:.2f}"
+
+
+def warnings(runs: Sequence[Models], split: Split, baselines_n: int) -> list[str]:
+    """Return what a reader of the intervals should know, in sentences."""
+    found = []
+    if len({run.run for run in runs}) == 1:
+        found.append(
+            "One training run: the intervals are over test samples and models, not over trainings of the "
+            "generator. Give several folders for that."
+        )
+    elif len(runs) < ENOUGH_RUNS:
+        found.append(
+            f"{len(runs)} training runs: an interval over so few is too narrow, of two runs most of all."
+        )
+    if (fewest := min(run.size for run in runs)) < FEW:
+        found.append(
+            f"Only {counted(fewest, 'generated model')}: intervals over so few are too narrow, and findings "
+            f"are no more than hints. Generate {FEW} or more, better 50."
+        )
+    if baselines_n < ENOUGH:
+        found.append(
+            f"Only {baselines_n} models of each baseline: the Pareto front, a maximum over means, is then "
+            "set too high, and what is on it can look below it."
+        )
+    if split != "test":
+        found.append(f"Scores are of the {split} split: scores on a split used for tuning are optimistic.")
+    return found

@@ -1,0 +1,149 @@
+"""Score an average beside the checkpoints that it is of, with intervals over test samples."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from pdiff.common.errors import InputError
+from pdiff.common.progress import Progress
+from pdiff.common.rng import numpy_generator
+from pdiff.common.wording import shown
+from pdiff.tasks import SplitData, Task
+from pdiff.tasks.data import moved
+from pdiff.tasks.scoring import measured, wrong
+
+State = Mapping[str, Tensor]
+
+JUDGED = 20
+"""Members that are scored, evenly spread, the last one among them."""
+REPLICATES = 500
+LEVEL = 0.95
+_BATCH = 500
+
+
+class Score(msgspec.Struct, frozen=True):
+    """A score on the test split, and its interval over test samples."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """The average beside its members."""
+
+    task: str
+    arch: str
+    metric: str
+    percent: bool
+    samples: int
+    members: int
+    """Members that were scored."""
+    average: Score
+    best: Score
+    """The member that is best on validation data (on test data if there is no validation split)."""
+    mean: Score
+    last: Score
+    gain: Score
+    """Average minus best member: positive where the average is better."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Runs the network of a task with the weights of checkpoints."""
+
+    task: Task
+    arch: str
+    device: torch.device
+    progress: Progress
+
+    @torch.no_grad()
+    def reestimated(self, state: State, inputs: int) -> dict[str, Tensor]:
+        """Return the state dict with BatchNorm statistics of the first `inputs` training samples."""
+        network = self._network(state)
+        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if not norms or not inputs:
+            return dict(state)
+        data = SplitData(self.task, "train", inputs)
+        update_bn((moved(x, self.device) for x, _ in data.batches(_BATCH)), network)
+        self.progress.message(f"BatchNorm statistics are estimated on {len(data):,} training inputs")
+        found = network.state_dict()
+        return {
+            name: found[name].to(tensor) if "running_" in name or "num_batches" in name else tensor
+            for name, tensor in state.items()
+        }
+
+    def score(self, state: State, chosen: Sequence[int], member: Callable[[int], State]) -> Scores:
+        """Score the average and the `chosen` members, each read when its turn comes."""
+        spread = np.linspace(0, len(chosen) - 1, min(JUDGED, len(chosen))).round().astype(int).tolist()
+        test, validation = SplitData(self.task, "test"), SplitData(self.task, "validation")
+        found, chosen_by = [], []
+        with self.progress.track("Scoring", len(spread) + 1, "checkpoint") as tracker:
+            for index in spread:
+                network = self._network(member(chosen[index]))
+                found.append(self._judged(network, test))
+                decisive = self._judged(network, validation) if len(validation) else found[-1]
+                chosen_by.append(_value(self.task, decisive))
+                tracker.advance()
+            ours = self._judged(self._network(state), test)
+            tracker.advance()
+        sign = 1 if self.task.higher_is_better else -1
+        best = int(np.argmax(sign * np.array(chosen_by)))
+        draws = _draws(self.task, [ours, *found])  # [replicates + 1, 1 + members]; the estimate comes first
+        average, scored = draws[:, 0], draws[:, 1:]
+        return Scores(
+            task=self.task.name,
+            arch=self.arch,
+            metric=self.task.metric_name,
+            percent=self.task.metric is None or self.task.metric.percent,
+            samples=len(ours),
+            members=len(spread),
+            average=_score(average),
+            best=_score(scored[:, best]),
+            mean=_score(scored.mean(axis=1)),
+            last=_score(scored[:, -1]),
+            gain=_score(sign * (average - scored[:, best])),
+        )
+
+    def _network(self, state: State) -> nn.Module:
+        network = self.task.build(self.arch).eval()
+        try:
+            network.load_state_dict(dict(state), strict=True)
+        except RuntimeError as error:
+            why = shown(" ".join(str(error).split()), 300)
+            what = f"the network {self.task.name} {self.arch} does not take the checkpoints"
+            raise InputError(f"{what}: {why}") from None
+        return network.to(self.device)
+
+    @torch.inference_mode()
+    def _judged(self, network: nn.Module, data: SplitData) -> Tensor:
+        """Return what the score is computed from: f32 or bool [N, S]."""
+        parts = []
+        for inputs, targets in data.batches(_BATCH):
+            outputs, there = network(moved(inputs, self.device, copy=True)), moved(targets, self.device)
+            found = measured(self.task, outputs, there)
+            parts.append((wrong(self.task, outputs, there) if found is None else found).cpu())
+        return torch.cat(parts)
+
+
+def _value(task: Task, judged: Tensor) -> float:
+    return 1 - float(judged.double().mean()) if task.metric is None else task.metric.reduce(judged)
+
+
+def _draws(task: Task, judged: Sequence[Tensor]) -> np.ndarray:
+    """Return the scores of each on all samples, then on bootstrap draws of them: f64 [replicates + 1, M]."""
+    rows = [[_value(task, each) for each in judged]]
+    size = len(judged[0])
+    for replicate in range(REPLICATES):
+        drawn = numpy_generator(0, "average/bootstrap", replicate).integers(size, size=size)
+        rows.append([_value(task, each[torch.from_numpy(drawn)]) for each in judged])
+    return np.array(rows)
+
+
+def _score(draws: np.ndarray) -> Score:
+    low, high = np.quantile(draws[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Score(float(draws[0]), (float(low), float(high)))

@@ -1,0 +1,190 @@
+"""Average the checkpoints of a folder into one, in one pass over their files.
+
+It is the script that every lab writes by hand, and often the best single network that a folder of one
+trajectory holds (Izmailov et al. 2018, arXiv 1803.05407; Wortsman et al. 2022, arXiv 2203.05482).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdiff.bank.manifest import TaskRef
+from pdiff.bank.reading import Request
+from pdiff.checkpoints.records import Choice
+from pdiff.common.artifacts import write_json
+from pdiff.common.directories import refuse_directory, staged_directory
+from pdiff.common.disk import require_space
+from pdiff.common.distributed import choose_device
+from pdiff.common.errors import UsageError
+from pdiff.common.progress import SILENT, Progress
+from pdiff.common.provenance import provenance
+from pdiff.generation.average_scores import Scorer, Scores
+from pdiff.generation.average_sources import BankRows, CheckpointFiles, open_source
+from pdiff.generation.formats import FileFormat, write_models
+from pdiff.generation.safety import Safety, judge_weights, sample_columns
+from pdiff.tasks import Task, load_task
+
+AVERAGE = "average.json"
+REESTIMATED = 4000
+"""Training inputs that BatchNorm statistics are estimated on, by default."""
+
+_BATCH = 64
+"""Checkpoints between two signs of progress."""
+_SAMPLES = 2**14
+"""Numbers of a checkpoint that tell one trajectory from several, at most."""
+_SAMPLE_NUMBERS = 2**26
+"""The same of all checkpoints together: 256 MiB as f32."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """The content of `average.json`."""
+
+    format: int
+    files: list[str]
+    members: list[str]
+    """The checkpoints that were averaged, in order."""
+    weights: str
+    """`uniform`, or `ema:DECAY`."""
+    safety: Safety
+    scores: Scores | None
+    digests: dict[str, str]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """What `average` wrote."""
+
+    path: Path
+    record: Record
+
+
+def average(
+    *paths: str | Path,
+    out: str | Path = "average",
+    last: int | None = None,
+    every: int = 1,
+    weights: str = "uniform",
+    format: FileFormat = "safetensors",  # noqa: A002 (the name of the option)
+    key: str | None = None,
+    ema: bool | None = None,
+    majority: bool = False,
+    strict: bool = False,
+    task: Task | str | bool = True,
+    arch: str | None = None,
+    reestimate: int = REESTIMATED,
+    device: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Averaged:
+    """Write the average of the checkpoints below `paths`, or of a bank's members, to directory `out`.
+
+    They are taken in natural order: the `last` N of them, of these one in `every` (the last one among them).
+    `weights` is `uniform`, or `ema:DECAY`, an exponential moving average that ends at the last checkpoint.
+    Every floating tensor is averaged, in f64; everything else is the last checkpoint's. `key`, `ema`,
+    `majority`, `strict` and `format` are those of `collect` and `generate`. Memory is that of one checkpoint
+    and its sums, however many there are.
+
+    `average.json` beside the checkpoint says whether averaging is safe: from the weights alone (one
+    trajectory or several), and with a task (`task`, else the one that bank or folder names; False: none) from
+    scores of the average beside the best, the mean and the last member; BatchNorm statistics are then
+    estimated anew on the first `reestimate` training inputs (0 leaves them averaged). Raises `InputError` for
+    what the files hold, `UsageError` for what was asked.
+    """
+    out, target = Path(out), choose_device(device)
+    refuse_directory(out, AVERAGE, overwrite)
+    request = Request(tuple(map(Path, paths)), Choice(key, ema), majority, strict)
+    source = open_source(request, progress)
+    chosen = _chosen(len(source.names), last, every)
+    factors = _factors(weights, len(chosen))
+    require_space(out, source.model_bytes)
+    row, samples, stride = _sum(source, chosen, factors, progress)
+    safety = judge_weights(samples, sample_columns(source.layout, stride))
+    progress.message(safety.sentence)
+    state, scores = source.state_dict(row, chosen[-1]), None
+    found = _task(task, source.task)
+    if found is not None:
+        own = source.task.arch if source.task else None
+        arch = arch or (own if own in found.architectures else found.architectures[0])
+        scorer = Scorer(found, arch, target, progress)
+        state = scorer.reestimated(state, reestimate)
+        scores = scorer.score(state, chosen, source.member)
+    elif any(name.endswith("running_var") for name in state):
+        progress.message("BatchNorm statistics are averaged too; with --task they are estimated on data")
+    with staged_directory(out, AVERAGE, overwrite) as staged:
+        model = ("average", state, {"format": "pt", "pdiff.average": str(len(chosen))})
+        files, digests = write_models(source.files, source.companions, format, staged, [model])
+        record = Record(
+            format=1,
+            files=files,
+            members=[source.names[index] for index in chosen],
+            weights=weights,
+            safety=safety,
+            scores=scores,
+            digests=digests,
+            provenance=provenance(target),
+        )
+        write_json(staged / AVERAGE, record)
+    return Averaged(out, record)
+
+
+def _task(asked: Task | str | bool, named: TaskRef | None) -> Task | None:
+    """Return the task asked for: by name, the checkpoints' own, or none."""
+    if asked is True:
+        return None if named is None else load_task(named.name, **named.options)
+    if asked is False:
+        return None
+    return load_task(asked) if isinstance(asked, str) else asked
+
+
+def _chosen(count: int, last: int | None, every: int) -> list[int]:
+    """Return the indices to average, ascending, the last checkpoint among them."""
+    if every < 1 or (last is not None and last < 1):
+        raise UsageError(f"--last {last}, --every {every}: 1 or more is wanted")
+    if last is not None and last > count:
+        raise UsageError(f"--last {last}: there are {count} checkpoints")
+    begin = 0 if last is None else count - last
+    chosen = list(range(count - 1, begin - 1, -every))[::-1]
+    if len(chosen) < 2:
+        raise UsageError(f"{len(chosen)} checkpoint left to average; at least 2 are wanted")
+    return chosen
+
+
+def _factors(weights: str, count: int) -> list[float]:
+    """Return the weight of each checkpoint: all 1 for an even average, else they add up to 1."""
+    if weights == "uniform":
+        return [1.0] * count
+    kind, _, decay = weights.partition(":")
+    try:
+        d = float(decay)
+    except ValueError:
+        d = -1.0
+    if kind != "ema" or not 0 <= d < 1:
+        raise UsageError(f"--weights {weights}: uniform or ema:DECAY, 0 <= DECAY < 1, is wanted")
+    return [d ** (count - 1), *((1 - d) * d ** (count - 1 - index) for index in range(1, count))]
+
+
+def _sum(
+    source: CheckpointFiles | BankRows, chosen: Sequence[int], factors: Sequence[float], progress: Progress
+) -> tuple[Tensor, Tensor, int]:
+    """Return the averaged row f32 [D], samples f32 [K, D / stride] of the rows, and the stride."""
+    dim = source.layout.dim
+    columns = max(1, min(_SAMPLES, _SAMPLE_NUMBERS // len(chosen), dim))
+    stride = ceil(dim / columns)
+    sums = np.zeros(dim)
+    samples = np.empty((len(chosen), ceil(dim / stride)), dtype=np.float32)
+    with progress.track("Averaging", len(chosen), "checkpoint") as tracker:
+        for begin in range(0, len(chosen), _BATCH):
+            part = slice(begin, begin + _BATCH)
+            source.add(chosen[part], factors[part], sums, samples[part], stride)
+            tracker.advance(len(chosen[part]))
+    sums /= sum(factors)
+    row = torch.from_numpy(sums.astype(np.float32))
+    return row, torch.from_numpy(samples), stride

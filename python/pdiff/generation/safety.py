@@ -1,0 +1,110 @@
+"""Judge from weights alone whether checkpoints can be averaged: one trajectory, or several networks.
+
+Networks trained from different initialisations compute alike and yet have no weights in common, so that
+their average is ruin, while the checkpoints of one run (or of several that were fine-tuned from one start)
+lie in one basin (Frankle et al. 2020, arXiv 1912.05671; Wortsman et al. 2022, arXiv 2203.05482). It shows in
+the cosines between their weight matrices: near 1 within a run, near 0 between initialisations.
+"""
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pdiff._core import Layout
+from pdiff.common.wording import counted
+
+SAME = 0.5
+"""Cosine above which two checkpoints are taken to be of one run."""
+_MOST = 1024
+"""Checkpoints that are compared, evenly spread over all of them."""
+_EXAMPLES = 4
+
+
+class Safety(msgspec.Struct, frozen=True):
+    """What the weights say about averaging."""
+
+    verdict: str
+    """`one run`, `several runs`, or `same network` where no weight matrix differs."""
+    runs: list[int]
+    """Checkpoints of each run, in order of their first one."""
+    cosine: float | None
+    """Smallest cosine between the weight matrices of two neighbours in order; None without matrices."""
+    spread: float
+    """RMS distance of the checkpoints to their mean over the RMS of the mean, both of what differs."""
+    neighbours: float
+    """Median distance of neighbours in order over that of all pairs: about 1 without an order."""
+    sentence: str
+
+    @property
+    def safe(self) -> bool:
+        """Whether nothing speaks against averaging."""
+        return self.verdict != "several runs"
+
+
+def sample_columns(layout: Layout, stride: int) -> Tensor:
+    """Return which of every `stride`-th columns are of tensors with two or more axes: bool [D / stride]."""
+    columns = torch.arange(0, layout.dim, stride)
+    matrices = torch.zeros(len(columns), dtype=torch.bool)
+    for segment in layout.segments:
+        if len(segment.shape) > 1:
+            matrices |= (columns >= segment.begin) & (columns < segment.end)
+    return matrices
+
+
+def judge_weights(samples: Tensor, matrices: Tensor) -> Safety:
+    """Judge from samples f32 [K, S] of the rows in order, of which bool [S] are of weight matrices."""
+    chosen = torch.linspace(0, len(samples) - 1, min(len(samples), _MOST)).round().long()
+    rows = samples[chosen].double()
+    spread, neighbours = _distances(rows)
+    if not bool(matrices.any()):
+        sentence = (
+            "No weight matrix differs between the checkpoints: they share one network; averaging is safe."
+        )
+        return Safety("same network", [len(samples)], None, spread, neighbours, sentence)
+    unit = functional.normalize(rows[:, matrices], dim=1)
+    cosines = unit @ unit.T
+    runs = _runs(cosines > SAME)
+    sizes = [size for size in torch.bincount(runs).tolist() if size]
+    nearby = float(cosines.diagonal(1).min()) if len(rows) > 1 else 1.0
+    if len(sizes) == 1:
+        sentence = (
+            f"The checkpoints look like one run (cosine of neighbours' matrices {nearby:.2f} or more, "
+            f"spread {spread:.1%} of the weights): averaging is usually safe."
+        )
+        return Safety("one run", sizes, nearby, spread, neighbours, sentence)
+    between = float(cosines[runs[:, None] != runs].max())
+    listed = ", ".join(map(str, sizes[:_EXAMPLES])) + (", …" if len(sizes) > _EXAMPLES else "")
+    sentence = (
+        f"The checkpoints look like {counted(len(sizes), 'independent run')} ({listed}; cosine between runs "
+        f"{between:.2f} or less): their average is very likely useless. Average each run by itself."
+    )
+    return Safety("several runs", sizes, nearby, spread, neighbours, sentence)
+
+
+def _distances(rows: Tensor) -> tuple[float, float]:
+    """Return the spread, and the ratio of neighbours' distances to those of all pairs."""
+    mean = rows.mean(dim=0)
+    centred = rows - mean
+    gram = centred @ centred.T  # [K, K]
+    squares = gram.diagonal()
+    scale = float(mean.square().mean().sqrt())
+    spread = float((squares.mean() / rows.shape[1]).sqrt()) / scale if scale else 0.0
+    if len(rows) < 3:
+        return spread, 1.0
+    distances = (squares[:, None] + squares - 2 * gram).clamp(min=0).sqrt()
+    pairs = distances[torch.triu_indices(len(rows), len(rows), 1).unbind()]
+    median = float(pairs.median())
+    return spread, float(distances.diagonal(1).median()) / median if median else 1.0
+
+
+def _runs(near: Tensor) -> Tensor:
+    """Return of each checkpoint the first one that it is connected with: bool [K, K] → i64 [K]."""
+    near.fill_diagonal_(True)
+    runs = torch.arange(len(near))
+    while True:
+        lower = torch.where(near, runs, len(near)).amin(dim=1)
+        lower = lower[lower]
+        if torch.equal(lower, runs):
+            return runs
+        runs = lower

@@ -1,0 +1,184 @@
+"""Generate new checkpoints from a run, or from a generator fitted to a bank for this alone."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pdiff import _core
+from pdiff.bank import Bank
+from pdiff.bank.writer import rows_bytes
+from pdiff.common.access import DataAccess
+from pdiff.common.artifacts import relative
+from pdiff.common.config import AnyConfig, LatentConfig
+from pdiff.common.directories import refuse_directory, staged_directory
+from pdiff.common.disk import require_space
+from pdiff.common.distributed import choose_device
+from pdiff.common.errors import InputError, UsageError, unknown
+from pdiff.common.progress import SILENT, Progress, Tracker
+from pdiff.common.provenance import provenance
+from pdiff.common.sealing import write_sealed
+from pdiff.generation.card import write_card
+from pdiff.generation.formats import (
+    FORMATS,
+    Drawn,
+    Format,
+    Model,
+    about_model,
+    model_bytes,
+    write_models,
+    write_rows,
+)
+from pdiff.generation.generated import FORMAT, GENERATED, ROWS, Cost, Generated, GeneratorReference, Info
+from pdiff.generators import family
+from pdiff.generators.base import BLOCK, Context, Generator
+from pdiff.generators.train import load_generator, task_context, training_members
+from pdiff.training.run import BankReference, Run
+
+if TYPE_CHECKING:
+    from pdiff.tasks import Task
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What models are drawn from."""
+
+    generator: Generator[Any]
+    reference: GeneratorReference
+    access: DataAccess
+    seconds: float
+    """That the fit took."""
+    held_out: tuple[int, ...]
+
+
+def generate(
+    source: Run | Bank,
+    *,
+    config: AnyConfig | None = None,
+    n: int = 50,
+    out: str | Path = "generated",
+    seed: int = 0,
+    format: Format = "safetensors",  # noqa: A002 (the name of the option)
+    device: str | None = None,
+    task: "Task | str | None" = None,
+    arch: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Generated:
+    """Write `n` new checkpoints, each complete and loadable with `strict=True`, to directory `out`.
+
+    `source` is a run, or a bank, to which the generator that `config` describes is fitted first; families
+    that look at data take `task` and `arch`, or else what the bank says.
+
+    With `format` `safetensors` each is one file with plain names; `pth` is a state dict as `torch.save`
+    writes it, plain names too; `source` is what the bank was collected from: the same names, nesting, shards
+    and configuration; `rows` writes a bank of them instead, of which `export` makes files. A model card
+    stands beside them. Model i depends on the generator, the seed and i, not on `n`.
+
+    Raises `InputError` if a generated value is not finite or does not fit its dtype, `UsageError` if the
+    disk has no room, or for a bank whose generator has to be trained first.
+    """
+    if n < 1:
+        raise UsageError(f"--n {n}: at least 1 checkpoint")
+    if format not in FORMATS:
+        raise unknown("checkpoint format", format, FORMATS)
+    target, out = choose_device(device), Path(out)
+    bank = source.bank if isinstance(source, Run) else source
+    refuse_directory(out, GENERATED, overwrite)
+    require_space(out, _bytes_needed(bank, n, format))
+    if isinstance(source, Run):
+        drawn = _from_run(source, config, target, out)
+    else:
+        drawn = _from_bank(source, config, task_context(source, task, arch, device=target, progress=progress))
+    begin = time.perf_counter()
+    with staged_directory(out, GENERATED, overwrite) as staged:
+        with progress.track("Generating", n, "model") as tracker:
+            models = _models(drawn.generator, n, seed, tracker)
+            if format == ROWS:
+                files, digests = write_rows(bank, staged, models)
+            else:
+                states = _states(bank, models, drawn.reference.digest, seed)
+                files, digests = write_models(bank.manifest.source, bank.companions(), format, staged, states)
+        info = Info(
+            format=FORMAT,
+            files=files,
+            seed=seed,
+            generator=drawn.reference,
+            bank=BankReference.of(bank, out),
+            access=drawn.access,
+            cost=Cost(once_s=drawn.seconds, per_model_s=(time.perf_counter() - begin) / n),
+            provenance=provenance(target),
+            digests=digests,
+            keys=bank.manifest.source.keys if format == "source" else (),
+            form=format,
+            held_out=drawn.held_out,
+        )
+        write_card(staged, info, bank, out)
+        write_sealed(staged / GENERATED, info)
+    return Generated.open(out)
+
+
+def _from_run(run: Run, config: AnyConfig | None, device: torch.device, out: Path) -> _Source:
+    if config is not None:
+        raise UsageError(f"{run.path}: a run has a generator already; name a bank to fit another one to")
+    reference = GeneratorReference(
+        run.config.family, run.config.label(), relative(run.path, out), run.digest, run.config.values()
+    )
+    seconds = sum(run.result.seconds.values())
+    generator, result = load_generator(run, device), run.result
+    return _Source(generator, reference, result.access, seconds, result.held_out)
+
+
+def _from_bank(bank: Bank, config: AnyConfig | None, context: Context) -> _Source:
+    """Fit the generator in memory; raises `UsageError` for one that has to be trained."""
+    if config is None:
+        raise UsageError(f"{bank.path}: a bank, so name a generator with --generator, or train one first")
+    if isinstance(config, LatentConfig):
+        raise UsageError(
+            f"{bank.path}: the generator {config.name!r} has to be trained: "
+            f"`pdiff train {bank.path}`, then `pdiff generate`"
+        )
+    members, held_out = training_members(bank, config)
+    begin = time.perf_counter()
+    generator = family(config).fit(config, members, context)
+    seconds = time.perf_counter() - begin
+    values = config.values()
+    digest = _core.digest(json.dumps([bank.digest, values], sort_keys=True).encode())
+    reference = GeneratorReference(config.family, config.label(), "", digest, values)
+    return _Source(generator, reference, generator.data_access, seconds, held_out)
+
+
+def _models(generator: Generator[Any], n: int, seed: int, tracker: Tracker) -> Iterator[Drawn]:
+    """Yield the models in order; raises `InputError` for values that are not finite."""
+    width = max(4, len(str(n - 1)))
+    for begin in range(0, n, BLOCK):
+        indices = range(begin, min(begin + BLOCK, n))
+        for index, row in zip(indices, generator.rows(indices, seed), strict=True):
+            if bad := int((~row.isfinite()).sum()):
+                raise InputError(f"model {index}: {bad} values are not finite; the generator has diverged")
+            yield index, f"model-{index:0{width}d}", row
+            tracker.advance()
+
+
+def _states(bank: Bank, models: Iterable[Drawn], digest: str, seed: int) -> Iterator[Model]:
+    """Yield each model whole; raises `InputError` if a value does not fit its dtype."""
+    for index, name, row in models:
+        with about_model(index):
+            state = bank.state_dict(row)
+        yield name, state, metadata(digest, seed, index)
+
+
+def metadata(digest: str, seed: int, index: int) -> dict[str, str]:
+    """Return what a safetensors file says of the model in it."""
+    return {"format": "pt", "pdiff.generator": digest, "pdiff.seed": str(seed), "pdiff.index": str(index)}
+
+
+def _bytes_needed(bank: Bank, n: int, fmt: Format) -> int:
+    """Return about how many bytes the models take on disk."""
+    if fmt == ROWS:
+        return rows_bytes(n, bank.layout, "F32") + model_bytes(bank)
+    return n * model_bytes(bank)

@@ -1,0 +1,200 @@
+"""Fit the two stages of latent diffusion: a codec to rows of the bank, then a denoiser to their latents.
+
+A stage whose file is in the context's folder already is read from it. Without a folder all stays in memory.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from pdiff import _core
+from pdiff.bank import View
+from pdiff.bank.stream import Draws
+from pdiff.codecs import Codec, ConvCodec, PcaCodec, fit_pca
+from pdiff.common.artifacts import read_tensors, write_tensors
+from pdiff.common.config import LatentConfig
+from pdiff.common.errors import InputError
+from pdiff.common.rng import normal, numpy_generator, seeded
+from pdiff.diffusion import build_denoiser, build_process
+from pdiff.generators.base import Context
+from pdiff.training.trainer import Trainer
+
+CODEC = "codec.safetensors"
+DENOISER = "denoiser.safetensors"
+LATENTS = "latents.safetensors"
+_ENCODE_BATCH = 64
+
+M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T", bound=Codec | nn.Module)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The members' latents [K, Z] as the denoiser sees them, and how to undo their standardisation."""
+
+    values: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def restore(self, values: Tensor) -> Tensor:
+        """Map standardised latents [N, Z] back to the codec's own scale."""
+        return values * self.std + self.mean
+
+
+def fit_codec(config: LatentConfig, members: View, context: Context) -> tuple[Codec, float]:
+    """Return the codec of the members' rows, ready to encode on the context's device, and its seconds."""
+    normalizer = members.normalizer(config.normalize)
+
+    def blank() -> ConvCodec:
+        with seeded(config.seed, "codec-init"):
+            return ConvCodec(members.dim, config.codec.latent_dim).to(context.device)
+
+    def new() -> tuple[Codec, float, Callable[[], None]]:
+        if config.codec.kind == "pca":
+            begin = time.perf_counter()
+            pca = fit_pca(members.bank, normalizer, config.codec.latent_dim, members).to(context.device)
+            return pca, time.perf_counter() - begin, lambda: None
+        network, size = blank(), config.codec_train.batch_size
+
+        def drawn(step: int) -> npt.NDArray[np.int64]:
+            return _drawn(len(members), size, config.seed, "codec-batch", step)
+
+        draws = Draws(members, normalizer, size, drawn, context.device)
+        loss = _codec_loss(draws, config, network)
+        trainer = Trainer(
+            "codec", network, loss, config.codec_train, context.folder, waited=lambda: draws.waited
+        )
+        return _trained(network, trainer, context)
+
+    def read(path: Path) -> Codec:
+        if config.codec.kind == "pca":
+            return PcaCodec(**read_tensors(path)).to(context.device)
+        return _loaded(blank(), path)
+
+    return _stage(context, CODEC, new, read)
+
+
+@torch.no_grad()
+def fit_latents(config: LatentConfig, members: View, codec: Codec, context: Context) -> Latents:
+    """Encode every member, without noise and with BatchNorm's running statistics.
+
+    With `diffusion.standardise`, each latent dimension is brought to mean 0 and std 1 over the members.
+    """
+    path = None if context.folder is None else context.folder / LATENTS
+    if path is not None and path.exists():
+        return Latents(**{name: tensor.to(context.device) for name, tensor in read_tensors(path).items()})
+    normalizer = members.normalizer(config.normalize)
+    parts = []
+    for begin in range(0, len(members), _ENCODE_BATCH):
+        rows = members.batch(range(begin, min(begin + _ENCODE_BATCH, len(members))), normalizer)
+        parts.append(codec.encode(rows.to(context.device)))
+    values = torch.cat(parts)  # [K, Z]
+    mean, std = torch.zeros_like(values[0]), torch.ones_like(values[0])
+    if config.diffusion.standardise:
+        std, mean = torch.std_mean(values, dim=0, correction=0)
+        std = torch.where(std > 0, std, 1.0)
+    latents = Latents((values - mean) / std, mean, std)
+    if path is not None:
+        write_tensors(path, vars(latents))
+    return latents
+
+
+def fit_denoiser(config: LatentConfig, latents: Latents, context: Context) -> tuple[nn.Module, float]:
+    """Return a denoiser of the latents, in eval mode, and the seconds that training took."""
+    values = latents.values
+
+    def blank() -> nn.Module:
+        with seeded(config.seed, "denoiser-init"):
+            return build_denoiser(config.diffusion, values.shape[1]).to(values.device)
+
+    def new() -> tuple[nn.Module, float, Callable[[], None]]:
+        network = blank()
+        loss = _denoiser_loss(values, config, network)
+        return _trained(network, Trainer("denoiser", network, loss, config.train, context.folder), context)
+
+    return _stage(context, DENOISER, new, lambda path: _loaded(blank(), path))
+
+
+def write_stage(path: Path, tensors: Mapping[str, Tensor], seconds: float) -> None:
+    """Write the outcome of a stage; that it is there says that the stage is done."""
+    write_tensors(path, tensors, {"seconds": f"{seconds:.3f}"})
+
+
+def _stage(
+    context: Context,
+    name: str,
+    new: Callable[[], tuple[T, float, Callable[[], None]]],
+    read: Callable[[Path], T],
+) -> tuple[T, float]:
+    """Return what a stage leaves and its seconds, interruptions left out: as its file has it, or new.
+
+    `new` returns besides what cleans up once the file is written.
+    """
+    path = None if context.folder is None else context.folder / name
+    if path is None or not path.exists():
+        made, seconds, finish = new()
+        if path is None:
+            return made, seconds
+        write_stage(path, made.state_dict(), seconds)
+        finish()
+    return read(path), float(_core.Checkpoint([path]).metadata.get("seconds", 0))
+
+
+def _trained(network: M, trainer: Trainer, context: Context) -> tuple[M, float, Callable[[], None]]:
+    trainer.run(context.progress, context.interruption)
+    return network, trainer.seconds, trainer.finish
+
+
+def _loaded(module: M, path: Path) -> M:
+    """Load the weights in `path`; raises `InputError` if they are not those of the module."""
+    try:
+        module.load_state_dict(read_tensors(path))
+    except RuntimeError:
+        raise InputError(f"{path}: not the weights of this run's configuration; train it again") from None
+    return module.eval()
+
+
+def _drawn(members: int, size: int, seed: int, purpose: str, step: int) -> npt.NDArray[np.int64]:
+    """Draw the members of the batch of training step `step`; distinct, if there are enough.
+
+    Steps are independent of each other and every batch is full, however few members there are: in epochs, a
+    bank with fewer members than a batch would have less than one step.
+    """
+    return numpy_generator(seed, purpose, step).choice(members, size, replace=size > members)
+
+
+def _codec_loss(draws: Draws, config: LatentConfig, network: ConvCodec) -> Callable[[int], Tensor]:
+    """Return the loss of training step n: reconstruction of a batch under both noises."""
+
+    def loss(step: int) -> Tensor:
+        rows = draws(step)
+        generator = numpy_generator(config.seed, "codec-noise", step)
+        input_noise = normal(generator, rows.shape, rows.device)
+        latent_noise = normal(generator, (len(rows), network.latent_dim), rows.device)
+        return network.loss(
+            rows, config.codec.input_noise * input_noise, config.codec.latent_noise * latent_noise
+        )
+
+    return loss
+
+
+def _denoiser_loss(latents: Tensor, config: LatentConfig, network: nn.Module) -> Callable[[int], Tensor]:
+    """Return the loss of training step n: the process's own, on a batch of (jittered) latents."""
+    process = build_process(config.diffusion)
+
+    def loss(step: int) -> Tensor:
+        indices = _drawn(len(latents), config.train.batch_size, config.seed, "denoiser-batch", step)
+        generator = numpy_generator(config.seed, "denoiser-noise", step)
+        clean = latents[torch.from_numpy(indices)]
+        if config.diffusion.jitter:
+            clean = clean + config.diffusion.jitter * normal(generator, clean.shape, clean.device)
+        return process.loss(network, clean, generator)
+
+    return loss

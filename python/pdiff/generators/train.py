@@ -1,0 +1,120 @@
+"""Fit a generator to a bank and leave it in a run's directory; read it back from there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pdiff import _core
+from pdiff.bank import Bank, View
+from pdiff.common.config import AnyConfig, Config
+from pdiff.common.directories import prepare_directory
+from pdiff.common.distributed import choose_device
+from pdiff.common.errors import UsageError
+from pdiff.common.progress import SILENT, Progress
+from pdiff.common.provenance import provenance
+from pdiff.common.sealing import write_sealed
+from pdiff.generators import family
+from pdiff.generators.base import Context, Generator
+from pdiff.training.run import FORMAT, RESULT, RUN, BankReference, Description, Result, Run
+from pdiff.training.trainer import METRICS, catch_signals
+
+if TYPE_CHECKING:
+    from pdiff.tasks import Task
+
+FEWEST_TO_SPLIT = 20
+"""Banks under 20 members are not split."""
+
+
+def train(
+    bank: Bank,
+    *,
+    out: str | Path = "run",
+    config: AnyConfig | None = None,
+    device: str | None = None,
+    task: "Task | str | None" = None,
+    arch: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Run:
+    """Fit the generator that `config` describes to `bank` and leave the run in directory `out`.
+
+    Members that the configuration holds out are not learned from, and listed in the result. Families that
+    look at data take `task` and `arch`, or else what the bank says. `resume` goes on with what is there, if
+    it is of the same bank, task and configuration. Raises `UsageError` for a directory that is not empty,
+    otherwise.
+    """
+    out, config = Path(out), config or Config.preset("default")
+    target = choose_device(device)
+    context = task_context(bank, task, arch, device=target, folder=out, progress=progress)
+    prepare_directory(out, RUN, resume=resume, overwrite=overwrite)
+    named = "" if context.task is None else " ".join(filter(None, (context.task.name, arch)))
+    Description(FORMAT, BankReference.of(bank, out), config.values(), named).write(out)
+    if not (out / RESULT).exists():
+        with _nothing_left(out):
+            result = _fitted(bank, config, out, context)
+        write_sealed(out / RESULT, result)
+    return Run.open(out)
+
+
+@contextmanager
+def _nothing_left(out: Path) -> Iterator[None]:
+    """Remove a run's directory if the fit refuses its configuration before anything else is there."""
+    try:
+        yield
+    except UsageError:
+        if [path.name for path in out.iterdir()] == [RUN]:
+            (out / RUN).unlink()
+            out.rmdir()
+        raise
+
+
+def _fitted(bank: Bank, config: AnyConfig, out: Path, context: Context) -> Result:
+    """Fit and save the generator; return what it took and what it consists of."""
+    members, held_out = training_members(bank, config)
+    with catch_signals() as interruption:
+        fitted_in = replace(context, interruption=interruption)
+        generator = family(config).fit(config, members, fitted_in)
+        files = generator.save(out)
+    return Result(
+        seconds=generator.seconds,
+        facts=dict(generator.facts()),
+        access=generator.data_access,
+        digests={file: _core.digest_file(out / file) for file in (RUN, *files)},
+        provenance=provenance(context.device),
+        records={path.name: _core.digest_file(path) for path in sorted(out.glob(f"*{METRICS}"))},
+        held_out=held_out,
+    )
+
+
+def load_generator(run: Run, device: str | torch.device | None = None) -> Generator[Any]:
+    """Read the generator of a run, ready to make rows on `device`."""
+    target = device if isinstance(device, torch.device) else choose_device(device)
+    context = task_context(run.bank, device=target)
+    return family(run.config).load(run.config, run.members, run.path, context)
+
+
+def task_context(
+    bank: Bank, task: "Task | str | None" = None, arch: str | None = None, **given: Any
+) -> Context:
+    """Return what fitting to `bank` needs: the task that is named, or else what the bank says of its own."""
+    if isinstance(task, str):
+        from pdiff.tasks import load_task  # noqa: PLC0415 (not needed by those that name none)
+
+        task = load_task(task)
+    return Context(task=task, arch=arch, reference=bank.task, **given)
+
+
+def training_members(bank: Bank, config: Config) -> tuple[View, tuple[int, ...]]:
+    """Return the members that a generator is fitted to, and the indices of those held out.
+
+    A function of the bank's size and the configuration's `held_out` and `seed`.
+    """
+    if not config.held_out or len(bank) < FEWEST_TO_SPLIT:
+        return bank.view(range(len(bank))), ()
+    members, held_out = bank.split(config.held_out, config.seed)
+    return members, tuple(held_out.indices.tolist())

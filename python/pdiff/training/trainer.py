@@ -1,0 +1,224 @@
+"""Train one module: AdamW, a schedule, a moving average, metrics, and a state file to resume from.
+
+Signals stop it between two steps: they set a flag, the loop looks at it, saves its state and leaves.
+"""
+
+import io
+import json
+import math
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from pdiff import _core
+from pdiff.common.errors import InputError, PdiffError, PreemptedError
+from pdiff.common.progress import Progress
+from pdiff.common.sections import Optimisation
+
+METRICS = ".metrics.jsonl"
+"""How the name of a stage's metrics ends."""
+
+_SAVE_SECONDS = 30.0
+_RESUME = "the state is saved, go on with --resume"
+_PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interruption:
+    """The signal that asked for a stop, if one did."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def check(self) -> None:
+        """Raise what a signal stands for, if there was one: `KeyboardInterrupt` or `PreemptedError`."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt(f"interrupted; {_RESUME}")
+        if self.signal is not None:
+            raise PreemptedError(f"stopped by a signal; {_RESUME}")
+
+
+NEVER = Interruption()
+"""The one of fits that no signal stops."""
+
+
+@contextmanager
+def catch_signals() -> Iterator[Interruption]:
+    """Turn SIGINT, SIGTERM and SIGUSR1 into a flag while the block runs; a second SIGINT is not caught.
+
+    Outside the main thread, where Python delivers no signals, the flag is simply never set.
+    """
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interruption.signal = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, *_PREEMPTING)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Trainer:
+    """Fits one module; interrupted between any two steps, it goes on where it was.
+
+    `loss` is the loss of training step n: all its randomness is a function of n, so that a resumed run is
+    the same run, bit for bit, on the same device with the same number of threads. `name` names the stage
+    in the metrics and its state file in `folder`; without a folder neither is written. `waited`, if it loads
+    data, says how many seconds the latest loss has waited for it; the metrics then have that too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        loss: Callable[[int], Tensor],
+        config: Optimisation,
+        folder: Path | None,
+        *,
+        waited: Callable[[], float] | None = None,
+    ) -> None:
+        self.name = name
+        self.module = module
+        self.loss = loss
+        self.config = config
+        self.waited = waited
+        self.folder = folder
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        self.scheduler = _scheduler(self.optimizer, config)
+        self.average = _average(module, config.ema) if config.ema else None
+        self.step = 0
+        self.seconds = 0.0
+        """Time spent training, over all sessions."""
+        self.metrics: list[dict[str, float]] = []
+
+    def run(self, progress: Progress, interruption: Interruption) -> None:
+        """Train to the last step and leave the weights to keep in the module: the average, if there is one.
+
+        The state is saved every half minute and when `interruption` asks for a stop, which then raises.
+        """
+        if self._state_path is not None and self._state_path.exists():
+            self._restore(self._state_path)
+        saved = begin = time.monotonic()
+        before = self.seconds
+        self.module.train()
+        with progress.track(f"Training the {self.name}", self.config.steps - self.step, "step") as tracker:
+            while self.step < self.config.steps:
+                tracker.advance(1, loss=self._one_step())
+                self.seconds = before + time.monotonic() - begin
+                due = interruption or time.monotonic() - saved > _SAVE_SECONDS
+                if due and self._state_path is not None:
+                    self._save(self._state_path)
+                    saved = time.monotonic()
+                interruption.check()
+        if self.average is not None:
+            self.module.load_state_dict(self.average.module.state_dict())
+        self.module.eval()
+        if self.folder is not None:
+            lines = "".join(json.dumps(line) + "\n" for line in self.metrics)
+            _core.write_file(self.folder / f"{self.name}{METRICS}", lines.encode())
+
+    def finish(self) -> None:
+        """Remove the state file, once the result is safely written."""
+        if self._state_path is not None:
+            self._state_path.unlink(missing_ok=True)
+
+    @property
+    def _state_path(self) -> Path | None:
+        return None if self.folder is None else self.folder / f"{self.name}.state.pt"
+
+    def _one_step(self) -> float:
+        loss = self.loss(self.step)
+        value = loss.item()
+        lr = float(self.scheduler.get_last_lr()[0])
+        if not math.isfinite(value):
+            raise PdiffError(
+                f"training the {self.name} diverged: loss {value} at step {self.step}, "
+                f"learning rate {lr:.3g}; choose a lower one"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update_parameters(self.module)
+        waited = {"waited": self.waited()} if self.waited else {}
+        self.metrics.append({"step": self.step, "loss": value, "lr": lr, **waited})
+        self.step += 1
+        return value
+
+    def _save(self, path: Path) -> None:
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "metrics": self.metrics,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        _core.write_file(path, buffer.getvalue())
+
+    def _restore(self, path: Path) -> None:
+        try:
+            device = next(self.module.parameters()).device
+            state = torch.load(path, map_location=device, weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise InputError(f"{path}: damaged state ({error}); start again with --overwrite") from None
+        self.step = state["step"]
+        self.seconds = state["seconds"]
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.metrics = state["metrics"]
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, config: Optimisation) -> LRScheduler:
+    if config.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, config.steps)
+    return ConstantLR(optimizer, factor=1)
+
+
+def _average(module: nn.Module, decay: float) -> AveragedModel:
+    """Return the moving average of a module's parameters and buffers, which begins with their values.
+
+    Its decay after n updates is min(`decay`, n / (n + 9)): faster at first, so that it forgets the
+    initialisation. Buffers that are integers (counters) are the module's own.
+    """
+
+    @torch.no_grad()
+    def update(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
+        now = min(decay, int(count) / (int(count) + 9))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - now)
+            else:
+                average.copy_(value)
+
+    averaged = AveragedModel(module, multi_avg_fn=update, use_buffers=True)
+    averaged.update_parameters(module)  # the first update copies
+    return averaged

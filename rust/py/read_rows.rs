@@ -1,0 +1,25 @@
+//! Wraps reading checkpoints as rows in memory.
+
+use pyo3::prelude::*;
+
+use super::buffer::Array;
+use super::checkpoint::{Origin, inner};
+use super::enter::enter;
+use super::layout::Layout;
+use crate::bank::collect;
+
+/// Read the layout's tensors of each checkpoint into a row of f32 `out` [len(origins), D].
+#[pyfunction]
+pub fn read_rows(
+    py: Python<'_>,
+    layout: &Layout,
+    origins: Vec<Bound<'_, Origin>>,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let mut out = Array::<f32>::get(out, "out")?;
+    out.check_shape([origins.len(), layout.0.dim()])?;
+    let (origins, out) = (inner(&origins), out.as_mut_slice()?);
+    enter(py, |cancel| {
+        collect::read_rows(&layout.0, &origins, out, cancel)
+    })
+}

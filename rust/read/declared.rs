@@ -1,0 +1,184 @@
+//! Describes what a file of weights declares, whatever its format: named views of storages, not yet read.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::source::Source;
+use super::zip::local;
+use crate::dtype::DType;
+use crate::error::Result;
+
+/// The formats that are read. None of them runs code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A safetensors file.
+    Safetensors,
+    /// A zip archive as `torch.save` writes since torch 1.6.
+    Torch,
+    /// A stream of pickles and storages, as `torch.save` wrote before.
+    TorchLegacy,
+}
+
+impl Format {
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
+            Self::Torch => "torch",
+            Self::TorchLegacy => "torch-legacy",
+        }
+    }
+}
+
+/// Which of several dictionaries of tensors in one file is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// The dictionary; decides alone.
+    pub key: Option<Key>,
+    /// Whether averaged (EMA) weights must be taken, or must not; by default they are, if there are any.
+    pub ema: Option<bool>,
+}
+
+/// What leads to a dictionary of tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// As [`Candidate::key`] has it, or its first or last component: what people write.
+    Joined(String),
+    /// As [`Candidate::keys`] has it, which is never two dictionaries.
+    Path(Vec<String>),
+}
+
+/// A dictionary of tensors in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The keys that lead to it, none for the top level; each may have a `.` in it.
+    pub keys: Vec<String>,
+    /// Tensors in it.
+    pub tensors: usize,
+    /// Numbers in all of them.
+    pub numbers: u64,
+}
+
+impl Candidate {
+    /// Its keys, joined by `.`; empty for the top level.
+    pub fn key(&self) -> String {
+        self.keys.join(".")
+    }
+}
+
+/// A run of bytes in a file, shared by the tensors that are views of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// Index of the file, where a checkpoint has several.
+    pub file: usize,
+    /// Where its bytes begin.
+    pub begin: Begin,
+    /// Bytes in it; the reader of the container has checked that the file has them.
+    pub len: u64,
+    /// CRC-32 of all its bytes, where the container records one.
+    pub crc: Option<u32>,
+}
+
+/// Where the bytes of a storage begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// At this byte of the file.
+    At(u64),
+    /// After the local header of a zip entry, whose length the directory does not tell. Reading it
+    /// can wait until the data are wanted, and then costs little beside them.
+    AfterHeader {
+        /// First byte of the header.
+        header: u64,
+        /// Where the data must have ended, because something else begins.
+        limit: u64,
+        /// The name that the header must repeat.
+        name: String,
+    },
+}
+
+impl Storage {
+    /// Its bytes in the file that it is in; of a zip entry the local header is read and checked.
+    pub fn resolve(&self, source: &Source) -> Result<Range<u64>> {
+        match &self.begin {
+            Begin::At(begin) => Ok(*begin..begin + self.len),
+            Begin::AfterHeader {
+                header,
+                limit,
+                name,
+            } => local::locate(source, name, *header, self.len, *limit),
+        }
+    }
+}
+
+/// A named view of a storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tensor {
+    /// Name without wrappers (see [`super::names`]); neither empty nor with a NUL in it, never a path.
+    pub name: String,
+    /// Name as the file has it.
+    pub source_name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Axis sizes; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Index into [`Weights::storages`].
+    pub storage: usize,
+    /// Bytes from the beginning of the storage to the first element.
+    pub offset: u64,
+    /// Elements, not bytes, between neighbours on each axis; `None` if the elements lie in C order,
+    /// without gaps. Readers of containers give `None` wherever that is so.
+    pub strides: Option<Vec<usize>>,
+}
+
+impl Tensor {
+    /// Bytes that its elements take, side by side.
+    pub fn byte_len(&self) -> u64 {
+        let bytes = self.dtype.byte_len(&self.shape);
+        bytes.expect("checked by the reader of the container")
+    }
+}
+
+/// For each tensor, the first one that is the very same view of the same memory, if there is one before it.
+pub fn ties(tensors: &[Tensor]) -> Vec<Option<usize>> {
+    let mut first = HashMap::with_capacity(tensors.len());
+    let mut ties = Vec::with_capacity(tensors.len());
+    for (index, tensor) in tensors.iter().enumerate() {
+        let Tensor {
+            dtype,
+            shape,
+            storage,
+            offset,
+            strides,
+            ..
+        } = tensor;
+        let view = (storage, offset, dtype, shape, strides);
+        // Tensors without elements share no memory.
+        let tied = !shape.contains(&0);
+        let other = tied.then(|| *first.entry(view).or_insert(index));
+        ties.push(other.filter(|&other| other != index));
+    }
+    ties
+}
+
+/// The chosen dictionary of a file (or of several that belong together), checked but not read.
+#[derive(Debug)]
+pub struct Weights {
+    /// What kind of file it was.
+    pub format: Format,
+    /// The keys of the chosen dictionary, as in [`Candidate::keys`].
+    pub keys: Vec<String>,
+    /// Whether it holds averaged (EMA) weights, by its keys.
+    pub averaged: bool,
+    /// Every dictionary of tensors that the file holds, the chosen one included.
+    pub candidates: Vec<Candidate>,
+    /// Storages that the tensors are views of.
+    pub storages: Vec<Storage>,
+    /// Tensors in the order of the file.
+    pub tensors: Vec<Tensor>,
+    /// Entries of the chosen dictionary that are no tensors (`_extra_state`, counters), by name.
+    pub left_out: Vec<String>,
+    /// Plain finite numbers beside the weights, or in the metadata: accuracy, step, epoch.
+    pub numbers: Vec<(String, f64)>,
+    /// The free text of a safetensors header.
+    pub metadata: Vec<(String, String)>,
+}

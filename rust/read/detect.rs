@@ -1,0 +1,178 @@
+//! Detects the format of the files of one state dict, and reads what they declare.
+
+use std::collections::HashMap;
+
+use super::declared::{Begin, Candidate, Choice, Format, Key, Storage, Tensor, Weights};
+use super::safetensors::{Header, TensorInfo};
+use super::source::Source;
+use super::{sniff, torch_legacy, torch_zip};
+use crate::error::{Error, Result};
+use crate::runtime::parallel::Cancel;
+
+/// Reads what the files of one state dict declare together.
+pub fn together(sources: &[Source], choice: &Choice, cancel: &Cancel) -> Result<Weights> {
+    let mut weights = declared(&sources[0], choice, cancel)?;
+    for (source, file) in sources.iter().zip(0..).skip(1) {
+        join(&mut weights, declared(source, choice, cancel)?, file);
+    }
+    check_names(sources, &weights)?;
+    Ok(weights)
+}
+
+/// Reads what one file declares.
+fn declared(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights> {
+    let mut bytes = [0; sniff::PREFIX];
+    let prefix = &mut bytes[..source.size().min(sniff::PREFIX as u64) as usize];
+    source.read_exact_at(prefix, 0)?;
+    if prefix.is_empty() {
+        return Err(source.refuse("an empty file; accepted: safetensors or torch files"));
+    }
+    if !sniff::is_safetensors(prefix) {
+        if torch_zip::is_zip(prefix) {
+            return torch_zip::read(source, choice, cancel);
+        }
+        if torch_legacy::is_legacy(prefix) {
+            return torch_legacy::read(source, choice, cancel);
+        }
+        if sniff::is_pickle(prefix) {
+            let what = "a pickle that torch.save did not write";
+            return Err(Error::code(source.path(), what));
+        }
+        if let Some(what) = sniff::foreign(prefix) {
+            return Err(source.refuse(format!("{what}; accepted: safetensors or torch files")));
+        }
+    }
+    let weights = of_safetensors(Header::read(source)?);
+    let key = match &choice.key {
+        Some(Key::Joined(key)) if !key.is_empty() => format!("{key:?}"),
+        Some(Key::Path(keys)) if !keys.is_empty() => format!("{keys:?}"),
+        _ => return Ok(weights),
+    };
+    Err(source.refuse(format!(
+        "safetensors, so there is nothing under a key {key}; accepted: no --key"
+    )))
+}
+
+/// Every tensor of a safetensors file is a storage of its own.
+fn of_safetensors(header: Header) -> Weights {
+    let storage = |tensor: &TensorInfo| Storage {
+        file: 0,
+        begin: Begin::At(tensor.begin),
+        len: tensor.end - tensor.begin,
+        crc: None,
+    };
+    let storages = header.tensors.iter().map(storage).collect();
+    let numbers = |t: &TensorInfo| t.shape.iter().product::<usize>() as u64;
+    let candidate = Candidate {
+        keys: Vec::new(),
+        tensors: header.tensors.len(),
+        numbers: header.tensors.iter().map(numbers).sum(),
+    };
+    let tensor = |(index, tensor): (usize, TensorInfo)| Tensor {
+        name: tensor.name.clone(),
+        source_name: tensor.name,
+        dtype: tensor.dtype,
+        shape: tensor.shape,
+        storage: index,
+        offset: 0,
+        strides: None,
+    };
+    Weights {
+        format: Format::Safetensors,
+        keys: Vec::new(),
+        averaged: false,
+        candidates: vec![candidate],
+        storages,
+        tensors: header.tensors.into_iter().enumerate().map(tensor).collect(),
+        left_out: Vec::new(),
+        numbers: header.metadata.iter().filter_map(plain_number).collect(),
+        metadata: header.metadata,
+    }
+}
+
+/// An entry of the metadata that is a finite decimal number; `inf`, `nan` and `0x1` are text.
+fn plain_number((name, text): &(String, String)) -> Option<(String, f64)> {
+    let decimal = |c: u8| c.is_ascii_digit() || b"+-.eE".contains(&c);
+    let value: f64 = text.bytes().all(decimal).then(|| text.parse().ok())??;
+    value.is_finite().then(|| (name.clone(), value))
+}
+
+/// Puts the tensors of one more file beside those of the files before it; the first file says the rest.
+fn join(all: &mut Weights, part: Weights, file: usize) {
+    let first = all.storages.len();
+    let storages = part.storages.into_iter();
+    all.storages
+        .extend(storages.map(|storage| Storage { file, ..storage }));
+    let tensors = part.tensors.into_iter();
+    all.tensors.extend(tensors.map(|tensor| Tensor {
+        storage: tensor.storage + first,
+        ..tensor
+    }));
+    all.left_out.extend(part.left_out);
+}
+
+/// Leaves out what `AveragedModel` counts beside the network that it wraps, which knows no such tensor.
+pub fn leave_out_average_count(weights: &mut Weights) {
+    const COUNT: &str = "n_averaged";
+    const NETWORK: &str = "module.";
+    let is_count = |t: &Tensor| t.source_name == COUNT;
+    let mut tensors = weights.tensors.iter();
+    if !tensors.all(|t| is_count(t) || t.source_name.starts_with(NETWORK)) {
+        return;
+    }
+    if let Some(at) = weights.tensors.iter().position(is_count) {
+        weights.tensors.remove(at);
+        weights.left_out.push(COUNT.into());
+    }
+}
+
+/// Refuses a name that two files of one checkpoint hold.
+fn check_names(sources: &[Source], weights: &Weights) -> Result<()> {
+    if sources.len() == 1 {
+        return Ok(());
+    }
+    let mut seen = HashMap::with_capacity(weights.tensors.len());
+    for tensor in &weights.tensors {
+        let file = weights.storages[tensor.storage].file;
+        if let Some(other) = seen.insert(tensor.source_name.as_str(), file) {
+            let other = sources[other].path().display();
+            return Err(sources[file].refuse(format!(
+                "tensor {:?} is also in {other}; accepted: each name in one file",
+                tensor.source_name
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_finite_decimals() {
+        let number = |text: &str| plain_number(&("a".into(), text.into())).map(|(_, value)| value);
+        for (text, value) in [("1", 1.0), ("-.5", -0.5), ("+2.", 2.0), ("1E-3", 0.001)] {
+            assert_eq!(number(text), Some(value), "{text}");
+        }
+        let others = [
+            "",
+            ".",
+            "e5",
+            "1e",
+            "1e999",
+            "inf",
+            "nan",
+            "-Infinity",
+            "0x1",
+            "1_0",
+            " 1",
+            "1 ",
+            "1-",
+            "٣",
+        ];
+        for text in others {
+            assert_eq!(number(text), None, "{text}");
+        }
+    }
+}

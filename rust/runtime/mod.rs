@@ -1,0 +1,5 @@
+//! Runs work on threads: in parallel, ahead of its use, and with panics turned into errors.
+
+pub mod panic;
+pub mod parallel;
+pub mod prefetch;

@@ -1,0 +1,153 @@
+"""What is found conspicuous, and what is not."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pdiff.evaluation.schema import (
+    ZU,
+    Concentration,
+    ControlEntry,
+    MetricEntry,
+    Nearest,
+    Novelty,
+    Range,
+    Spread,
+)
+from pdiff.evaluation.verdict.diagnostics import findings
+
+ABOVE = (-0.01, 0.02)
+
+
+def novelty(**changes: Any) -> Novelty:
+    """The novelty of a plain generator, but for what is given."""
+    plain: dict[str, Any] = {
+        "max_similarity": Range(mean=0.80, min=0.7, max=0.9),
+        "original_max_similarity": 0.95,
+        "containment": 0.85,
+        "original_containment": 0.97,
+        "oo": 0.70,
+        "gg": 0.71,
+        "og": 0.70,
+        "gg_nearest": 0.8,
+        "distinct": 1,
+        "distinct_original": 1,
+        "dispersion": 0.95,
+        "l2_nearest": Nearest(mean=4.0, min=3.0),
+        "l2_nearest_original": Nearest(mean=3.0, min=2.0),
+        "l2_nearest_raw": Nearest(mean=4.0, min=3.0),
+        "l2_nearest_raw_original": Nearest(mean=3.0, min=2.0),
+        "l2_nearest_aligned": None,
+        "cosine": 0.98,
+        "z_u": ZU(value=0.3, generated=50, held_out=30),
+    }
+    return Novelty(**plain | changes)
+
+
+def sentences(
+    found: Novelty,
+    more_errors: float = 1.0,
+    *,
+    above_oo: tuple[float, float] | None = ABOVE,
+    controls: tuple[ControlEntry, ...] = (),
+    better: bool = True,
+) -> dict[str, str]:
+    metric = MetricEntry(name="accuracy", higher_is_better=better, percent=True)
+    above = above_oo and Concentration(difference=sum(above_oo) / 2, interval=above_oo)
+    results: Any = SimpleNamespace(
+        novelty=found,
+        verdict=SimpleNamespace(concentration=above),
+        controls=controls,
+        task=SimpleNamespace(metric=metric),
+        generated=SimpleNamespace(mean=0.97),
+    )
+    return {each.kind: each.sentence for each in findings(results, more_errors)}
+
+
+def test_a_plain_generator_gives_rise_to_nothing() -> None:
+    assert sentences(novelty()) == {}
+
+
+def test_copies_by_rank() -> None:
+    found = sentences(novelty(z_u=ZU(value=-7.25, generated=50, held_out=30)))
+    assert found == {
+        "copies": "Copies: generated models lie nearer to the training members than held-out members do "
+        "(Z_U -7.2, dispersion 0.95)."
+    }
+
+
+@pytest.mark.parametrize(
+    ("similarity", "distance", "conspicuous"),
+    [(0.97, 0.1, True), (0.97, 2.9, False), (0.90, 0.1, False), (0.95, 1.4, True)],
+)
+def test_copies_without_held_out_members(similarity: float, distance: float, conspicuous: bool) -> None:
+    found = sentences(
+        novelty(
+            z_u=ZU(value=None, reason="no member is known to be held out"),
+            max_similarity=Range(mean=similarity, min=0, max=1),
+            l2_nearest=Nearest(mean=distance, min=0.0),
+        )
+    )
+    assert ("copies" in found) == conspicuous
+    if conspicuous:
+        assert f"max-similarity {similarity:.3f} is no lower than the members' own 0.950" in found["copies"]
+
+
+def test_averages() -> None:
+    assert list(sentences(novelty(dispersion=0.43))) == ["averages"]
+    assert "spread 0.43 times as far" in sentences(novelty(dispersion=0.43))["averages"]
+    assert sentences(novelty(dispersion=None)) == {}
+
+
+def test_another_network_is_not_taken_for_a_damaged_member() -> None:
+    found = sentences(novelty(cosine=0.04, containment=0.74), 1.6)
+    assert list(found) == ["another"]
+    assert "(cosine 0.04)" in found["another"]
+
+
+def test_damage_needs_more_errors_and_the_members_own_kept() -> None:
+    low = Range(mean=0.33, min=0.2, max=0.4)
+    damaged = novelty(max_similarity=low, containment=0.73, gg=0.3)
+    assert sentences(damaged, 1.9)["damaged"] == (
+        "Damaged members: max-similarity 0.330 is low because of 1.9 times as many errors, while 73 % of the "
+        "nearest member's errors are repeated (containment)."
+    )
+    assert "damaged" not in sentences(damaged, 1.0)
+    assert sentences(novelty(max_similarity=low, containment=0.47, gg=0.3), 1.9) == {}
+
+
+def test_concentration_and_a_cloud_that_has_moved() -> None:
+    near = sentences(novelty(gg=0.785), above_oo=(0.07, 0.1))["concentrated"]
+    assert near == (
+        "Concentrated: generated models are more alike (GG 0.785) than members are (OO 0.700), by 0.085 "
+        "(0.070 to 0.100)."
+    )
+    assert sentences(novelty(gg=0.741), above_oo=(0.002, 0.08)) == {}, "it may be nothing"
+    moved = sentences(novelty(gg=0.68, og=0.22))["concentrated"]
+    assert moved == (
+        "Concentrated: generated models are alike (GG 0.680; members OO 0.700), but not like members "
+        "(OG 0.220): the cloud has moved away as a whole."
+    )
+    assert sentences(novelty(gg=0.28, og=0.23)) == {}, "new models, each for itself"
+    assert sentences(novelty(gg=None), above_oo=None) == {}
+
+
+@pytest.mark.parametrize(
+    ("better", "score", "found"), [(True, 0.98, True), (True, 0.96, False), (False, 0.96, True)]
+)
+def test_a_control_that_does_as_well(better: bool, score: float, found: bool) -> None:
+    def control(similarity: float) -> ControlEntry:
+        spread = Spread(max=score, mean=score, min=score, std=0)
+        return ControlEntry(
+            name="one-checkpoint",
+            n=3,
+            score=spread,
+            max_similarity=similarity,
+            containment=0.5,
+            gg=None,
+            dispersion=None,
+        )
+
+    assert ("control" in sentences(novelty(), controls=(control(0.5),), better=better)) == found
+    assert sentences(novelty(), controls=(control(0.9),), better=better) == {}

@@ -1,0 +1,63 @@
+"""Latent diffusion as a generator: in memory or in a folder, the same."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pdiff.bank import Bank
+from pdiff.common.config import Config, LatentConfig
+from pdiff.common.errors import InputError
+from pdiff.generators import fit
+from pdiff.generators.base import BLOCK, Context
+from pdiff.generators.latent import Latent
+from tests.support import MEMBERS, TINY
+
+CONV = ("codec.kind=conv", "codec_train.steps=3", "codec_train.batch_size=4")
+FILES = ["codec.safetensors", "latents.safetensors", "denoiser.safetensors"]
+
+
+def config_of(preset: str, *settings: str) -> LatentConfig:
+    config = Config.build(preset, settings=[*TINY, *settings])
+    assert isinstance(config, LatentConfig)
+    return config
+
+
+@pytest.mark.parametrize("settings", [("default",), ("paper", *CONV)])
+def test_fitted_in_memory_it_gives_the_rows_of_a_run(
+    bank: Bank, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    config, members = config_of(*settings), bank.view(range(MEMBERS))
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "saved").mkdir()
+    memory = fit(config, members)
+    kept = fit(config, members, Context(folder=tmp_path / "kept"))
+    indices = [0, 3, BLOCK, 2 * BLOCK + 1]
+    rows = memory.rows(indices, 5)
+    assert rows.shape == (4, bank.dim)
+    assert torch.equal(kept.rows(indices, 5), rows)
+    assert memory.save(tmp_path / "saved") == kept.save(tmp_path / "kept") == FILES
+    for folder in ("kept", "saved"):
+        loaded = Latent.load(config, members, tmp_path / folder, Context())
+        assert torch.equal(loaded.rows(indices, 5), rows)
+        assert loaded.facts() == pytest.approx(dict(memory.facts()))
+    assert list(memory.seconds) == ["codec", "denoiser"]
+    assert not torch.equal(memory.rows(indices, 6), rows)
+    assert memory.rows([], 5).shape == (0, bank.dim)
+
+
+def test_a_finished_stage_is_not_done_again(bank: Bank, tmp_path: Path) -> None:
+    config, members = config_of("paper", *CONV), bank.view(range(MEMBERS))
+    first = fit(config, members, Context(folder=tmp_path))
+    stamps = [(tmp_path / file).stat().st_mtime_ns for file in FILES]
+    again = fit(config, members, Context(folder=tmp_path))
+    assert [(tmp_path / file).stat().st_mtime_ns for file in FILES] == stamps
+    assert again.seconds == pytest.approx(first.seconds, abs=1e-3)
+    assert torch.equal(again.rows([1], 0), first.rows([1], 0))
+
+
+def test_weights_of_another_configuration_are_refused(bank: Bank, tmp_path: Path) -> None:
+    config, members = config_of("default"), bank.view(range(MEMBERS))
+    fit(config, members, Context(folder=tmp_path))
+    with pytest.raises(InputError, match="denoiser.safetensors: not the weights of this run's configuration"):
+        Latent.load(config_of("default", "diffusion.width=8"), members, tmp_path, Context())
