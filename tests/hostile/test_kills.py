@@ -17,8 +17,8 @@ from pdiff.generators.train import train
 from tests.hostile.commands import Command, Commands, commands, contents, leftovers
 from tests.support import TINY, checkpoint
 
-KILLS = 8
-ENDS = 4
+KILLS = 20
+ENDS = 6
 """Changes at the beginning and the end that are all made to fail."""
 CASES = ["collect", "collect --overwrite", "collect --extend", "generate", "generate --overwrite",
          "rows", "rows --overwrite", "export", "export --overwrite",
@@ -117,7 +117,7 @@ def numbers(command: Command, driver: Commands, most: int) -> list[int]:
 
 def test_sigkill_before_every_change(command: Command, driver: Commands) -> None:
     failures = []
-    for number in numbers(command, driver, most=8):
+    for number in numbers(command, driver, most=12):
         command.prepare()
         done = driver.run(*command.argv, at=number)
         assert done.code == -signal.SIGKILL, done.text
@@ -136,7 +136,7 @@ def test_a_failing_write_is_one_line_and_changes_nothing(
     command: Command, driver: Commands, number: int, always: bool
 ) -> None:
     failures = []
-    for at in numbers(command, driver, most=6 if always else 14):
+    for at in numbers(command, driver, most=8 if always else 30):
         command.prepare()
         done = driver.run(*command.argv, at=at, errno=number, always=int(always))
         try:
@@ -161,7 +161,7 @@ def check_failure(command: Command, code: int, text: str) -> None:
     assert found in (command.before(), command.new), f"exit code 1 with {sorted(found)}: {said}"
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
 def test_a_file_size_limit_is_one_line_and_changes_nothing(
     command: Command, driver: Commands, share: float
 ) -> None:
