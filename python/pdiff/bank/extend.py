@@ -15,8 +15,7 @@ from pdiff.bank.shards import ShardWriter, Written
 from pdiff.bank.writer import rows_bytes, write_statistics
 from pdiff.checkpoints import difference, open_one
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Opened
-from pdiff.common.directories import locked, require_writable
-from pdiff.common.disk import require_space
+from pdiff.common.directories import locked, require_space, require_writable
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some

@@ -17,8 +17,7 @@ from pdiff.bank.shards import JOURNAL, Journal, Purpose, ShardWriter, Written
 from pdiff.bank.writer import MINIMUM_MEMBERS, bank_bytes, finish_bank
 from pdiff.checkpoints.records import Choice
 from pdiff.common.artifacts import read_record
-from pdiff.common.directories import staged_directory
-from pdiff.common.disk import require_space
+from pdiff.common.directories import require_space, staged_directory
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.wording import counted

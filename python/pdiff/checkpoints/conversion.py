@@ -12,8 +12,7 @@ import msgspec
 from pdiff import _core
 from pdiff.checkpoints.opening import open_one
 from pdiff.checkpoints.records import Choice, Example, stored_bytes
-from pdiff.common.directories import require_writable, scratch
-from pdiff.common.disk import require_space
+from pdiff.common.directories import require_space, require_writable, scratch
 from pdiff.common.errors import CodeError, InputError, UsageError
 from pdiff.common.wording import printable, shown
 

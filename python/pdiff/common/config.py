@@ -1,9 +1,10 @@
-"""The configuration of a run: frozen, typed, checked when built, saved resolved beside the results.
+"""Configure a run: values are frozen, typed, checked when built and saved resolved beside the results.
 
-There is one structure for each family of generators. A preset gives every value; a TOML file and then
-`--set section.key=value` replace some of them (`pdiff.common.settings`).
+There is one structure for each family of generators, of sections that several of them have. A preset gives
+every value; a TOML file and then `--set section.key=value` replace some of them (`pdiff.common.settings`).
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,16 +13,65 @@ import msgspec
 from msgspec import Meta
 
 from pdiff.common.errors import UsageError, unknown
-from pdiff.common.sections import (
-    CodecConfig,
-    DiffusionConfig,
-    NonNegative,
-    Optimisation,
-    Positive,
-    Rate,
-    Section,
-)
-from pdiff.common.settings import explained, flat, merge, parse, read_toml, toml
+from pdiff.common.settings import explained, merge, parse, read_toml, toml
+
+Positive = Annotated[int, Meta(ge=1)]
+Rate = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Variance = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every section: its numbers are finite."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}; a finite number is wanted")
+
+
+class Optimisation(Section, frozen=True):
+    """One training stage: AdamW on uniformly drawn batches."""
+
+    steps: Positive
+    batch_size: Positive
+    lr: Rate
+    weight_decay: NonNegative = 0.01
+    schedule: Literal["cosine", "constant"] = "cosine"
+    ema: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Decay of the exponential moving average of the weights that is kept in the end; 0 keeps the last."""
+
+
+class CodecConfig(Section, frozen=True):
+    """What turns a normalised row [D] into a latent [Z] and back."""
+
+    kind: Literal["conv", "pca"]
+    latent_dim: Positive
+    """Z. `pca` takes fewer where the bank spans fewer directions."""
+    input_noise: NonNegative = 0.0
+    """Standard deviation of the noise ξ_v added to the input while training (`conv`)."""
+    latent_noise: NonNegative = 0.0
+    """Standard deviation of the noise ξ_z added to the latent while training (`conv`)."""
+
+
+class DiffusionConfig(Section, frozen=True):
+    """What models the distribution of latents."""
+
+    kind: Literal["ddpm", "flow"]
+    denoiser: Literal["conv", "mlp"]
+    standardise: bool
+    """Whether latents are brought to mean 0 and std 1 in each dimension before they are modelled."""
+    timesteps: Positive = 1000
+    """T of the diffusion, or the number of integration steps of the flow."""
+    beta_first: Variance = 1e-4
+    beta_last: Variance = 2e-2
+    jitter: NonNegative = 0.0
+    """Standard deviation of Gaussian noise added to the (standardised) latents that are learned from."""
+    width: Positive = 512
+    """Hidden width of the `mlp` denoiser."""
+    depth: Positive = 3
+    """Residual blocks of the `mlp` denoiser."""
 
 
 class Config(Section, frozen=True, tag_field="generator"):
@@ -93,7 +143,7 @@ class Config(Section, frozen=True, tag_field="generator"):
 
     def changes(self) -> dict[str, Any]:
         """Return the values that are not the preset's, by their dotted keys."""
-        ours, preset = flat(self.values()), flat(Config.preset(self.name).values())
+        ours, preset = _flat(self.values()), _flat(Config.preset(self.name).values())
         return {key: value for key, value in ours.items() if value != preset.get(key)}
 
     def toml(self) -> str:
@@ -164,6 +214,14 @@ class TunedConfig(Config, frozen=True, tag="tuned"):
     """Learning rate of Adam at the beginning of a cycle."""
     scale: NonNegative = 1.0
     """Of the noise around the tuned mean, or of the draws, in the bank's standard deviations."""
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return nested values by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return found
 
 
 AnyConfig = LatentConfig | AverageConfig | GaussianConfig | NoiseConfig | InterpolationConfig | TunedConfig

@@ -1,4 +1,4 @@
-"""Output directories: each appears whole or not at all, and nobody else's is ever replaced."""
+"""Make output directories that appear whole or not at all, and never replace somebody else's."""
 
 import errno
 import fcntl
@@ -6,14 +6,16 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from pdiff import _core
-from pdiff.common.errors import InputError, UsageError
-from pdiff.common.replacing import SupersededError, inode, put, recover, refusal
+from pdiff.common.errors import InputError, PdiffError, UsageError
+from pdiff.common.wording import size_text
 
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
+_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP})
 
 
@@ -33,7 +35,7 @@ def process_umask() -> int:
 
 def refuse_directory(out: Path, marker: str, overwrite: bool = False) -> None:
     """Raise the `UsageError` that `staged_directory` would: before long work, not after it."""
-    if (reason := refusal(out, marker, overwrite, "replace it with --overwrite")) is not None:
+    if (reason := _refusal(out, marker, overwrite, "replace it with --overwrite")) is not None:
         raise UsageError(reason)
     require_writable(out, next(folder for folder in out.absolute().parents if folder.exists()))
 
@@ -42,6 +44,31 @@ def require_writable(out: Path, folder: Path) -> None:
     """Raise the `UsageError` for an output in a `folder` where nothing can be made."""
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{out}: {folder} is not writable; name another with --out")
+
+
+def require_space(out: Path, needed: int) -> None:
+    """Raise `UsageError` unless `needed` bytes are free where `out` is, or is to be."""
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    status = os.statvfs(there)
+    free = status.f_bavail * status.f_frsize
+    if needed > free:
+        wanted = f"needs {size_text(needed)}, {size_text(free)} are free on {there}"
+        raise UsageError(f"{out}: {wanted}; name another with --out")
+
+
+def _refusal(out: Path, marker: str, overwrite: bool, hint: str) -> str | None:
+    """Return why `out` must not be written to, or None."""
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        return f"{out}: exists and is not a directory; name another with --out"
+    if not any(out.iterdir()):
+        return None
+    if not overwrite:
+        return f"{out}: not empty; {hint}, or name another with --out"
+    if not (out / marker).is_file():
+        return f"{out}: holds no {marker}, so --overwrite will not replace it; name another with --out"
+    return None
 
 
 @contextmanager
@@ -59,7 +86,7 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def hold(folder: Path, *, new: bool = False) -> int | None:
+def _hold(folder: Path, *, new: bool = False) -> int | None:
     """Return the lock of a directory, now held, unless another process holds it or the directory is gone.
 
     Where the file system has no locks, only a `new` directory is taken to be ours.
@@ -100,7 +127,7 @@ def prepare_directory(out: Path, marker: str, *, resume: bool | None = None, ove
         raise UsageError("--resume goes on with what --overwrite would replace; choose one")
     keep = resume and (out / marker).is_file()
     hint = "replace it with --overwrite" if resume is None else "use --resume or --overwrite"
-    if not keep and (reason := refusal(out, marker, overwrite, hint)) is not None:
+    if not keep and (reason := _refusal(out, marker, overwrite, hint)) is not None:
         raise UsageError(reason)
     if overwrite and out.exists():
         shutil.rmtree(out)
@@ -123,7 +150,7 @@ def staged_directory(
     Raises `UsageError` if `out` is not empty, unless `overwrite` is set and `out` holds the file `marker`
     that says it is ours to replace: asked before the block and, since that may take hours, after it.
     """
-    recover(out.resolve())
+    _recover(out.resolve())
     refuse_directory(out, marker, overwrite)
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -134,15 +161,12 @@ def staged_directory(
         if journal and (staged / journal).exists():
             told = (staged / journal).read_bytes()
             (staged / journal).unlink()
-        old = put(out, staged, marker, overwrite)
+        old = _put(out, staged, marker, overwrite)
     except BaseException as error:
-        if inode(staged) == os.fstat(lock).st_ino:  # else it is what `out` was
-            kept = _abandon(staged, journal, told, error)
-            if kept and isinstance(error, UsageError):
-                raise UsageError(
-                    f"{error}; what was written is kept in {staged}: to use it, "
-                    f"move {out} away and go on with --resume"
-                ) from None
+        ours = _inode(staged) == os.fstat(lock).st_ino  # else it is what `out` was
+        if ours and _kept(staged, journal, told, error) and isinstance(error, UsageError):
+            way = f"to use it, move {out} away and go on with --resume"
+            raise UsageError(f"{error}; what was written is kept in {staged}: {way}") from None
         raise
     finally:
         os.close(lock)
@@ -153,12 +177,9 @@ def staged_directory(
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _abandon(staged: Path, journal: str | None, told: bytes | None, error: BaseException) -> bool:
-    """Remove a staging directory, unless another block can go on with what its journal tells of.
-
-    Returns whether it is kept.
-    """
-    resumable = isinstance(error, KeyboardInterrupt | UsageError) and not isinstance(error, SupersededError)
+def _kept(staged: Path, journal: str | None, told: bytes | None, error: BaseException) -> bool:
+    """Return whether another block can go on with what the journal tells of; else remove the directory."""
+    resumable = isinstance(error, KeyboardInterrupt | UsageError) and not isinstance(error, _SupersededError)
     if resumable and journal and told is not None:
         with suppress(OSError):
             _core.write_file(staged / journal, told)
@@ -184,7 +205,7 @@ def _fresh(out: Path) -> tuple[Path, int]:
     """Make an empty staging directory; return it and its lock, held."""
     while True:
         staged = Path(tempfile.mkdtemp(prefix=f".{out.name}.staged-", dir=out.parent))
-        lock = hold(staged, new=True)
+        lock = _hold(staged, new=True)
         if lock is not None:  # else another process took it for one of the dead
             staged.chmod(0o777 & ~process_umask())
             return staged, lock
@@ -195,7 +216,7 @@ def _take(out: Path, journal: str | None) -> tuple[Path, int] | None:
     stale = [
         (staged, lock)
         for staged in out.parent.glob(f".{glob.escape(out.name)}.staged-*")
-        if (lock := hold(staged)) is not None
+        if (lock := _hold(staged)) is not None
     ]
     resumable = [each for each in stale if journal and (each[0] / journal).is_file()]
     taken = max(resumable, key=lambda each: (each[0] / str(journal)).stat().st_mtime, default=None)
@@ -215,3 +236,91 @@ def _sync(folder: Path) -> None:
         raise OSError(error.errno, error.strerror, str(folder)) from None
     finally:
         os.close(descriptor)
+
+
+class _SupersededError(UsageError):
+    """Somebody else put a finished directory of the same kind there meanwhile."""
+
+
+def _put(out: Path, staged: Path, marker: str, overwrite: bool) -> Path | None:
+    """Give `staged` the name `out`, and return where what it replaced is, to be removed.
+
+    If that fails, `out` is what it was. A rename never replaces a directory that is not empty; what an
+    exchange brought out is looked at again. Raises `UsageError` for what must not be replaced.
+    """
+    there = _inode(out)
+    if (
+        reason := _refusal(out, marker, overwrite, "it was put there meanwhile, so move it away")
+    ) is not None:
+        raise _obstructed(out, marker, reason)
+    if there is not None and any(out.iterdir()):
+
+        def check(old: Path) -> None:
+            if _inode(old) != there or _refusal(old, marker, overwrite, "") is not None:
+                raise UsageError(f"{out}: something else was put there meanwhile; name another with --out")
+
+        return _exchange(out, staged, check)
+    try:
+        staged.rename(out)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        reason = f"{out}: something was put there meanwhile; name another with --out"
+        raise _obstructed(out, marker, reason) from None
+    return None
+
+
+def _obstructed(out: Path, marker: str, reason: str) -> UsageError:
+    """Return the error for what was put in the way: `reason`, unless it is a finished directory of ours."""
+    if not (out / marker).is_file():
+        return UsageError(reason)
+    return _SupersededError(f"{out}: another process finished it meanwhile; what this one wrote is removed")
+
+
+def _exchange(out: Path, staged: Path, check: Callable[[Path], None]) -> Path:
+    """Exchange two directories, unless `check` refuses what comes out; return where that is."""
+    try:
+        _core.exchange(staged, out)
+    except OSError as error:
+        if error.errno not in _NO_EXCHANGE:
+            raise
+        return _exchange_in_two_steps(out, staged, check)
+    try:
+        check(staged)
+    except BaseException as error:
+        try:
+            _core.exchange(staged, out)
+        except OSError:
+            raise PdiffError(f"{str(error) or 'interrupted'}; what {out} was is now {staged}") from error
+        raise
+    return staged
+
+
+def _exchange_in_two_steps(out: Path, staged: Path, check: Callable[[Path], None]) -> Path:
+    """Do the same where the file system cannot exchange: for a moment there is no `out`; see `_recover`."""
+    retired = staged.with_name(staged.name.replace(".staged-", ".retired-"))
+    out.rename(retired)
+    try:
+        check(retired)
+        staged.rename(out)
+    except BaseException:
+        retired.rename(out)
+        raise
+    return retired
+
+
+def _recover(out: Path) -> None:
+    """Put back what a process that was killed in the middle of `_exchange_in_two_steps` had moved aside."""
+    for retired in out.parent.glob(f".{glob.escape(out.name)}.retired-*"):
+        if out.exists():
+            shutil.rmtree(retired, ignore_errors=True)
+        else:
+            retired.rename(out)
+
+
+def _inode(path: Path) -> int | None:
+    """Return the inode of `path`, None if there is nothing."""
+    try:
+        return path.lstat().st_ino
+    except FileNotFoundError:
+        return None

@@ -1,17 +1,33 @@
-"""What made a result."""
+"""Record what made a result, and what its maker has seen."""
 
 import platform
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
-import torch
 
 from pdiff import _core
 
+if TYPE_CHECKING:
+    import torch
 
-def provenance(device: torch.device | None = None) -> dict[str, Any]:
+DataKind = Literal["weights", "inputs", "gradients"]
+"""What a generator has seen: weights alone, unlabelled training inputs too, or gradients on training data."""
+
+
+class DataAccess(msgspec.Struct, frozen=True):
+    """What a generator has seen besides the weights, which decides what it is compared with."""
+
+    kind: DataKind = "weights"
+    gradient_evaluations: int = 0
+    """Minibatches of training data whose gradient was taken, for all models together."""
+
+
+def provenance(device: "torch.device | None" = None) -> dict[str, Any]:
     """Return what a reader needs to repeat a result: versions, platform, threads, date (UTC), device used."""
+    import torch  # noqa: PLC0415 (who only says what was seen needs no torch)
+
     return {
         "pdiff": _core.__version__,
         "python": platform.python_version(),

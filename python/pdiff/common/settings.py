@@ -38,14 +38,6 @@ def explained(message: str, values: Any) -> str:
     return f"{path.removesuffix('`')} = {given!r}: {what}"
 
 
-def flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Return nested values by their dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
-    return found
-
-
 def parse(setting: str) -> dict[str, Any]:
     """Turn `a.b=value` into {"a": {"b": value}}; the value is read as TOML, or else as a bare string."""
     path, equals, text = setting.partition("=")

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from pdiff.common.sections import DiffusionConfig
+from pdiff.common.config import DiffusionConfig
 from pdiff.diffusion.denoisers import ConvDenoiser, MlpDenoiser
 from pdiff.diffusion.process import DdpmProcess, FlowProcess, Process, linear_schedule
 

@@ -11,11 +11,10 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from pdiff.bank import Bank
-from pdiff.common.access import DataKind
 from pdiff.common.distributed import choose_device, is_main
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import SILENT, Progress
-from pdiff.common.provenance import provenance
+from pdiff.common.provenance import DataKind, provenance
 from pdiff.evaluation.figure_data import figure_data, training_warnings
 from pdiff.evaluation.inference.compared import Predicted, predict
 from pdiff.evaluation.metrics.hull import geometry

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from torch import Tensor
 
 from pdiff.bank import Bank, View
-from pdiff.common.access import DataKind
 from pdiff.common.config import AverageConfig, Config
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import Progress
+from pdiff.common.provenance import DataKind
 from pdiff.evaluation.metrics.matching import symmetric_groups
 from pdiff.evaluation.schema import AccessEntry
 from pdiff.generation.models import Models, Source, open_control, open_models, refuse_twice

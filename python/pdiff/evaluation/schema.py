@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from pdiff.common.access import DataKind
 from pdiff.common.errors import InputError, UsageError
+from pdiff.common.provenance import DataKind
 
 FORMAT = 5
 RESULTS = "results.json"

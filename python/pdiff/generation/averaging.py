@@ -19,8 +19,7 @@ from pdiff.bank.manifest import TaskRef
 from pdiff.bank.reading import Request
 from pdiff.checkpoints.records import Choice
 from pdiff.common.artifacts import write_json
-from pdiff.common.directories import refuse_directory, staged_directory
-from pdiff.common.disk import require_space
+from pdiff.common.directories import refuse_directory, require_space, staged_directory
 from pdiff.common.distributed import choose_device
 from pdiff.common.errors import UsageError
 from pdiff.common.progress import SILENT, Progress

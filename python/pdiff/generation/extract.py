@@ -7,8 +7,7 @@ import msgspec
 
 from pdiff.bank import Bank
 from pdiff.bank.manifest import MANIFEST
-from pdiff.common.directories import refuse_directory, staged_directory
-from pdiff.common.disk import require_space
+from pdiff.common.directories import refuse_directory, require_space, staged_directory
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import SILENT, Progress, Tracker
 from pdiff.common.sealing import write_sealed

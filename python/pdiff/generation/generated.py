@@ -11,10 +11,10 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.common.access import DataAccess
 from pdiff.common.artifacts import read_checkpoint
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError, UsageError
+from pdiff.common.provenance import DataAccess
 from pdiff.common.sealing import read_sealed
 from pdiff.common.wording import some
 from pdiff.training.run import BankReference

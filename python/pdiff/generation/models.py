@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.common.access import DataAccess
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT, Progress
+from pdiff.common.provenance import DataAccess
 from pdiff.common.wording import shown
 from pdiff.generation.foreign import foreign_rows, is_counter
 from pdiff.generation.generated import GENERATED, Generated

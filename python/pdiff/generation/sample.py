@@ -12,15 +12,13 @@ import torch
 from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.bank.writer import rows_bytes
-from pdiff.common.access import DataAccess
 from pdiff.common.artifacts import relative
 from pdiff.common.config import AnyConfig, LatentConfig
-from pdiff.common.directories import refuse_directory, staged_directory
-from pdiff.common.disk import require_space
+from pdiff.common.directories import refuse_directory, require_space, staged_directory
 from pdiff.common.distributed import choose_device
 from pdiff.common.errors import InputError, UsageError, unknown
 from pdiff.common.progress import SILENT, Progress, Tracker
-from pdiff.common.provenance import provenance
+from pdiff.common.provenance import DataAccess, provenance
 from pdiff.common.sealing import write_sealed
 from pdiff.generation.card import write_card
 from pdiff.generation.formats import (

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import View
-from pdiff.common.access import DataAccess
 from pdiff.common.config import AverageConfig
 from pdiff.common.errors import UsageError
+from pdiff.common.provenance import DataAccess
 from pdiff.common.rng import numpy_generator
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.moments import average_row, require_members

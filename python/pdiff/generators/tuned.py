@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pdiff.bank import Normalizer, View
 from pdiff.bank.spectrum import mean_row
-from pdiff.common.access import DataKind
 from pdiff.common.config import GaussianConfig, TunedConfig
 from pdiff.common.errors import UsageError
+from pdiff.common.provenance import DataKind
 from pdiff.common.rng import numpy_generator
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.gaussian import Gaussian

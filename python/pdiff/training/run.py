@@ -9,10 +9,10 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank import Bank, View
-from pdiff.common.access import DataAccess
 from pdiff.common.artifacts import relative
 from pdiff.common.config import AnyConfig, Config
 from pdiff.common.errors import InputError, UsageError
+from pdiff.common.provenance import DataAccess
 from pdiff.common.sealing import read_sealed, write_sealed
 
 RUN = "run.json"

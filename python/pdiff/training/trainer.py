@@ -21,9 +21,9 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from pdiff import _core
+from pdiff.common.config import Optimisation
 from pdiff.common.errors import InputError, PdiffError, PreemptedError
 from pdiff.common.progress import Progress
-from pdiff.common.sections import Optimisation
 
 METRICS = ".metrics.jsonl"
 """How the name of a stage's metrics ends."""

@@ -1,6 +1,8 @@
 """Names that hold anything, in one short line."""
 
-from pdiff.common.wording import agreeing, counted, printable, shown, some
+import pytest
+
+from pdiff.common.wording import agreeing, counted, printable, shown, size_text, some
 
 
 def test_what_cannot_be_printed_is_replaced() -> None:
@@ -25,3 +27,20 @@ def test_of_many_names_the_first_are_shown() -> None:
 def test_one_is_told_from_several() -> None:
     assert [counted(n, "tensor") for n in (0, 1, 2000)] == ["0 tensors", "1 tensor", "2,000 tensors"]
     assert [agreeing(names, "differ") for names in (["a"], ["a", "b"])] == ["differs", "differ"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (340_000_000, "340 MB"),
+        (4_500_000_000, "4.5 GB"),
+        (9_960_000, "10 MB"),
+        (999_700, "1 MB"),
+        (12 * 10**15, "12000 TB"),
+    ],
+)
+def test_sizes_are_for_people(size: int, text: str) -> None:
+    assert size_text(size) == text

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import View
-from pdiff.common.access import DataKind
 from pdiff.common.config import NoiseConfig
+from pdiff.common.provenance import DataKind
 from pdiff.generators.base import Context, Generator
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pdiff.common.access import DataAccess
+from pdiff.common.provenance import DataAccess
 from pdiff.generation import Generated, generate
 from pdiff.generation.card import CARD, Judgement, rewrite_card
 from pdiff.training import Run

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pdiff.bank import Bank
-from pdiff.common.access import DataAccess
 from pdiff.common.config import Config
 from pdiff.common.errors import UsageError
+from pdiff.common.provenance import DataAccess
 from pdiff.generation import Generated, generate
 from pdiff.generation.card import CARD
 from pdiff.generators.base import Context

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
-from pdiff.common.access import DataAccess
 from pdiff.common.errors import UsageError
+from pdiff.common.provenance import DataAccess
 from pdiff.generators import family
 from pdiff.generators.average import Average
 from pdiff.generators.base import Context

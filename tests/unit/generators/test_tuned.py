@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
-from pdiff.common.access import DataAccess
 from pdiff.common.errors import PreemptedError, UsageError
+from pdiff.common.provenance import DataAccess
 from pdiff.generators import family, fit
 from pdiff.generators.base import Context
 from pdiff.generators.sweeps import family_name, gradient_sweeps

@@ -8,8 +8,8 @@ max-similarity alone rewards moving the whole cloud away from the bank, that of 
 
 import numpy as np
 
-from pdiff.common.access import DataKind
 from pdiff.common.progress import SILENT, Progress
+from pdiff.common.provenance import DataKind
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.schema import (
     AccessEntry,
