@@ -10,30 +10,75 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pdiff import _core
 from pdiff._core import Layout, Normalizer
 from pdiff.bank.manifest import SOURCE, FileEntry, Manifest, Member, TaskRef
-from pdiff.bank.rows import Indices, Normalization, Rows, checked, flatten, restore
+from pdiff.bank.rows import Indices, Normalization, Rows, accepted, checked, flatten, lend, restore
 from pdiff.common.artifacts import read_tensors
 from pdiff.common.rng import numpy_generator
 
 
-class _Selectable(ABC):
-    """What has members and can be narrowed down: a bank, and a view of one."""
+class _Members(ABC):
+    """Members of a bank, in an order: all of them, which is the bank itself, or those of a view."""
+
+    indices: npt.NDArray[np.int64]
+    """The rows of the bank, read-only [K]."""
 
     @property
     @abstractmethod
+    def bank(self) -> "Bank":
+        """The bank that the members are of."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @cached_property
     def members(self) -> Sequence[Member]:
         """The checkpoints, in row order."""
+        return tuple(self.bank.manifest.members[index] for index in self.indices)
 
-    @abstractmethod
-    def _choose(self, indices: Indices) -> "View":
-        """Return the members of these indices; raises `IndexError` for one that is not there."""
+    def row(self, index: int) -> npt.NDArray[np.generic]:
+        """Return row `index` [D] as a read-only view of the memory map, as it is stored: no copy.
+
+        float32, or float16, or the bits of bfloat16, which NumPy does not know, as uint16:
+        `torch.from_numpy(row.copy()).view(torch.bfloat16)`. Raises `IndexError`.
+        """
+        (place,) = self.indices[checked([index], len(self))]
+        shard = int(np.searchsorted(self.bank.starts, place, side="right")) - 1
+        row: npt.NDArray[np.generic] = np.asarray(self.bank.shards[shard])[place - self.bank.starts[shard]]
+        return row
+
+    def batch(
+        self,
+        indices: Indices,
+        normalizer: Normalizer | None = None,
+        *,
+        columns: tuple[int, int] | None = None,
+        out: Tensor | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Gather rows, normalised, in one pass: → [B, D], or [B, end − begin] with `columns`.
+
+        `out`, a contiguous CPU tensor of that shape, pinned or not, is filled and returned when given; else
+        a tensor of `dtype` is made. Either is float32, the default, or bfloat16. Raises `ValueError` for
+        another tensor or range of columns, `IndexError` for a row that is not there.
+        """
+        bank, rows = self.bank, self.indices[checked(indices, len(self))]
+        begin, end = columns or (0, bank.dim)
+        if out is None:
+            out = torch.empty(len(rows), max(end - begin, 0), dtype=accepted(dtype or torch.float32))
+        lent = lend(out, dtype)
+        _core.gather(bank.shards, rows, lent, normalizer or bank.normalizer("none"), begin, end)
+        return out
 
     def view(self, choice: Indices | Callable[[Member], bool]) -> "View":
-        """Return the members of these indices, in this order, or those for which `choice(member)` is true."""
+        """Return the members of these indices, in this order, or those for which `choice(member)` is true.
+
+        Raises `IndexError` for one that is not there.
+        """
         if callable(choice):
             choice = [index for index, member in enumerate(self.members) if choice(member)]
-        return self._choose(choice)
+        return View(self.bank, self.indices[checked(choice, len(self))])
 
     def where(self, predicate: Callable[[Member], bool]) -> "View":
         """Return the members for which `predicate` is true, as in `lambda m: m.metrics["accuracy"] > 0.9`."""
@@ -58,7 +103,7 @@ class _Selectable(ABC):
         return self.view(np.sort(order[count:])), self.view(np.sort(order[:count]))
 
 
-class Bank(Rows, _Selectable):
+class Bank(Rows, _Members):
     """K checkpoints of one network as rows of D numbers, memory-mapped from a directory.
 
     `len(bank)` is K, `bank.dim` is D. Rows hold the raw values, in float32 if the bank was not collected in
@@ -70,6 +115,7 @@ class Bank(Rows, _Selectable):
 
     def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
         super().__init__(path, manifest)
+        self.indices = _frozen(np.arange(len(manifest.members)))
         self.digest = digest
         """BLAKE3 of the manifest, which holds the digests of every other file."""
 
@@ -84,17 +130,14 @@ class Bank(Rows, _Selectable):
         return Bank(path, *Manifest.read(path))
 
     @property
-    def members(self) -> Sequence[Member]:
-        """The K checkpoints, in row order."""
-        return self.manifest.members
+    def bank(self) -> "Bank":
+        """Itself."""
+        return self
 
     @property
     def task(self) -> TaskRef | None:
         """The task that the checkpoints solve, if the folder said so."""
         return self.manifest.task
-
-    def _choose(self, indices: Indices) -> "View":
-        return View(self, checked(indices, len(self)))
 
     @cached_property
     def base(self) -> dict[str, Tensor]:
@@ -134,7 +177,7 @@ class Bank(Rows, _Selectable):
         return state | {alias: state[name] for alias, name in self.manifest.tied.items() if name in state}
 
 
-class View(_Selectable):
+class View(_Members):
     """Members of a bank chosen by `Bank.view`, `where`, `every` or `split`, which a view has too.
 
     It reads the bank's own memory map. Layout, statistics and normalisers are those of the *whole* bank, so
@@ -142,13 +185,13 @@ class View(_Selectable):
     """
 
     def __init__(self, bank: Bank, indices: npt.NDArray[np.int64]) -> None:
-        self.bank = bank
-        self.indices = indices.copy()
-        """The rows of the bank, [len(view)]."""
-        self.indices.flags.writeable = False
+        self._bank = bank
+        self.indices = _frozen(indices)
 
-    def __len__(self) -> int:
-        return len(self.indices)
+    @property
+    def bank(self) -> Bank:
+        """The bank that the members were chosen from."""
+        return self._bank
 
     @property
     def dim(self) -> int:
@@ -160,32 +203,6 @@ class View(_Selectable):
         """The tensors of a row."""
         return self.bank.layout
 
-    @cached_property
-    def members(self) -> Sequence[Member]:
-        """The chosen checkpoints."""
-        return tuple(self.bank.members[index] for index in self.indices)
-
-    def _choose(self, indices: Indices) -> "View":
-        return View(self.bank, self.indices[checked(indices, len(self))])
-
-    def row(self, index: int) -> npt.NDArray[np.generic]:
-        """Return row `index` [D] of the view; see `Bank.row`."""
-        (found,) = self.indices[checked([index], len(self))]
-        return self.bank.row(int(found))
-
-    def batch(
-        self,
-        indices: Indices,
-        normalizer: Normalizer | None = None,
-        *,
-        columns: tuple[int, int] | None = None,
-        out: Tensor | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
-        """Gather rows of the view, normalised; see `Bank.batch`."""
-        rows = self.indices[checked(indices, len(self))]
-        return self.bank.batch(rows, normalizer, columns=columns, out=out, dtype=dtype)
-
     @property
     def statistics(self) -> dict[str, Tensor]:
         """Statistics over all rows of the bank; see `Bank.statistics`."""
@@ -194,3 +211,10 @@ class View(_Selectable):
     def normalizer(self, kind: Normalization) -> Normalizer:
         """Return the bank's normaliser; see `Bank.normalizer`."""
         return self.bank.normalizer(kind)
+
+
+def _frozen(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return a read-only copy."""
+    copy = indices.copy()
+    copy.flags.writeable = False
+    return copy

@@ -1,17 +1,16 @@
 """Extend a bank: add shards, then replace the manifest, which is the moment of change."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from pdiff import _core
 from pdiff.bank.bank import Bank
-from pdiff.bank.manifest import BASE, SHARDS, ShardEntry
+from pdiff.bank.manifest import BASE, SHARDS
 from pdiff.bank.reading import Request, check_averaged, check_ties, describe, open_all
 from pdiff.bank.selection import carried, compared, describe_subset, floating
-from pdiff.bank.shards import ShardWriter, Written
+from pdiff.bank.shards import ShardWriter, Written, remove_orphans
 from pdiff.bank.writer import rows_bytes, write_statistics
 from pdiff.checkpoints import difference, open_one
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Opened
@@ -44,25 +43,27 @@ def extend_bank(path: Path, request: Request, base: Path | None, progress: Progr
         free = bank.manifest.base_given or base is not None
         checkpoints = _fitting(bank, request, own, free=free, progress=progress)
         require_space(path, rows_bytes(len(checkpoints), bank.layout, bank.manifest.dtype))
-        with _undone(path):
+        try:
             _add(bank, checkpoints, None if free else own, progress)
+        except BaseException:
+            _tidy(path, Bank.open(path))  # leave the bank as its manifest says
+            raise
 
 
 def _add(bank: Bank, checkpoints: Sequence[Checkpoint], own: Example | None, progress: Progress) -> None:
     """Write rows, statistics and manifest; what is new must have the rest of `own`, if given."""
     manifest = bank.manifest
-    rows = Written(
-        list(manifest.shards), list(manifest.members), {member.digest for member in manifest.members}
-    )
-    first = max((_number(shard) for shard in manifest.shards), default=-1) + 1
+    digests = {member.digest for member in manifest.members}
+    rows = Written(list(manifest.shards), list(manifest.members), digests)
+    first = max((int(Path(shard.file).stem) for shard in manifest.shards), default=-1) + 1
     ShardWriter(bank.path, bank.layout, dtype=manifest.dtype).write(checkpoints, rows, first, progress)
     added = len(rows.members) - len(manifest.members)
     if added and own is not None:
         sources = {member.source for member in rows.members[len(manifest.members) :]}
         _check_rest(bank, own, [c for c in checkpoints if c.source in sources], progress)
     there = len(checkpoints) - added
-    are = "is" if there == 1 else "are"
-    progress.message(f"{counted(added, 'new checkpoint')}, {there} {are} in the bank already")
+    already = f"{there} {agreeing(there, 'are')} in the bank already"
+    progress.message(f"{counted(added, 'new checkpoint')}, {already}")
     if not added:
         return
     old = manifest.statistics
@@ -74,35 +75,14 @@ def _add(bank: Bank, checkpoints: Sequence[Checkpoint], own: Example | None, pro
     (bank.path / old.file).unlink(missing_ok=True)
 
 
-@contextmanager
-def _undone(path: Path) -> Iterator[None]:
-    """Leave the bank as its manifest says if the block fails."""
-    try:
-        yield
-    except BaseException:
-        _tidy(path, Bank.open(path))
-        raise
-
-
 def _tidy(path: Path, bank: Bank) -> None:
     """Remove shards and statistics that the manifest does not name, and what killed processes left."""
     for folder in (path, path / SHARDS):
         _core.remove_stale(folder)
-    remove_orphans(path / SHARDS, {Path(shard.file).name for shard in bank.manifest.shards})
+    remove_orphans(path, bank.manifest.shards)
     for orphan in path.glob("stats*.safetensors"):
         if orphan.name != bank.manifest.statistics.file:
             orphan.unlink()
-
-
-def remove_orphans(shards: Path, names: set[str]) -> None:
-    """Remove the shard files that are not among `names`."""
-    for orphan in shards.glob("*.safetensors"):
-        if orphan.name not in names:
-            orphan.unlink()
-
-
-def _number(shard: ShardEntry) -> int:
-    return int(Path(shard.file).stem)
 
 
 def _check_base(bank: Bank, own: Example, base: Path, request: Request, progress: Progress) -> None:
@@ -145,8 +125,7 @@ def _kinds(
         what = f"{example.candidate.source} {difference(own, example)}: it does not fit {bank.path}"
         if not majority:
             raise InputError(f"{what}; leave it out, or take those that fit with --majority")
-        are = "is" if count == 1 else "are"
-        progress.message(f"{what}; {counted(count, 'such checkpoint')} {are} left out")
+        progress.message(f"{what}; {counted(count, 'such checkpoint')} {agreeing(count, 'are')} left out")
     if not fitting:
         raise InputError(f"no checkpoint fits {bank.path}")
     return fitting
@@ -176,8 +155,8 @@ def _check_rest(bank: Bank, own: Example, new: Sequence[Checkpoint], progress: P
     differs |= compared(origins, [name for name in [*rest, *others] if name not in differs], progress)
     if different := sorted(differs.intersection(rest)):
         raise InputError(
-            f"{some(different, 1)} {agreeing(different, 'differ')} from the bank's, and "
-            f"{'is' if len(different) == 1 else 'are'} not generated; say with "
+            f"{some(different, 1)} {agreeing(len(different), 'differ')} from the bank's, and "
+            f"{agreeing(len(different), 'are')} not generated; say with "
             f"--base {bank.path / BASE} that the bank's values are to be used"
         )
     if lost := sorted(differs):

@@ -1,26 +1,23 @@
 """Collect checkpoints into a bank: find, plan and validate them, then write, manifest last."""
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from pdiff import _core
-from pdiff._core import Layout, Origin
 from pdiff.bank.bank import Bank
-from pdiff.bank.extend import extend_bank, open_base, remove_orphans
+from pdiff.bank.extend import extend_bank, open_base
 from pdiff.bank.manifest import MANIFEST, SHARDS, TASK_FILE, StoreDtype, TaskRef
-from pdiff.bank.reading import Group, Request, read_group
+from pdiff.bank.reading import Request, read_group
 from pdiff.bank.selection import Selection, describe_subset, select
-from pdiff.bank.shards import JOURNAL, Journal, Purpose, ShardWriter, Written
-from pdiff.bank.writer import MINIMUM_MEMBERS, bank_bytes, finish_bank
-from pdiff.checkpoints.records import Choice
+from pdiff.bank.shards import JOURNAL, Journal, Purpose, ShardWriter, Written, remove_orphans
+from pdiff.bank.writer import MINIMUM_MEMBERS, Plan, finish_bank, rows_bytes
+from pdiff.checkpoints.records import Choice, stored_bytes
 from pdiff.common.artifacts import read_record
 from pdiff.common.directories import require_space, staged_directory
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT, Progress
-from pdiff.common.wording import counted
+from pdiff.common.wording import agreeing, counted
 
 
 def collect(
@@ -81,22 +78,9 @@ def collect(
     return Bank.open(out)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be written."""
-
-    group: Group
-    layout: Layout
-    purpose: Purpose
-    base: Origin
-    base_given: bool
-    dtype: StoreDtype
-    task: TaskRef | None
-
-
 def _plan(
     request: Request, selection: Selection, base: Path | None, dtype: StoreDtype, progress: Progress
-) -> _Plan:
+) -> Plan:
     """Read what there is and decide what the rows are; raises for what cannot become a bank."""
     group = read_group(request, progress)
     if len(group.checkpoints) < MINIMUM_MEMBERS:
@@ -107,38 +91,31 @@ def _plan(
     layout, lost = select(group.checkpoints, tensors, selection, check_rest=base is None, progress=progress)
     for note in describe_subset(tensors, layout, lost):
         progress.message(note)
-    purpose = Purpose(layout.fingerprint, selection.include, selection.exclude, selection.last_norms, dtype)
-    return _Plan(group, layout, purpose, rest, base is not None, dtype, find_task(request.roots))
+    purpose = Purpose(layout.fingerprint, selection, dtype)
+    return Plan(group, layout, purpose, rest, base is not None, find_task(request.roots))
 
 
-def _write(staged: Path, plan: _Plan, out: Path, progress: Progress) -> None:
+def _write(staged: Path, plan: Plan, out: Path, progress: Progress) -> None:
     """Write the bank that is to be `out`, or go on with writing it, in `staged`."""
-    checkpoints, example = plan.group.checkpoints, plan.group.example
+    checkpoints, dtype = plan.group.checkpoints, plan.purpose.dtype
     journal = Journal(staged, plan.purpose)
     _keep_shards(staged)
     there = sum(path.stat().st_size for path in (staged / SHARDS).iterdir())
-    require_space(out, bank_bytes(len(checkpoints), plan.layout, plan.dtype, example.header.tensors) - there)
+    size = rows_bytes(len(checkpoints), plan.layout, dtype) + stored_bytes(plan.group.example.header.tensors)
+    require_space(out, size - there)
     rows = Written()
-    with _explained(journal, len(checkpoints)):
-        ShardWriter(staged, plan.layout, journal, dtype=plan.dtype).write(checkpoints, rows, 0, progress)
-        if len(rows.members) < len(checkpoints):
-            twice = len(checkpoints) - len(rows.members)
-            progress.message(
-                f"{counted(twice, 'checkpoint')} {'is' if twice == 1 else 'are'} identical to others, "
-                "and identical checkpoints count once"
-            )
-        remove_orphans(staged / SHARDS, {Path(shard.file).name for shard in rows.shards})
-        finish_bank(
-            staged,
-            plan.layout,
-            rows,
-            example=example,
-            kind=plan.group.checkpoints[0].kind,
-            base=plan.base,
-            base_given=plan.base_given,
-            dtype=plan.dtype,
-            task=plan.task,
-        )
+    try:
+        ShardWriter(staged, plan.layout, journal, dtype=dtype).write(checkpoints, rows, 0, progress)
+        if twice := len(checkpoints) - len(rows.members):
+            same = f"{counted(twice, 'checkpoint')} {agreeing(twice, 'are')} identical to others"
+            progress.message(f"{same}, and identical checkpoints count once")
+        remove_orphans(staged, rows.shards)
+        finish_bank(staged, plan, rows)
+    except KeyboardInterrupt as error:
+        if not journal.checkpoints:
+            raise
+        what = f"{journal.checkpoints:,} of {len(checkpoints):,} rows are written; go on with --resume"
+        raise type(error)(f"interrupted: {what}") from None
 
 
 def _keep_shards(staged: Path) -> None:
@@ -150,18 +127,6 @@ def _keep_shards(staged: Path) -> None:
             shutil.rmtree(path)
         elif path.is_file() and path.name != JOURNAL:
             path.unlink()
-
-
-@contextmanager
-def _explained(journal: Journal, total: int) -> Iterator[None]:
-    """Let an interruption say how far it got, and that it can go on."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        if not journal.checkpoints:
-            raise
-        what = f"{journal.checkpoints:,} of {total:,} rows are written; go on with --resume"
-        raise type(error)(f"interrupted: {what}") from None
 
 
 def find_task(roots: Sequence[Path]) -> TaskRef | None:

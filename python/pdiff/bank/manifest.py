@@ -7,9 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from pdiff import _core
-from pdiff.bank.source import Source
 from pdiff.common.directories import require_inside
-from pdiff.common.errors import InputError, UsageError
+from pdiff.common.errors import UsageError
 from pdiff.common.sealing import unsealed, write_sealed
 
 MANIFEST = "bank.json"
@@ -20,8 +19,9 @@ SOURCE = "source"
 """Folder of the files that stood beside the source's weights."""
 TASK_FILE = "task.json"
 """Beside checkpoints, it says what task they solve."""
+AVERAGE_COUNT = "n_averaged"
+"""What torch's `AveragedModel` counts in, beside the network's tensors."""
 FORMAT = 4
-
 
 StoreDtype = Literal["F32", "F16", "BF16"]
 """What a bank stores its numbers as. In half the bytes they are rounded: to 11 or 8 significant bits."""
@@ -72,6 +72,28 @@ class TaskRef(msgspec.Struct, frozen=True, rename={"name": "task"}):
     options: dict[str, Any] = {}
 
 
+class Source(msgspec.Struct, frozen=True):
+    """What a checkpoint of the bank is on disk."""
+
+    shape: Literal["file", "sharded", "adapter"] = "file"
+    format: str = "safetensors"
+    """`safetensors`, `torch` or `torch-legacy`."""
+    keys: tuple[str, ...] = ()
+    """What leads to the weights in a torch file."""
+    averaged: bool = False
+    """Whether they are averaged (EMA) weights, by these keys."""
+    counted: bool = False
+    """Whether torch's `AveragedModel` wrote the file, whose `n_averaged` is beside the network's tensors."""
+    names: dict[str, str] = {}
+    """Plain name → name in the source, where they differ."""
+    files: dict[str, str] = {}
+    """Of a sharded checkpoint: plain name → file that holds the tensor."""
+    adapter: dict[str, Any] = {}
+    """Settings that all adapters of the bank share."""
+    companions: dict[str, str] = {}
+    """Files beside the weights, copied to the bank's folder `source`: name → BLAKE3."""
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """The content of `bank.json`, which ends with a checksum of itself."""
 
@@ -105,8 +127,7 @@ class Manifest(msgspec.Struct, frozen=True):
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{bank}: no bank here (no {MANIFEST}); make one with `pdiff collect`") from None
-        _check_format(path, data)
-        manifest = unsealed(path, data, Manifest)
+        manifest = unsealed(path, data, Manifest, FORMAT)
         require_inside(path, (entry.file for entry in manifest.files()))
         require_inside(path, manifest.source.files.values())
         return manifest, _core.digest(data)
@@ -123,19 +144,3 @@ class Manifest(msgspec.Struct, frozen=True):
             yield FileEntry(shard.file, shard.digest)
         for name, digest in self.source.companions.items():
             yield FileEntry(f"{SOURCE}/{name}", digest)
-
-
-class _Versioned(msgspec.Struct, frozen=True):
-    format: int
-
-
-def _check_format(path: Path, data: bytes) -> None:
-    """Say that a bank is of another version before saying that it is damaged."""
-    try:
-        found = msgspec.json.decode(data, type=_Versioned).format
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged manifest ({error})") from None
-    if found != FORMAT:
-        raise InputError(
-            f"{path}: format {found}, this version reads {FORMAT}; collect the checkpoints again"
-        )

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pdiff import _core
-from pdiff.bank.source import AVERAGE_COUNT
+from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Opened
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
-from pdiff.common.wording import counted, shown, some
+from pdiff.common.wording import agreeing, counted, shown, some
 
 _LISTED = 10
 """Files of one sort that are reported by name; the others are counted."""
@@ -58,7 +57,7 @@ def read_group(request: Request, progress: Progress) -> Group:
     check_averaged(group.checkpoints, request.choice)
     for note in describe(group.checkpoints, example):
         progress.message(note)
-    check_ties(group.checkpoints, _ties(example))
+    check_ties(group.checkpoints, ties(example))
     return group
 
 
@@ -71,7 +70,7 @@ def open_all(request: Request, progress: Progress) -> Opened:
     refused = [*found.refused, *opened.refused]
     if refused and (request.strict or not opened.checkpoints):
         left = len(refused) - 1
-        more = f"; and {left:,} more {'is' if left == 1 else 'are'} refused" if left else ""
+        more = f"; and {left:,} more {agreeing(left, 'are')} refused" if left else ""
         raise InputError(f"{refused[0][0]}: {refused[0][1]}{more}")
     if not opened.checkpoints:
         names = [name for name, _ in found.skipped[:3]]
@@ -127,17 +126,24 @@ def _key(key: str) -> str:
     return shown(key) or "the top level"
 
 
-def _ties(example: Example) -> dict[str, str]:
+def ties(example: Example) -> dict[str, str]:
+    """Return the tensors of a checkpoint that are the very same as another: alias → that one's name."""
     return {t.name: t.tied_to for t in example.header.tensors if t.tied_to is not None}
 
 
-def check_ties(checkpoints: Sequence[Checkpoint], ties: dict[str, str]) -> None:
+def check_ties(checkpoints: Sequence[Checkpoint], wanted: dict[str, str]) -> None:
     """Raise `InputError` unless the tensors that are one in the bank (alias → name) are one in each.
 
     Only then does writing the first of them, for all, lose nothing. Headers are read again, one at a time.
     """
-    for checkpoint in checkpoints if ties else ():
-        _check_tied(checkpoint.source, checkpoint.origin.open(), ties)
+    for checkpoint in checkpoints if wanted else ():
+        found = {t.name: t.tied_to for t in checkpoint.origin.open().tensors}
+        for alias, name in wanted.items():
+            if found.get(alias) != name:
+                raise InputError(
+                    f"{checkpoint.source}: {shown(alias)} and {shown(name)} are two tensors here and one in "
+                    "others; collect such checkpoints apart"
+                )
 
 
 def check_averaged(checkpoints: Sequence[Checkpoint], choice: Choice, averaged: bool | None = None) -> None:
@@ -161,13 +167,3 @@ def check_averaged(checkpoints: Sequence[Checkpoint], choice: Choice, averaged: 
     ]
     others = "" if averaged is None else f", those of the bank {'do' if averaged else 'do not'}"
     raise InputError(f"{', '.join(parts)}{others}; say which with --ema, --no-ema or --key")
-
-
-def _check_tied(source: str, header: _core.Checkpoint, ties: dict[str, str]) -> None:
-    tied = {t.name: t.tied_to for t in header.tensors}
-    for alias, name in ties.items():
-        if tied.get(alias) != name:
-            raise InputError(
-                f"{source}: {shown(alias)} and {shown(name)} are two tensors here and one in others; "
-                "collect such checkpoints apart"
-            )

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff._core import Layout, Normalizer
-from pdiff.bank.manifest import FileEntry, Manifest
+from pdiff.bank.manifest import MANIFEST, FileEntry, Manifest
 from pdiff.common.artifacts import TORCH_DTYPES, read_tensors
 from pdiff.common.errors import InputError
+from pdiff.common.sealing import check_digest
 from pdiff.common.wording import shown
 
 Normalization = Literal["tensor", "element", "none"]
@@ -31,19 +32,20 @@ class Rows:
         self.layout = Layout([(t.name, t.dtype, t.shape) for t in manifest.layout])
         if self.layout.fingerprint != manifest.fingerprint or self.layout.dim != manifest.dim:
             raise InputError(f"{path}: the layout in the manifest does not match its fingerprint")
-        self._shards = [_core.Shard(path / shard.file) for shard in manifest.shards]
-        for entry, shard in zip(manifest.shards, self._shards, strict=True):
+        self.shards = [_core.Shard(path / shard.file) for shard in manifest.shards]
+        for entry, shard in zip(manifest.shards, self.shards, strict=True):
             found, said = (shard.rows, shard.dim, shard.dtype), (entry.rows, self.dim, manifest.dtype)
             if found != said:
                 raise InputError(
                     f"{path / entry.file}: {'×'.join(map(str, found))}, "
                     f"the manifest says {'×'.join(map(str, said))}"
                 )
-        if sum(shard.rows for shard in self._shards) != len(manifest.members):
+        if sum(shard.rows for shard in self.shards) != len(manifest.members):
             raise InputError(
                 f"{path}: {len(manifest.members)} members, but the shards hold another number of rows"
             )
-        self._starts = np.cumsum([0, *(shard.rows for shard in self._shards)])
+        self.starts = np.cumsum([0, *(shard.rows for shard in self.shards)])
+        """The first row of each shard, and K."""
         self.derived: dict[Any, Any] = {}
         """What is computed from the rows once and kept as long as the bank: the cache of `spectrum`."""
 
@@ -55,62 +57,27 @@ class Rows:
         """D, the numbers in a row."""
         return self.layout.dim
 
-    def row(self, index: int) -> npt.NDArray[np.generic]:
-        """Return row `index` [D] as a read-only view of the memory map, as it is stored: no copy.
-
-        float32, or float16, or the bits of bfloat16, which NumPy does not know, as uint16:
-        `torch.from_numpy(row.copy()).view(torch.bfloat16)`. Raises `IndexError`.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"row {index} of a bank of {len(self)}")
-        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        row: npt.NDArray[np.generic] = np.asarray(self._shards[shard])[index - int(self._starts[shard])]
-        return row
-
-    def batch(
-        self,
-        indices: Indices,
-        normalizer: Normalizer | None = None,
-        *,
-        columns: tuple[int, int] | None = None,
-        out: Tensor | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
-        """Gather rows, normalised, in one pass: → [B, D], or [B, end − begin] with `columns`.
-
-        `out`, a contiguous CPU tensor of that shape, pinned or not, is filled and returned when given; else
-        a tensor of `dtype` is made. Either is float32, the default, or bfloat16. Raises `ValueError` for
-        another tensor or range of columns, `IndexError` for a row that is not there.
-        """
-        begin, end = columns or (0, self.dim)
-        index = integers(indices)
-        if out is None:
-            out = torch.empty(len(index), max(end - begin, 0), dtype=accepted(dtype or torch.float32))
-        lent = lend(out, dtype)
-        _core.gather(self._shards, index, lent, normalizer or self.normalizer("none"), begin, end)
-        return out
-
     def prefetch(
         self, buffers: Sequence[Tensor], normalizer: Normalizer | None, columns: tuple[int, int] | None
     ) -> _core.Prefetch:
         """Start the thread that fills `buffers`, each as `out` of `batch`; `Stream` makes batches of them."""
         lent = [lend(buffer) for buffer in buffers]
         begin, end = columns or (0, self.dim)
-        return _core.Prefetch(self._shards, lent, normalizer or self.normalizer("none"), begin, end)
+        return _core.Prefetch(self.shards, lent, normalizer or self.normalizer("none"), begin, end)
 
     def gram(self, normalizer: Normalizer, *, centred: bool = True) -> Tensor:
         """Return the Gram matrix of the normalised rows, by default centred over them: float64 [K, K].
 
         Streamed: memory does not grow with D. The same for any number of threads.
         """
-        matrix = _core.gram(self._shards, normalizer, centred=centred)
+        matrix = _core.gram(self.shards, normalizer, centred=centred)
         return torch.frombuffer(matrix, dtype=torch.float64).reshape(len(self), len(self))
 
     def combine(self, coefficients: Tensor, normalizer: Normalizer, *, centred: bool = False) -> Tensor:
         """Return linear combinations of the normalised rows: [n, K] → float32 [n, D], each row read once."""
         out = torch.empty(len(coefficients), self.dim)
         weights = coefficients.float().contiguous().numpy()
-        _core.combine(weights, self._shards, normalizer, out.numpy(), centred=centred)
+        _core.combine(weights, self.shards, normalizer, out.numpy(), centred=centred)
         return out
 
     def normalizer(self, kind: Normalization) -> Normalizer:
@@ -133,32 +100,22 @@ class Rows:
 
     def _verified(self, entry: FileEntry) -> Path:
         """Return the path of one of the bank's files; `InputError` if it is not what `collect` wrote."""
-        path = self.path / entry.file
-        try:
-            found = _core.digest_file(path)
-        except FileNotFoundError:
-            raise InputError(f"{path}: gone; the bank was changed or replaced since it was opened") from None
-        if found != entry.digest:
-            raise InputError(f"{path}: damaged (its digest differs from the manifest's)")
-        return path
+        return check_digest(self.path / entry.file, entry.digest, MANIFEST)
 
 
-def integers(indices: Indices) -> npt.NDArray[np.int64]:
-    """Return indices as an array [B]; raises `ValueError` for what are no integers, such as a mask."""
+def checked(indices: Indices, count: int) -> npt.NDArray[np.int64]:
+    """Return indices from 0 to `count` − 1 as an array [B]; raises `IndexError` for another.
+
+    `ValueError` for what are no integers, such as a mask.
+    """
     found = np.asarray(indices)
     if found.ndim != 1:
         raise ValueError(f"indices of shape {found.shape}; accepted: one axis")
     if found.dtype.kind not in "iu" and found.size:
         raise ValueError(f"indices of dtype {found.dtype}; accepted: integers")
-    return np.ascontiguousarray(found, dtype=np.int64)
-
-
-def checked(indices: Indices, count: int) -> npt.NDArray[np.int64]:
-    """Return indices from 0 to `count` − 1 as an array; raises `IndexError` for another."""
-    found = integers(indices)
     for index in found[(found < 0) | (found >= count)]:
         raise IndexError(f"member {index}; accepted: 0 to {count - 1}")
-    return found
+    return np.ascontiguousarray(found, dtype=np.int64)
 
 
 def flatten(layout: Layout, state_dict: Mapping[str, Tensor]) -> Tensor:

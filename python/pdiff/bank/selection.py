@@ -4,12 +4,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+import msgspec
 
 from pdiff import _core
 from pdiff._core import Layout, Origin, TensorInfo
-from pdiff.checkpoints.records import FLOATING, Checkpoint, differing
+from pdiff.checkpoints.records import FLOATING, Checkpoint, judged
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, some
@@ -17,8 +18,7 @@ from pdiff.common.wording import agreeing, counted, some
 _NORM_NAME = re.compile(r"norm|^(ln|gn|bn)(_?\d+|_f)?$|_(ln|gn|bn)$", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """What the user asked for; all empty means the tensors that differ between the checkpoints."""
 
     include: tuple[str, ...] = ()
@@ -98,10 +98,9 @@ def select(
             f"accepted: {', '.join(sorted(FLOATING))}"
         )
     wanted = _wanted(tensors, candidates, selection)
+    names = [t.name for t in candidates]
     if selection.explicit:
-        names = [t.name for t in candidates if t.name not in wanted] if check_rest else []
-    else:
-        names = [t.name for t in candidates]
+        names = [name for name in names if name not in wanted] if check_rest else []
     differs = compared([c.origin for c in checkpoints], [*names, *others], progress)
     lost = differs.intersection(others)
     differs -= lost
@@ -114,8 +113,8 @@ def select(
     rest = sorted(differs - chosen)
     if check_rest and rest:
         raise InputError(
-            f"{some(rest, 1)} outside the selection {agreeing(rest, 'differ')} between checkpoints; "
-            f"select {'it' if len(rest) == 1 else 'them'} too, or say with --base FILE whose values to use"
+            f"{some(rest, 1)} outside the selection {agreeing(len(rest), 'differ')} between checkpoints; "
+            f"select {agreeing(len(rest), 'them')} too, or say with --base FILE whose values to use"
         )
     layout = Layout([(t.name, t.dtype, t.shape) for t in candidates if t.name in chosen])
     return layout, lost
@@ -126,7 +125,7 @@ def compared(origins: Sequence[Origin], names: Sequence[str], progress: Progress
     if not names or len(origins) < 2:
         return set()
     with progress.track("Comparing tensors", len(origins) - 1, "checkpoint") as tracker:
-        return differing(origins, names, tracker)
+        return {name for name, differs in judged(origins, names, tracker).items() if differs}
 
 
 def _wanted(
@@ -170,9 +169,8 @@ def describe_subset(tensors: Sequence[TensorInfo], layout: Layout, lost: Iterabl
         unit = "tensor" if kinds.total() == 1 else "tensors"
         note = f"carried unchanged from one checkpoint: {counts} {unit}"
         if differ := sorted(lost):
-            note += (
-                f"; {len(differ)} of them {agreeing(differ, 'differ')} between checkpoints ({some(differ)})"
-            )
+            verb = agreeing(len(differ), "differ")
+            note += f"; {len(differ)} of them {verb} between checkpoints ({some(differ)})"
         yield note
     wide = sum(segment.dtype == "F64" for segment in layout.segments)
     if wide:

@@ -15,6 +15,7 @@ import msgspec
 from pdiff import _core
 from pdiff._core import Layout
 from pdiff.bank.manifest import SHARDS, Member, ShardEntry, StoreDtype
+from pdiff.bank.selection import Selection
 from pdiff.checkpoints.records import Checkpoint
 from pdiff.common.progress import Progress
 
@@ -37,6 +38,13 @@ class Written:
     members: list[Member] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     """Digests of rows that are there already; another one like them is not written."""
+
+
+def remove_orphans(bank: Path, shards: Sequence[ShardEntry]) -> None:
+    """Remove the shard files of a bank that are not among `shards`."""
+    named = {bank / shard.file for shard in shards}
+    for orphan in set((bank / SHARDS).glob("*.safetensors")) - named:
+        orphan.unlink()
 
 
 _Part = tuple[str, Sequence[Checkpoint]]
@@ -149,10 +157,8 @@ class Purpose(msgspec.Struct, frozen=True):
 
     fingerprint: str
     """Of the layout."""
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    last_norms: int = 0
-    dtype: str = "F32"
+    selection: Selection
+    dtype: StoreDtype
     """How the shards store numbers."""
 
 

@@ -61,13 +61,13 @@ def spectrum(members: Bank | View, kind: Normalization) -> Spectrum:
     The bank is streamed, so memory is that of the matrix. Raises `ValueError` for no members, and for a bank
     of more than 32,768.
     """
-    bank, indices = _located(members)
+    bank, indices = members.bank, members.indices.copy()
     return _once(bank, ("spectrum", kind, indices.tobytes()), lambda: _decompose(bank, indices, kind))
 
 
 def mean_row(members: Bank | View, kind: Normalization) -> Tensor:
     """Return the mean of the members' normalised rows, new float32 [D]; computed once for each open bank."""
-    bank, indices = _located(members)
+    bank, indices = members.bank, members.indices.copy()
 
     def average() -> Tensor:
         weights = torch.zeros(1, len(bank))
@@ -75,13 +75,6 @@ def mean_row(members: Bank | View, kind: Normalization) -> Tensor:
         return bank.combine(weights, bank.normalizer(kind))[0]
 
     return _once(bank, ("mean", kind, indices.tobytes()), average).clone()
-
-
-def _located(members: Bank | View) -> tuple[Bank, npt.NDArray[np.int64]]:
-    """Return the bank and the rows of it that the members are."""
-    if isinstance(members, View):
-        return members.bank, members.indices.copy()
-    return members, np.arange(len(members))
 
 
 def _once(bank: Bank, key: tuple[Any, ...], compute: Callable[[], Result]) -> Result:

@@ -1,14 +1,17 @@
 """Write what stands beside a bank's rows: base, statistics, companions and, last, the manifest."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 import torch
 
 from pdiff import _core
-from pdiff._core import Layout, Origin, TensorInfo
+from pdiff._core import Layout, Origin
 from pdiff.bank.manifest import (
+    AVERAGE_COUNT,
     BASE,
     FORMAT,
     SOURCE,
@@ -16,61 +19,119 @@ from pdiff.bank.manifest import (
     FileEntry,
     Manifest,
     ShardEntry,
+    Source,
     StoreDtype,
     TaskRef,
     TensorEntry,
 )
-from pdiff.bank.shards import Written
-from pdiff.bank.source import describe_source, write_companions
-from pdiff.checkpoints.records import Example, stored_bytes
+from pdiff.bank.reading import Group, ties
+from pdiff.bank.shards import Purpose, Written
+from pdiff.checkpoints.folders import read_companion, read_index
+from pdiff.checkpoints.listing import INDEX
+from pdiff.checkpoints.records import Candidate, Example
 from pdiff.common.artifacts import write_tensors
+from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError
 from pdiff.common.wording import counted
 
 MINIMUM_MEMBERS = 3
 _SLACK = 2**20
 """Headers, manifest and journal of a small bank; large ones take a share of the rows besides."""
+_COMPANIONS = ("config.json", "generation_config.json", "adapter_config.json")
+_COMPANION_BYTES = 2**20
+_INDEX_BYTES = 10 * 2**20
 
 
-def finish_bank(
-    bank: Path,
-    layout: Layout,
-    rows: Written,
-    *,
-    example: Example,
-    kind: str,
-    base: Origin,
-    base_given: bool,
-    dtype: StoreDtype,
-    task: TaskRef | None,
-) -> None:
+@dataclass(frozen=True)
+class Plan:
+    """What is to be written."""
+
+    group: Group
+    layout: Layout
+    purpose: Purpose
+    base: Origin
+    """The checkpoint that everything that is not generated is taken from."""
+    base_given: bool
+    task: TaskRef | None
+
+
+def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
     """Write everything but the rows, which are in `bank` already, the manifest last.
 
-    `base` holds everything that is not generated. Raises `InputError` for too few members.
+    Raises `InputError` for too few members.
     """
     if len(rows.members) < MINIMUM_MEMBERS:
         found = counted(len(rows.members), "different checkpoint")
         raise InputError(f"{found}, at least {MINIMUM_MEMBERS} are needed")
+    layout, example = plan.layout, plan.group.example
     statistics = write_statistics(bank, STATISTICS, rows.shards, layout)
-    _core.write_checkpoint(bank / BASE, base, {"format": "pt"})
-    source = describe_source(example)
-    companions = write_companions(example.candidate, bank / SOURCE)
+    _core.write_checkpoint(bank / BASE, plan.base, {"format": "pt"})
+    companions = read_companions(example.candidate)
+    for name, content in companions.items():
+        (bank / SOURCE).mkdir(exist_ok=True)
+        _core.write_file(bank / SOURCE / name, content)
+    digests = {name: _core.digest(content) for name, content in companions.items()}
     Manifest(
         format=FORMAT,
         layout=tuple(TensorEntry(s.name, s.dtype, s.shape) for s in layout.segments),
         fingerprint=layout.fingerprint,
         dim=layout.dim,
-        dtype=dtype,
+        dtype=plan.purpose.dtype,
         shards=tuple(rows.shards),
         base=FileEntry(BASE, _core.digest_file(bank / BASE)),
         statistics=statistics,
         members=tuple(rows.members),
-        kind=kind,
-        source=msgspec.structs.replace(source, companions=companions),
-        tied={t.name: t.tied_to for t in example.header.tensors if t.tied_to is not None},
-        base_given=base_given,
-        task=task,
+        kind=plan.group.checkpoints[0].kind,
+        source=msgspec.structs.replace(describe_source(example), companions=digests),
+        tied=ties(example),
+        base_given=plan.base_given,
+        task=plan.task,
     ).write(bank)
+
+
+def describe_source(example: Example) -> Source:
+    """Return how `example` is laid out, without companions; `InputError` for a file outside its folder."""
+    candidate, header = example.candidate, example.header
+    tensors = header.tensors
+    files: dict[str, str] = {}
+    if candidate.shape == "sharded":
+        files = {t.name: candidate.index[t.source_name] for t in tensors}
+    require_inside(candidate.source, files.values())
+    return Source(
+        shape=candidate.shape,
+        format=header.format,
+        keys=tuple(header.keys),
+        averaged=header.averaged,
+        counted=AVERAGE_COUNT in header.left_out,
+        names={t.name: t.source_name for t in tensors if t.name != t.source_name},
+        files=files,
+        adapter=candidate.adapter,
+    )
+
+
+def read_companions(candidate: Candidate) -> dict[str, bytes]:
+    """Return what stands beside the weights of a sharded checkpoint or adapter, by name: settings and index.
+
+    They are read as JSON and written anew; what is none, or larger than 1 MiB (an index: 10 MiB), or a link
+    out of its folder, is left out.
+    """
+    if candidate.folder is None:
+        return {}
+    wanted = [(candidate.folder / name, _COMPANION_BYTES) for name in _COMPANIONS]
+    if candidate.shape == "sharded":
+        indices = sorted(candidate.folder.glob(f"*{INDEX}"))
+        own = (path for path in indices if path.name.isprintable() and _leads_to(path, candidate))
+        wanted += [(path, _INDEX_BYTES) for path in islice(own, 1)]
+    found = ((path.name, read_companion(path, limit)) for path, limit in wanted)
+    return {name: content for name, content in found if content is not None}
+
+
+def _leads_to(path: Path, candidate: Candidate) -> bool:
+    """Return whether the index at `path` is the candidate's."""
+    try:
+        return read_index(str(path)) == candidate.index
+    except InputError:
+        return False
 
 
 def write_statistics(bank: Path, file: str, shards: Sequence[ShardEntry], layout: Layout) -> FileEntry:
@@ -88,8 +149,3 @@ def rows_bytes(members: int, layout: Layout, dtype: StoreDtype) -> int:
     statistics = 16 * layout.dim + 40 * len(layout.segments)
     size = 4 if dtype == "F32" else 2
     return members * (size * layout.dim + 512) + statistics + _SLACK
-
-
-def bank_bytes(members: int, layout: Layout, dtype: StoreDtype, tensors: Sequence[TensorInfo]) -> int:
-    """Return the bytes of a whole bank of checkpoints that hold `tensors`."""
-    return rows_bytes(members, layout, dtype) + stored_bytes(tensors)

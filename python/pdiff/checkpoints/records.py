@@ -98,15 +98,6 @@ class Opened:
         return sorted(counts.items(), key=lambda item: -item[1])
 
 
-def differing(
-    origins: Sequence[Origin],
-    names: Sequence[str],
-    tracker: Tracker,
-) -> set[str]:
-    """Return which of the tensors are not the same in all checkpoints; the tracker counts as in `judged`."""
-    return {name for name, differs in judged(origins, names, tracker).items() if differs}
-
-
 def judged(
     origins: Sequence[Origin],
     names: Sequence[str],
@@ -136,9 +127,5 @@ def judged(
 
 def stored_bytes(tensors: Sequence[TensorInfo]) -> int:
     """Return the bytes of tensors in a safetensors file, where each name has its own."""
-    return sum(_bytes(tensor) for tensor in tensors)
-
-
-def _bytes(tensor: TensorInfo) -> int:
-    bits = re.search(r"\d+", tensor.dtype)
-    return math.ceil(math.prod(tensor.shape) * (int(bits.group()) if bits else 8) / 8)
+    bits = {t.dtype: int((re.findall(r"\d+", t.dtype) or [8])[0]) for t in tensors}
+    return sum(math.ceil(math.prod(t.shape) * bits[t.dtype] / 8) for t in tensors)

@@ -1,4 +1,4 @@
-"""The files that `pdiff` leaves on disk: JSON and safetensors, written durably, the same bytes each time."""
+"""Write and read the files that `pdiff` leaves: JSON and safetensors, durable, the same bytes each time."""
 
 import json
 import math
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.common.errors import InputError
+from pdiff.common.sealing import decoded
 from pdiff.common.wording import shown
 
 Record = TypeVar("Record")
@@ -39,10 +40,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_record(path: Path, kind: type[Record]) -> Record:
     """Read a JSON file as `kind`; raises `InputError` naming the place if it is damaged."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged ({error})") from None
+    return decoded(path, path.read_bytes(), kind)
 
 
 def write_tensors(

@@ -1,4 +1,4 @@
-"""JSON files that carry a checksum of themselves, so that a change anywhere in one is noticed."""
+"""Notice any change in files: records carry a checksum of themselves, and digests of other files."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ _FIELD = b'"checksum": "'
 _DIGITS = 64
 
 
-def sealed(value: Any) -> bytearray:
-    """Return `value`, a record, as indented JSON whose last field is the BLAKE3 of all the rest.
+def write_sealed(path: Path, value: Any) -> None:
+    """Write a record, durably, as indented JSON whose last field is the BLAKE3 of all the rest.
 
     Memory does not grow beyond the text, however many records are in the record. Raises `ValueError` for NaN
     and infinities.
@@ -29,7 +29,7 @@ def sealed(value: Any) -> bytearray:
     text += b"\n"
     place = text.rindex(_FIELD) + len(_FIELD)
     text[place:place] = _core.digest(text).encode()
-    return text
+    _core.write_file(path, text)
 
 
 def _fields(record: msgspec.Struct) -> dict[str, Any]:
@@ -37,12 +37,26 @@ def _fields(record: msgspec.Struct) -> dict[str, Any]:
     return {field.encode_name: getattr(record, field.name) for field in msgspec.structs.fields(record)}
 
 
-def unsealed(path: Path, data: bytes, kind: type[Record]) -> Record:
-    """Decode what `sealed` returned, read from `path`; raises `InputError` if a single bit is another."""
+class _Versioned(msgspec.Struct):
+    format: int
+
+
+def decoded(path: Path, data: bytes, kind: type[Record]) -> Record:
+    """Decode JSON that was read from `path`; raises `InputError` naming the place if it is damaged."""
     try:
-        record = msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged ({error})") from None
+
+
+def unsealed(path: Path, data: bytes, kind: type[Record], version: int | None = None) -> Record:
+    """Decode what `write_sealed` wrote to `path`; raises `InputError` if a single bit is another.
+
+    With `version`, a record whose field `format` is another is refused as such, not as damaged.
+    """
+    if version is not None and (found := decoded(path, data, _Versioned).format) != version:
+        raise InputError(f"{path}: format {found}, this version reads {version}; make it again")
+    record = decoded(path, data, kind)
     place = data.rfind(_FIELD) + len(_FIELD)
     rest = bytearray(data)
     checksum = rest[place : place + _DIGITS]
@@ -52,30 +66,17 @@ def unsealed(path: Path, data: bytes, kind: type[Record]) -> Record:
     return record
 
 
-def write_sealed(path: Path, value: Any) -> None:
-    """Write a record with its checksum, durably; `ValueError` for NaN and infinities."""
-    _core.write_file(path, sealed(value))
-
-
 def read_sealed(path: Path, kind: type[Record], version: int | None = None) -> Record:
-    """Read what `write_sealed` wrote; raises `InputError` naming the file if it is damaged.
-
-    With `version`, a record whose field `format` is another is refused as such, not as damaged.
-    """
-    data = path.read_bytes()
-    if version is not None:
-        _check_version(path, data, version)
-    return unsealed(path, data, kind)
+    """Read what `write_sealed` wrote, checked as `unsealed` does it."""
+    return unsealed(path, path.read_bytes(), kind, version)
 
 
-class _Versioned(msgspec.Struct):
-    format: int
-
-
-def _check_version(path: Path, data: bytes, version: int) -> None:
+def check_digest(path: Path, digest: str, record: str) -> Path:
+    """Return the path of a file that `record` names; `InputError` unless it has the digest given there."""
     try:
-        found = msgspec.json.decode(data, type=_Versioned).format
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged ({error})") from None
-    if found != version:
-        raise InputError(f"{path}: format {found}, this version reads {version}; make it again")
+        found = _core.digest_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: gone, though {record} names it") from None
+    if found != digest:
+        raise InputError(f"{path}: damaged (its digest differs from that in {record})")
+    return path

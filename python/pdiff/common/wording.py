@@ -1,8 +1,9 @@
 """Format untrusted names, counts and sizes for messages of one line."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 
 _LONGEST = 200
+_ONE = {"are": "is", "do": "does", "them": "it"}
 _UNITS = ("kB", "MB", "GB", "TB")
 
 
@@ -32,9 +33,9 @@ def counted(number: int, unit: str) -> str:
     return f"{number:,} {unit}" if number == 1 else f"{number:,} {unit}s"
 
 
-def agreeing(names: Sized, verb: str) -> str:
-    """Return the verb as it is said of so many: one `differs`, several `differ`."""
-    return f"{verb}s" if len(names) == 1 else verb
+def agreeing(number: int, word: str) -> str:
+    """Return a verb or pronoun as it is said of so many: one `differs` and `is`, two `differ` and `are`."""
+    return word if number != 1 else _ONE.get(word, f"{word}s")
 
 
 def size_text(size: int) -> str:

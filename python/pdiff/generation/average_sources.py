@@ -10,11 +10,11 @@ from pdiff import _core
 from pdiff._core import Layout
 from pdiff.bank import Bank
 from pdiff.bank.intake import find_task
-from pdiff.bank.manifest import MANIFEST, TaskRef
+from pdiff.bank.manifest import MANIFEST, Source, TaskRef
 from pdiff.bank.reading import Request, read_group
 from pdiff.bank.rows import restore
 from pdiff.bank.selection import floating
-from pdiff.bank.source import Source, describe_source, read_companions
+from pdiff.bank.writer import describe_source, read_companions
 from pdiff.checkpoints.records import stored_bytes
 from pdiff.common.artifacts import read_checkpoint
 from pdiff.common.errors import InputError, UsageError

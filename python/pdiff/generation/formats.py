@@ -16,8 +16,18 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.bank.manifest import BASE, MANIFEST, SHARDS, SOURCE, STATISTICS, FileEntry, Member, ShardEntry
-from pdiff.bank.source import AVERAGE_COUNT, Source
+from pdiff.bank.manifest import (
+    AVERAGE_COUNT,
+    BASE,
+    MANIFEST,
+    SHARDS,
+    SOURCE,
+    STATISTICS,
+    FileEntry,
+    Member,
+    ShardEntry,
+    Source,
+)
 from pdiff.bank.writer import write_statistics
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.errors import InputError, unknown

@@ -10,9 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pdiff.bank import Bank, collect
-from pdiff.bank.manifest import FileEntry, StoreDtype
+from pdiff.bank.manifest import FileEntry, Source, StoreDtype
 from pdiff.bank.rows import flatten, restore
-from pdiff.bank.source import Source
 from pdiff.common.errors import InputError, UsageError
 from tests.support import MEMBERS, checkpoint
 
@@ -137,7 +136,7 @@ def test_what_is_not_a_bank_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no bank here .no bank.json.; make one with `pdiff collect`"):
         Bank.open(tmp_path)
     (tmp_path / "bank.json").write_text("{}")
-    with pytest.raises(InputError, match="damaged manifest"):
+    with pytest.raises(InputError, match="bank.json: damaged"):
         Bank.open(tmp_path)
 
 
@@ -182,7 +181,7 @@ def test_a_manifest_that_leaves_its_folder_is_refused(bank: Bank, name: str) -> 
 
 def test_a_bank_of_another_version_says_so(bank: Bank) -> None:
     msgspec.structs.replace(bank.manifest, format=1).write(bank.path)
-    with pytest.raises(InputError, match="format 1, this version reads 4; collect the checkpoints again"):
+    with pytest.raises(InputError, match="format 1, this version reads 4; make it again"):
         Bank.open(bank.path)
 
 

@@ -214,7 +214,7 @@ def test_a_bank_that_is_not_writable_is_refused_at_once(
 
 def test_a_bank_opened_before_says_that_it_was_changed(bank: Bank, more: Path) -> None:
     collect(more, out=bank.path, extend=True)
-    with pytest.raises(InputError, match="stats.safetensors: gone; the bank was changed"):
+    with pytest.raises(InputError, match="stats.safetensors: gone, though bank.json names it"):
         _ = bank.statistics
 
 

@@ -26,7 +26,8 @@ def test_of_many_names_the_first_are_shown() -> None:
 
 def test_one_is_told_from_several() -> None:
     assert [counted(n, "tensor") for n in (0, 1, 2000)] == ["0 tensors", "1 tensor", "2,000 tensors"]
-    assert [agreeing(names, "differ") for names in (["a"], ["a", "b"])] == ["differs", "differ"]
+    assert [agreeing(number, "differ") for number in (0, 1, 2)] == ["differ", "differs", "differ"]
+    assert [agreeing(1, word) for word in ("are", "them")] == ["is", "it"]
 
 
 @pytest.mark.parametrize(
