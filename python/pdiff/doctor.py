@@ -1,4 +1,4 @@
-"""Whether this machine and installation are fit for `pdiff`: one check a line."""
+"""Check whether this machine and installation are fit for `pdiff`: one check a line."""
 
 import importlib
 import os
@@ -55,9 +55,9 @@ def _ourselves(_: Path) -> Finding:
     except metadata.PackageNotFoundError:
         return "warn", f"core {_core.__version__}, not installed as {_DISTRIBUTION}"
     detail = f"{version}, core {_core.__version__}, {Path(__file__).parent}"
-    return (
-        ("ok", detail) if version == _core.__version__ else ("fail", f"{detail}: build them again together")
-    )
+    if version != _core.__version__:
+        return "fail", f"{detail}: build them again together"
+    return "ok", detail
 
 
 def _shadows(_: Path) -> Finding:

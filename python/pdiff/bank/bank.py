@@ -115,7 +115,8 @@ class Bank(Rows, _Members):
 
     def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
         super().__init__(path, manifest)
-        self.indices = _frozen(np.arange(len(manifest.members)))
+        self.indices = np.arange(len(manifest.members))
+        self.indices.flags.writeable = False
         self.digest = digest
         """BLAKE3 of the manifest, which holds the digests of every other file."""
 
@@ -146,11 +147,9 @@ class Bank(Rows, _Members):
 
     def companions(self) -> dict[str, bytes]:
         """Return the files that stood beside the weights of a checkpoint (configuration, index), by name."""
-        found = {}
-        for name, digest in self.manifest.source.companions.items():
-            path = self._verified(FileEntry(f"{SOURCE}/{name}", digest))
-            found[name] = path.read_bytes()
-        return found
+        digests = self.manifest.source.companions.items()
+        entries = {name: FileEntry(f"{SOURCE}/{name}", digest) for name, digest in digests}
+        return {name: self._verified(entry).read_bytes() for name, entry in entries.items()}
 
     @cached_property
     def subset_names(self) -> frozenset[str]:
@@ -186,7 +185,8 @@ class View(_Members):
 
     def __init__(self, bank: Bank, indices: npt.NDArray[np.int64]) -> None:
         self._bank = bank
-        self.indices = _frozen(indices)
+        self.indices = indices
+        self.indices.flags.writeable = False
 
     @property
     def bank(self) -> Bank:
@@ -211,10 +211,3 @@ class View(_Members):
     def normalizer(self, kind: Normalization) -> Normalizer:
         """Return the bank's normaliser; see `Bank.normalizer`."""
         return self.bank.normalizer(kind)
-
-
-def _frozen(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return a read-only copy."""
-    copy = indices.copy()
-    copy.flags.writeable = False
-    return copy

@@ -53,8 +53,7 @@ def extend_bank(path: Path, request: Request, base: Path | None, progress: Progr
 def _add(bank: Bank, checkpoints: Sequence[Checkpoint], own: Example | None, progress: Progress) -> None:
     """Write rows, statistics and manifest; what is new must have the rest of `own`, if given."""
     manifest = bank.manifest
-    digests = {member.digest for member in manifest.members}
-    rows = Written(list(manifest.shards), list(manifest.members), digests)
+    rows = Written(list(manifest.shards), list(manifest.members))
     first = max((int(Path(shard.file).stem) for shard in manifest.shards), default=-1) + 1
     ShardWriter(bank.path, bank.layout, dtype=manifest.dtype).write(checkpoints, rows, first, progress)
     added = len(rows.members) - len(manifest.members)
@@ -89,10 +88,8 @@ def _check_base(bank: Bank, own: Example, base: Path, request: Request, progress
     """Raise `InputError` if the rest of the checkpoint `base` is not the bank's own."""
     given = open_base(base, request.choice, own)
     if different := compared([own.header.origin, given], _rest(bank, own), progress):
-        raise InputError(
-            f"{base}: {shown(min(different))} differs from the bank's; "
-            f"{bank.path / BASE} takes the bank's own"
-        )
+        what = f"{shown(min(different))} differs from the bank's"
+        raise InputError(f"{base}: {what}; {bank.path / BASE} takes the bank's own")
 
 
 def _fitting(
@@ -104,8 +101,7 @@ def _fitting(
     checkpoints = [checkpoint for checkpoint in opened.checkpoints if checkpoint.kind in kinds]
     for kind in kinds:
         example = opened.examples[kind]
-        notes = [*describe(checkpoints, example), *describe_subset(example.header.tensors, bank.layout)]
-        for note in notes:
+        for note in (*describe(checkpoints, example), *describe_subset(example.header.tensors, bank.layout)):
             progress.message(note)
     check_averaged(checkpoints, request.choice, bank.manifest.source.averaged)
     check_ties(checkpoints, bank.manifest.tied)
@@ -117,8 +113,8 @@ def _kinds(
 ) -> list[str]:
     """Return the kinds of checkpoint that fit the bank; the others are refused, or left out if `majority`."""
     fitting = []
-    for kind, count in opened.kinds():
-        example = opened.examples[kind]
+    for group in opened.groups():
+        kind, count, example = group.checkpoints[0].kind, len(group.checkpoints), group.example
         if kind == bank.manifest.kind or (free and _holds_rows(bank, example)):
             fitting.append(kind)
             continue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
-from pdiff.checkpoints.records import Checkpoint, Choice, Example, Opened
+from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some
@@ -30,30 +30,19 @@ class Request:
     """Refuse all if any cannot be read."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Checkpoints of one network, in natural order."""
-
-    checkpoints: list[Checkpoint]
-    example: Example
-
-
 def read_group(request: Request, progress: Progress) -> Group:
     """Read every header and return the checkpoints, which are of one network; raises `InputError`."""
-    opened = open_all(request, progress)
-    kinds = opened.kinds()
-    kind = kinds[0][0]
-    example = opened.examples[kind]
-    if len(kinds) > 1:
-        odd = opened.examples[kinds[1][0]]
+    group, *others = open_all(request, progress).groups()
+    example = group.example
+    if others:
+        odd = others[0].example
         what = (
-            f"{len(kinds)} kinds of checkpoint: {kinds[0][1]} like {example.candidate.source}, "
-            f"but {odd.candidate.source} {difference(example, odd)}"
+            f"{1 + len(others)} kinds of checkpoint: {len(group.checkpoints)} like "
+            f"{example.candidate.source}, but {odd.candidate.source} {difference(example, odd)}"
         )
         if not request.majority:
             raise InputError(f"{what}; collect them apart, or take the largest group with --majority")
         progress.message(f"{what}; the largest group is taken")
-    group = Group([c for c in opened.checkpoints if c.kind == kind], example)
     check_averaged(group.checkpoints, request.choice)
     for note in describe(group.checkpoints, example):
         progress.message(note)
@@ -64,9 +53,8 @@ def read_group(request: Request, progress: Progress) -> Group:
 def open_all(request: Request, progress: Progress) -> Opened:
     """Open every checkpoint, and report what is skipped or left out; raises `InputError` if there is none."""
     found = find_checkpoints(request.roots)
-    for note in _listed("skipped", [each for each in found.skipped if not each[0].endswith(".json")]):
-        progress.message(note)
-    opened = open_checkpoints(found, request.choice, progress) if found.candidates else Opened([], {}, [])
+    _report(progress, "skipped", [each for each in found.skipped if not each[0].endswith(".json")])
+    opened = open_checkpoints(found, request.choice, progress)
     refused = [*found.refused, *opened.refused]
     if refused and (request.strict or not opened.checkpoints):
         left = len(refused) - 1
@@ -77,16 +65,15 @@ def open_all(request: Request, progress: Progress) -> Opened:
         others = f"; other files: {', '.join(names)}" if names else ""
         where = ", ".join(map(str, request.roots))
         raise InputError(f"{where}: no checkpoints (.safetensors, .pt, .pth, .bin, .ckpt){others}")
-    for note in _listed("left out", refused):
-        progress.message(note)
+    _report(progress, "left out", refused)
     return opened
 
 
-def _listed(what: str, files: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _report(progress: Progress, what: str, files: Sequence[tuple[str, str]]) -> None:
     for source, why in files[:_LISTED]:
-        yield f"{what} {source}: {why}"
+        progress.message(f"{what} {source}: {why}")
     if len(files) > _LISTED:
-        yield f"{what} {len(files) - _LISTED:,} more files"
+        progress.message(f"{what} {len(files) - _LISTED:,} more files")
 
 
 def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[str]:
@@ -156,14 +143,8 @@ def check_averaged(checkpoints: Sequence[Checkpoint], choice: Choice, averaged: 
     examples = {checkpoint.averaged: checkpoint.source for checkpoint in reversed(checkpoints)}
     if len({*examples, averaged} - {None}) < 2:
         return
-    count = sum(checkpoint.averaged for checkpoint in checkpoints)
-    parts = [
-        f"{number} {what} (like {examples[which]})"
-        for which, number, what in (
-            (True, count, "hold averaged (EMA) weights"),
-            (False, len(checkpoints) - count, "do not"),
-        )
-        if which in examples
-    ]
+    counts = Counter(checkpoint.averaged for checkpoint in checkpoints)
+    said = {True: "hold averaged (EMA) weights", False: "do not"}
+    parts = [f"{counts[key]} {what} (like {examples[key]})" for key, what in said.items() if key in examples]
     others = "" if averaged is None else f", those of the bank {'do' if averaged else 'do not'}"
     raise InputError(f"{', '.join(parts)}{others}; say which with --ema, --no-ema or --key")

@@ -34,12 +34,10 @@ class Rows:
             raise InputError(f"{path}: the layout in the manifest does not match its fingerprint")
         self.shards = [_core.Shard(path / shard.file) for shard in manifest.shards]
         for entry, shard in zip(manifest.shards, self.shards, strict=True):
-            found, said = (shard.rows, shard.dim, shard.dtype), (entry.rows, self.dim, manifest.dtype)
+            found = f"{shard.rows}×{shard.dim}×{shard.dtype}"
+            said = f"{entry.rows}×{self.dim}×{manifest.dtype}"
             if found != said:
-                raise InputError(
-                    f"{path / entry.file}: {'×'.join(map(str, found))}, "
-                    f"the manifest says {'×'.join(map(str, said))}"
-                )
+                raise InputError(f"{path / entry.file}: {found}, the manifest says {said}")
         if sum(shard.rows for shard in self.shards) != len(manifest.members):
             raise InputError(
                 f"{path}: {len(manifest.members)} members, but the shards hold another number of rows"

@@ -45,16 +45,16 @@ def _match(names: Sequence[str], globs: Sequence[str]) -> bool:
 
 def floating(tensors: Sequence[TensorInfo]) -> list[TensorInfo]:
     """Return the tensors that could be modelled: floating, not empty, of tied ones the first."""
-    return [t for t in _own(tensors) if t.dtype in FLOATING]
+    return [t for t in tensors if t.dtype in FLOATING and _counts(t)]
 
 
 def carried(tensors: Sequence[TensorInfo]) -> list[TensorInfo]:
     """Return the tensors that cannot be modelled, whatever is selected: integers, flags, complex, 8 bits."""
-    return [t for t in _own(tensors) if t.dtype not in FLOATING]
+    return [t for t in tensors if t.dtype not in FLOATING and _counts(t)]
 
 
-def _own(tensors: Sequence[TensorInfo]) -> Iterator[TensorInfo]:
-    return (t for t in tensors if math.prod(t.shape) > 0 and t.tied_to is None)
+def _counts(tensor: TensorInfo) -> bool:
+    return math.prod(tensor.shape) > 0 and tensor.tied_to is None
 
 
 def norm_modules(tensors: Sequence[TensorInfo]) -> list[str]:

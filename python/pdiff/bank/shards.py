@@ -36,8 +36,10 @@ class Written:
 
     shards: list[ShardEntry] = field(default_factory=list)
     members: list[Member] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
-    """Digests of rows that are there already; another one like them is not written."""
+
+    def __post_init__(self) -> None:
+        self.seen = {member.digest for member in self.members}
+        """Digests of rows that are there already; another one like them is not written."""
 
 
 def remove_orphans(bank: Path, shards: Sequence[ShardEntry]) -> None:
@@ -99,7 +101,7 @@ class ShardWriter:
 
     def _known(self, file: str, part: Sequence[Checkpoint]) -> "Finished | None":
         """Return the journal's entry of a part whose shard is there as it was written."""
-        entry = self._journal.find(file) if self._journal else None
+        entry = self._journal.found.get(file) if self._journal else None
         if entry is None or entry.identity != _identity(part):
             return None
         path = self._bank / file
@@ -120,23 +122,16 @@ class ShardWriter:
             digest = ""
         elif len(kept) < len(digests):
             [(_, digest)] = self._write([(file, [part[index] for index in kept])])
-        entry = Finished(file, digest, tuple(kept), *_identity(part), members=tuple(digests))
+        entry = Finished(file, digest, tuple(kept), _identity(part), tuple(digests))
         if self._journal is not None:
             self._journal.add(entry)
         return entry
 
 
-_Identity = tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, ...], ...]]
-
-
-def _identity(part: Sequence[Checkpoint]) -> _Identity:
-    """Return sources, stamps and keys of checkpoints: equal for these very ones, unchanged."""
-    origins = [checkpoint.origin for checkpoint in part]
-    return (
-        tuple(checkpoint.source for checkpoint in part),
-        tuple(origin.stamp for origin in origins),
-        tuple(tuple(origin.keys) for origin in origins),
-    )
+def _identity(part: Sequence[Checkpoint]) -> str:
+    """Return the BLAKE3 of sources, stamps and keys of checkpoints: equal for these very ones, unchanged."""
+    told = [(checkpoint.source, checkpoint.origin.stamp, checkpoint.origin.keys) for checkpoint in part]
+    return _core.digest(msgspec.json.encode(told))
 
 
 def _distinct(digests: Sequence[str], seen: set[str]) -> list[int]:
@@ -170,17 +165,10 @@ class Finished(msgspec.Struct, frozen=True):
     """BLAKE3 of the shard; empty if there is none."""
     kept: tuple[int, ...]
     """Places in the part of those that are rows of the shard."""
-    sources: tuple[str, ...]
-    stamps: tuple[str, ...]
-    """`Origin.stamp` of each source."""
-    keys: tuple[tuple[str, ...], ...]
+    identity: str
+    """What `_identity` returned of the part."""
     members: tuple[str, ...]
-    """Digest of each source's row, also of those that are not in the shard."""
-
-    @property
-    def identity(self) -> _Identity:
-        """What `_identity` returned of the part."""
-        return self.sources, self.stamps, self.keys
+    """Digest of the row of each checkpoint of the part, also of those that are not in the shard."""
 
 
 class Journal:
@@ -189,10 +177,10 @@ class Journal:
     def __init__(self, folder: Path, purpose: Purpose) -> None:
         self._path = folder / JOURNAL
         self._purpose = purpose
-        self._found = _read(self._path, purpose)
-        """By shard file. What is added besides is not kept in memory: nobody asks for it again."""
-        if self._found:  # again, so that nothing is appended to half a line
-            _core.write_file(self._path, _lines(purpose, *self._found.values()))
+        self.found = _read(self._path, purpose)
+        """What an interrupted process has told, by shard file; what is added is not asked for again."""
+        if self.found:  # again, so that nothing is appended to half a line
+            _core.write_file(self._path, _lines(purpose, *self.found.values()))
         else:
             self._path.unlink(missing_ok=True)
 
@@ -200,10 +188,6 @@ class Journal:
     def checkpoints(self) -> int:
         """Checkpoints that need not be read again, as the file has it at this moment."""
         return sum(len(entry.members) for entry in _read(self._path, self._purpose).values())
-
-    def find(self, file: str) -> Finished | None:
-        """Return what an earlier process, interrupted, has told of a shard file."""
-        return self._found.get(file)
 
     def add(self, entry: Finished) -> None:
         """Remember a finished part, durably; a later entry for the same file counts."""

@@ -68,7 +68,11 @@ class Stream(Iterator[Tensor]):
             self._ask(self._prefetch)
             if not self._sizes:
                 raise StopIteration
-            return self._deliver(self._wait(self._prefetch))
+            begin = time.perf_counter()
+            self._held = slot = self._prefetch.wait()
+            self.waited += time.perf_counter() - begin
+            batch = self._buffers[slot][: self._sizes.popleft()]
+            return self._upload(slot, batch) if self._upload else batch.to(self._device)
         except BaseException:
             self.close()
             raise
@@ -82,19 +86,6 @@ class Stream(Iterator[Tensor]):
         for indices in islice(self._schedule, len(self._free)):
             prefetch.submit(self._free.popleft(), indices)
             self._sizes.append(len(indices))
-
-    def _wait(self, prefetch: Prefetch) -> int:
-        """Wait for the next batch and return its buffer."""
-        begin = time.perf_counter()
-        try:
-            return prefetch.wait()
-        finally:
-            self.waited += time.perf_counter() - begin
-
-    def _deliver(self, slot: int) -> Tensor:
-        self._held = slot
-        batch = self._buffers[slot][: self._sizes.popleft()]
-        return self._upload(slot, batch) if self._upload else batch.to(self._device)
 
     def _release(self) -> None:
         """Take back the buffer of the batch before."""
@@ -132,13 +123,9 @@ class Draws:
         if self._stream is None or step != self._next:
             # One batch ahead: rows may be wide, and a step takes longer than gathering them.
             schedule = (self._members.indices[self._drawn(each)] for each in count(step))
+            bank, device = self._members.bank, self._device
             self._stream = Stream(
-                self._members.bank,
-                schedule,
-                self._size,
-                normalizer=self._normalizer,
-                device=self._device,
-                ahead=1,
+                bank, schedule, self._size, normalizer=self._normalizer, device=device, ahead=1
             )
         self._next = step + 1
         before = self._stream.waited
@@ -154,7 +141,10 @@ class Upload:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.device: torch.device = self._stream.device
         """With its number: `cuda` alone is whatever GPU is the current one when it is asked for."""
-        self._copied = [_event() for _ in range(buffers)]
+        self._copied: list[torch.cuda.Event] = [
+            torch.cuda.Event()  # type: ignore[no-untyped-call]
+            for _ in range(buffers)
+        ]
 
     def __call__(self, slot: int, batch: Tensor) -> Tensor:
         """Begin to copy `batch`, which is in buffer `slot`; the caller's stream waits for it, not the CPU."""
@@ -171,7 +161,3 @@ class Upload:
     def wait(self, slot: int) -> None:
         """Wait until buffer `slot` may be overwritten."""
         self._copied[slot].synchronize()
-
-
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -24,11 +24,11 @@ from pdiff.bank.manifest import (
     TaskRef,
     TensorEntry,
 )
-from pdiff.bank.reading import Group, ties
+from pdiff.bank.reading import ties
 from pdiff.bank.shards import Purpose, Written
 from pdiff.checkpoints.folders import read_companion, read_index
 from pdiff.checkpoints.listing import INDEX
-from pdiff.checkpoints.records import Candidate, Example
+from pdiff.checkpoints.records import Candidate, Example, Group
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError
@@ -137,10 +137,8 @@ def _leads_to(path: Path, candidate: Candidate) -> bool:
 def write_statistics(bank: Path, file: str, shards: Sequence[ShardEntry], layout: Layout) -> FileEntry:
     """Write statistics over the rows of all shards to `file`."""
     statistics = _core.statistics([_core.Shard(bank / shard.file) for shard in shards], layout)
-    write_tensors(
-        bank / file,
-        {name: torch.frombuffer(values, dtype=torch.float64) for name, values in statistics.items()},
-    )
+    tensors = {name: torch.frombuffer(values, dtype=torch.float64) for name, values in statistics.items()}
+    write_tensors(bank / file, tensors)
     return FileEntry(file, _core.digest_file(bank / file))
 
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,21 +58,21 @@ def find_checkpoints(paths: Iterable[Path]) -> Found:
     for listing in listings(paths, notes):
         for draft in _Folder(listing, notes, settings).drafts():
             drafts.setdefault(draft.path, draft)
-    ordered = _in_order(_with_distinct_names(list(drafts.values())))
-    candidates = _once(ordered, notes)
+    by_name = {draft.candidate.source: draft for draft in _with_distinct_names(list(drafts.values()))}
+    candidates = _once([by_name[name] for name in _core.natural_sort(list(by_name))], notes)
     return Found(tuple(candidates), _sorted(notes.skipped), _sorted(notes.refused))
 
 
+@dataclass(frozen=True)
 class _Folder:
     """The files of one folder, sorted out."""
 
-    def __init__(self, listing: Listing, notes: Notes, settings: dict[str, dict[str, Any]]) -> None:
-        self.listing = listing
-        self.notes = notes
-        self.settings = settings
-        """Those of the adapters found before, by their text: equal ones are kept once."""
-        self.used: set[str] = set()
-        """Names that are accounted for."""
+    listing: Listing
+    notes: Notes
+    settings: dict[str, dict[str, Any]]
+    """Those of the adapters found before, by their text: equal ones are kept once."""
+    used: set[str] = field(default_factory=set)
+    """Names that are accounted for."""
 
     def drafts(self) -> Iterator[_Draft]:
         """Yield what may be checkpoints; the rest goes to the notes."""
@@ -109,13 +109,9 @@ class _Folder:
                 name = Path(shard.path).name
                 problem = "is missing" if shard.problem == "no such file" else f"is {shard.problem}"
                 raise InputError(f"its shard {shown(name)} {problem}")
-        candidate = Candidate(
-            self.listing.source(whole),
-            tuple(Path(shard.path) for shard in shards),
-            "sharded",
-            Path(self.listing.folder),
-            index,
-        )
+        source, folder = self.listing.source(whole), Path(self.listing.folder)
+        files = tuple(Path(shard.path) for shard in shards)
+        candidate = Candidate(source, files, "sharded", folder, index)
         identity = tuple(shard.identity for shard in shards)
         return _Draft(candidate, whole, self.listing.path(whole), any(s.linked for s in shards), identity)
 
@@ -163,17 +159,10 @@ def _with_distinct_names(drafts: list[_Draft]) -> list[_Draft]:
             numbers[plain] += 1
             name = f"{plain} ({numbers[plain] + 1})"
         names.add(name)
-        distinct.append(draft._replace(candidate=_named(draft.candidate, name)))
+        if name != draft.candidate.source:
+            draft = draft._replace(candidate=replace(draft.candidate, source=name))  # noqa: PLW2901
+        distinct.append(draft)
     return distinct
-
-
-def _named(candidate: Candidate, source: str) -> Candidate:
-    return candidate if candidate.source == source else replace(candidate, source=source)
-
-
-def _in_order(drafts: list[_Draft]) -> list[_Draft]:
-    by_name = {draft.candidate.source: draft for draft in drafts}
-    return [by_name[name] for name in _core.natural_sort(list(by_name))]
 
 
 def _once(drafts: list[_Draft], notes: Notes) -> Iterator[Candidate]:

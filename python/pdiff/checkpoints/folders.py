@@ -79,7 +79,7 @@ def read_adapter(path: str) -> dict[str, Any]:
             False,
             {},
             [],
-        ):  # the same as absent: versions of PEFT differ in what they write
+        ):  # as absent: versions of PEFT differ in what they write
             settings[name] = _canonical(value, ordered=name not in _UNORDERED)
     if len(json.dumps(settings)) > _SETTINGS_BYTES:
         raise InputError(f"the settings that adapters must share take more than {_SETTINGS_BYTES:,} bytes")

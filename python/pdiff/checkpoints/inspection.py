@@ -15,10 +15,10 @@ import msgspec
 from pdiff import _core
 from pdiff.checkpoints.find import find_checkpoints
 from pdiff.checkpoints.opening import difference, open_checkpoints
-from pdiff.checkpoints.records import FLOATING, Checkpoint, Choice, Example, judged
+from pdiff.checkpoints.records import FLOATING, Checkpoint, Choice, Example, Group, judged
 from pdiff.common.errors import InputError
 from pdiff.common.progress import SILENT, Progress, Tracker
-from pdiff.common.sealing import unsealed
+from pdiff.common.sealing import read_sealed
 
 _BANK = "bank.json"
 
@@ -127,10 +127,6 @@ class Inspection(msgspec.Struct, frozen=True):
     refused: list[LeftAside]
 
 
-class _Member(msgspec.Struct):
-    metrics: dict[str, float] = {}
-
-
 class _Tensor(msgspec.Struct):
     name: str
     dtype: str
@@ -144,7 +140,7 @@ class _Manifest(msgspec.Struct):
     dim: int
     layout: list[_Tensor]
     shards: list[Any]
-    members: list[_Member]
+    members: list[dict[str, Any]]
     task: dict[str, Any] | None = None
 
 
@@ -161,16 +157,10 @@ def inspect(
     banks = [root for root in roots if (root / _BANK).is_file()]
     found = find_checkpoints(root for root in roots if root not in banks)
     opened = open_checkpoints(found, choice or Choice(), progress)
-    members: dict[str, list[Checkpoint]] = {}
-    for checkpoint in opened.checkpoints:
-        members.setdefault(checkpoint.kind, []).append(checkpoint)
-    examples = [opened.examples[kind] for kind, _ in opened.kinds()]
-    pairs = len(opened.checkpoints) - len(examples)
+    groups = opened.groups()
+    pairs = len(opened.checkpoints) - len(groups)
     with (progress if pairs else SILENT).track("Comparing tensors", pairs, "checkpoint") as tracker:
-        kinds = [
-            _kind(members[kind], example, examples[0], tracker, deep)
-            for (kind, _), example in zip(opened.kinds(), examples, strict=True)
-        ]
+        kinds = [_kind(group, groups[0].example, tracker, deep) for group in groups]
     return Inspection(
         checkpoints=len(opened.checkpoints),
         kinds=kinds,
@@ -180,9 +170,8 @@ def inspect(
     )
 
 
-def _kind(
-    checkpoints: Sequence[Checkpoint], example: Example, largest: Example, tracker: Tracker, deep: bool
-) -> KindFacts:
+def _kind(group: Group, largest: Example, tracker: Tracker, deep: bool) -> KindFacts:
+    checkpoints, example = group.checkpoints, group.example
     header = example.header
     tensors = header.tensors
     if header.format == "safetensors":  # sorted by size and text there; torch keeps the network's order
@@ -236,8 +225,7 @@ def _varying(
 
 def _bank(folder: Path) -> BankFacts:
     """Read the manifest of a bank; raises `InputError` if it is damaged."""
-    path = folder / _BANK
-    manifest = unsealed(path, path.read_bytes(), _Manifest)
+    manifest = read_sealed(folder / _BANK, _Manifest)
     return BankFacts(
         path=str(folder),
         format=manifest.format,
@@ -246,7 +234,7 @@ def _bank(folder: Path) -> BankFacts:
         shards=len(manifest.shards),
         bytes=_size(file for file in folder.rglob("*") if file.is_file()),
         task=manifest.task,
-        metrics=_ranges(member.metrics for member in manifest.members),
+        metrics=_ranges(member.get("metrics", {}) for member in manifest.members),
         tensors=[TensorFacts(t.name, t.dtype, t.shape, prod(t.shape), True) for t in manifest.layout],
     )
 

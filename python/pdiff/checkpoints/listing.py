@@ -89,17 +89,14 @@ def look_at(path: str) -> File:
         return File(path, broken, (0, 0), "a link to nothing" if broken else "no such file")
     except (OSError, ValueError) as error:
         return File(path, False, (0, 0), getattr(error, "strerror", None) or str(error))
-    return File(path, linked, (status.st_dev, status.st_ino), _problem(path, status))
-
-
-def _problem(path: str, status: os.stat_result) -> str | None:
+    problem = None
     if not stat.S_ISREG(status.st_mode):
-        return f"{_NOT_FILES.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file"
-    if status.st_size == 0:
-        return "empty"
-    if not os.access(path, os.R_OK):
-        return "permission denied"
-    return None
+        problem = f"{_NOT_FILES.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file"
+    elif status.st_size == 0:
+        problem = "empty"
+    elif not os.access(path, os.R_OK):
+        problem = "permission denied"
+    return File(path, linked, (status.st_dev, status.st_ino), problem)
 
 
 def listings(roots: Iterable[Path], notes: Notes) -> Iterator[Listing]:
@@ -162,18 +159,14 @@ def _is_folder(entry: os.DirEntry[str], listing: Listing, notes: Notes) -> bool:
         why = "hidden"
     elif entry.is_symlink():
         why = "a link to a folder, which is followed only if it is given itself"
-    elif mark := next(filter(lambda marks: _holds(entry.path, marks), _OURS), None):
-        why = f"pdiff's own ({mark[0]})"
+    elif ours := [m for m in _OURS if all(os.path.isfile(f"{entry.path}/{file}") for file in m)]:
+        why = f"pdiff's own ({ours[0][0]})"
     else:
         if is_weights(name):
             notes.refused.append((listing.source(name), "a folder, not a file"))
         return True
     notes.skipped.append((shown_name, why))
     return False
-
-
-def _holds(folder: str, names: Iterable[str]) -> bool:
-    return all(os.path.isfile(f"{folder}/{name}") for name in names)
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

@@ -90,19 +90,15 @@ def difference(example: Example, odd: Example) -> str:
     for name in [*ours, *theirs]:
         if ours.get(name) != theirs.get(name):
             return f"has {name} = {_setting(theirs.get(name))}, not {_setting(ours.get(name))}"
-    return _different_tensors(example.header, odd.header)
-
-
-def _different_tensors(example: _core.Checkpoint, odd: _core.Checkpoint) -> str:
-    ours = {t.name: (t.dtype, t.shape) for t in example.tensors}
-    theirs = {t.name: (t.dtype, t.shape) for t in odd.tensors}
-    for name, (dtype, shape) in ours.items():
-        if name not in theirs:
+    tensors = {t.name: (t.dtype, t.shape) for t in example.header.tensors}
+    found = {t.name: (t.dtype, t.shape) for t in odd.header.tensors}
+    for name, (dtype, shape) in tensors.items():
+        if name not in found:
             return f"lacks {shown(name)}"
-        if theirs[name] != (dtype, shape):
-            other, size = theirs[name]
+        if found[name] != (dtype, shape):
+            other, size = found[name]
             return f"holds {shown(name)} as {other} {_sizes(size)}, not {dtype} {_sizes(shape)}"
-    more = [name for name in theirs if name not in ours]
+    more = [name for name in found if name not in tensors]
     return f"has {shown(more[0])} besides" if more else "has the same tensors"
 
 
@@ -116,14 +112,10 @@ def _setting(value: object) -> str:
 
 
 def _cause(error: InputError | OSError, candidate: Candidate) -> str:
-    """Return why a candidate is refused."""
+    """Return why a candidate is refused, without the path before it; of several files, the name stays."""
     if isinstance(error, OSError):
         return f"cannot be read ({error.strerror or error})"
-    return _without_path(str(error), candidate)
-
-
-def _without_path(message: str, candidate: Candidate) -> str:
-    """Return a message of the core without the path before it; of several files, the name stays."""
+    message = str(error)
     for file in candidate.files:
         text = os.fsencode(file).decode("utf-8", "replace")
         path = "".join("\ufffd" if unicodedata.category(c) == "Cc" else c for c in text)

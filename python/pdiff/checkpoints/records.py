@@ -81,6 +81,14 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Checkpoints of one network, in natural order."""
+
+    checkpoints: list[Checkpoint]
+    example: Example
+
+
+@dataclass(frozen=True)
 class Opened:
     """The outcome of opening candidates."""
 
@@ -90,12 +98,13 @@ class Opened:
     refused: list[tuple[str, str]]
     """(source, why)."""
 
-    def kinds(self) -> Sequence[tuple[str, int]]:
-        """Return (kind, checkpoints of it), the largest first."""
-        counts: dict[str, int] = {}
+    def groups(self) -> list[Group]:
+        """Return the checkpoints by their kind, the largest group first."""
+        found: dict[str, Group] = {}
         for checkpoint in self.checkpoints:
-            counts[checkpoint.kind] = counts.get(checkpoint.kind, 0) + 1
-        return sorted(counts.items(), key=lambda item: -item[1])
+            group = found.setdefault(checkpoint.kind, Group([], self.examples[checkpoint.kind]))
+            group.checkpoints.append(checkpoint)
+        return sorted(found.values(), key=lambda group: -len(group.checkpoints))
 
 
 def judged(

@@ -7,7 +7,7 @@ is told to trust the file. Not imported by anything.
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _AVERAGED = ("state_dict_ema", "model_ema", "ema")
@@ -34,17 +34,10 @@ def _weights(content: Any, key: str, ema: str) -> tuple[str, dict[str, Any]]:
         for part in key.split("."):
             content = content.get(part) if isinstance(content, Mapping) else getattr(content, part, None)
         return key, _tensors(content)
-    for name in _keys(ema):
+    for name in {"no": _PLAIN, "yes": _AVERAGED}.get(ema, _AVERAGED + _PLAIN):
         if isinstance(content, Mapping) and (weights := _tensors(content.get(name))):
             return name, weights
     return "", {} if ema == "yes" else _tensors(content)
-
-
-def _keys(ema: str) -> Iterator[str]:
-    if ema != "no":
-        yield from _AVERAGED
-    if ema != "yes":
-        yield from _PLAIN
 
 
 def _tensors(value: Any) -> dict[str, Any]:

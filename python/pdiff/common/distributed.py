@@ -1,4 +1,4 @@
-"""Work shared between the processes that `torchrun` started; a process alone is rank 0 of 1."""
+"""Share work between the processes that `torchrun` started; a process alone is rank 0 of 1."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,8 @@ def choose_device(name: str | None) -> torch.device:
     Of several GPUs each process of `torchrun` gets one in turn, unless the name has a number.
     """
     if name in {None, "cuda"} and torch.cuda.is_available():
-        return own_gpu()
+        rank = os.environ.get("LOCAL_RANK")  # by which `torchrun` numbers the processes of one machine
+        return torch.device("cuda" if rank is None else f"cuda:{int(rank) % torch.cuda.device_count()}")
     if name is None:
         return torch.device("cpu")
     try:
@@ -45,14 +46,6 @@ def choose_device(name: str | None) -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {name}: not available ({str(error).splitlines()[0]})") from None
-
-
-def own_gpu() -> torch.device:
-    """Return the GPU of this process: `torchrun` numbers those of one machine, else torch's current one."""
-    rank = os.environ.get("LOCAL_RANK")
-    return (
-        torch.device("cuda") if rank is None else torch.device("cuda", int(rank) % torch.cuda.device_count())
-    )
 
 
 def share(items: Sequence[Item]) -> Sequence[Item]:

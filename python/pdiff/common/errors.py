@@ -1,4 +1,4 @@
-"""The exceptions that `pdiff` raises on purpose, each with the exit code the command line gives it.
+"""Define the exceptions that `pdiff` raises on purpose, each with the exit code the command line gives it.
 
 Every message is one line: what is wrong, where, and what would be accepted. `PdiffError` and
 `InputError` are defined by the Rust core, so that errors from either half are the same classes.

@@ -1,4 +1,4 @@
-"""How long work reports its progress, without knowing what shows it.
+"""Report the progress of long work, without knowing what shows it.
 
 Library functions take a `Progress`; the command line passes one that draws on the terminal, everybody
 else gets `SILENT`.

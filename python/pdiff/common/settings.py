@@ -60,9 +60,8 @@ def merge(values: dict[str, Any], changes: Mapping[str, Any], where: str, path: 
             raise UsageError(f"{where}: {unknown('key', full, [f'{path}{key}' for key in values])}")
         if isinstance(values[key], dict):
             if not isinstance(value, Mapping):
-                raise UsageError(
-                    f"{where}: {full} is a section; set one of its keys ({', '.join(values[key])})"
-                )
+                keys = ", ".join(values[key])
+                raise UsageError(f"{where}: {full} is a section; set one of its keys ({keys})")
             merge(values[key], value, where, f"{full}.")
         else:
             values[key] = value

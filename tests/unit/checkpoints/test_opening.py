@@ -43,10 +43,10 @@ def test_checkpoints_of_one_network_are_one_kind_with_the_first_as_example(ckpts
     (ckpts / "other.safetensors").unlink(missing_ok=True)
     save_file({"a": torch.ones(2)}, ckpts / "other.safetensors")
     result = opened(ckpts)
-    (kind, count), (other, _) = result.kinds()
-    assert count == MEMBERS
-    assert result.examples[kind].candidate.source == "step-0.safetensors"
-    assert result.examples[other].candidate.source == "other.safetensors"
+    one, two = result.groups()
+    assert (len(one.checkpoints), len(two.checkpoints)) == (MEMBERS, 1)
+    assert one.example.candidate.source == "step-0.safetensors"
+    assert two.example.candidate.source == "other.safetensors"
     assert [c.source for c in result.checkpoints][-1] == f"step-{MEMBERS - 1}.safetensors"
     assert result.checkpoints[1].origin.files == [ckpts / "step-0.safetensors"]
 
@@ -88,7 +88,7 @@ def test_shards_are_opened_as_one_and_agree_with_a_whole_file(tmp_path: Path) ->
     folder = sharded(tmp_path / "s", [{n: whole[n] for n in names[:2]}, {n: whole[n] for n in names[2:]}])
     save_file(whole, tmp_path / "whole.safetensors")
     result = opened(tmp_path)
-    assert len(result.kinds()) == 1
+    assert len(result.groups()) == 1
     assert len(result.checkpoints[0].origin.files) == 2
     header = open_one(folder, Choice()).header
     assert header.read("layer.weight") == whole["layer.weight"].numpy().tobytes()
@@ -126,8 +126,8 @@ def test_adapters_of_other_settings_are_another_kind_though_their_tensors_agree(
     for number, settings in enumerate([{}, {}, {"lora_alpha": 8}, {"target_modules": ["v", "q"]}]):
         adapter(tmp_path / f"checkpoint-{number}", **settings)
     result = opened(tmp_path)
-    assert [count for _, count in result.kinds()] == [3, 1]
-    ours, odd = (result.examples[kind] for kind, _ in result.kinds())
+    assert [len(group.checkpoints) for group in result.groups()] == [3, 1]
+    ours, odd = (group.example for group in result.groups())
     assert difference(ours, odd) == "has lora_alpha = 8, not 4"
     assert difference(odd, ours) == "has lora_alpha = 4, not 8"
 
@@ -137,7 +137,7 @@ def test_an_adapter_is_another_kind_than_the_same_tensors_alone(tmp_path: Path) 
     adapter(tmp_path / "b")
     (tmp_path / "b" / "adapter_config.json").unlink()
     result = opened(tmp_path)
-    assert len(result.kinds()) == 2
+    assert len(result.groups()) == 2
     with_settings, without = (result.examples[c.kind] for c in result.checkpoints)
     assert difference(with_settings, without) == "is no adapter"
     assert difference(without, with_settings) == "is an adapter"
