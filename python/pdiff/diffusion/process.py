@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pdiff.common.rng import normal
+from pdiff.common.sections import DiffusionConfig
 
 Generators = Sequence[np.random.Generator]
 Denoiser = Callable[[Tensor, Tensor], Tensor]
@@ -177,3 +178,10 @@ def last(states: Iterator[Tensor]) -> Tensor:
     for latents in states:  # noqa: B007 (what it ends with is what is wanted)
         pass
     return latents
+
+
+def build_process(config: DiffusionConfig) -> Process:
+    """Return the process that the configuration names."""
+    if config.kind == "ddpm":
+        return DdpmProcess(linear_schedule(config.timesteps, config.beta_first, config.beta_last))
+    return FlowProcess(config.timesteps)

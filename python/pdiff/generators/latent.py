@@ -1,7 +1,10 @@
-"""Generate rows by diffusion or flow over latents (*Neural Network Diffusion*, arXiv 2402.13144)."""
+"""Generate rows by diffusion or flow over latents (*Neural Network Diffusion*, arXiv 2402.13144).
+
+The paper also shows the accuracy of networks on the way from noise (figure 5b), which `trajectory` decodes.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -122,3 +125,50 @@ class Latent(Generator[LatentConfig]):
             write_tensors(folder / LATENTS, vars(self.latents))
             write_stage(folder / DENOISER, self.denoiser.state_dict(), self.seconds.get("denoiser", 0.0))
         return [CODEC, LATENTS, DENOISER]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """States of the reverse process of some models, kept as latents and decoded when asked for.
+
+    A state is decoded as it is, the noise in it included: it is no estimate of where the process will end.
+    """
+
+    progress: tuple[float, ...]
+    """The share of the steps that each state has behind it: 0 is noise, 1 what `generate` writes."""
+    generator: Latent
+    indices: tuple[int, ...]
+    """The models, ascending."""
+    states: dict[int, Tensor]
+    """For each block of models the restored latents [points, BLOCK, Z]."""
+
+    def rows(self, point: int, which: Sequence[int]) -> Tensor:
+        """Decode state `point` of `indices[i]` for each i in `which`: raw rows [B, D]; noise may overflow."""
+        models = [self.indices[i] for i in which]
+        parts: dict[int, Tensor] = {}
+        for block in sorted({index // BLOCK for index in models}):
+            parts[block] = self.generator.decoded(self.states[block][point])
+        return torch.stack([parts[index // BLOCK][index % BLOCK] for index in models])
+
+
+@torch.no_grad()
+def trajectory(generator: Latent, indices: Sequence[int], seed: int, points: int = 12) -> Trajectory:
+    """Draw the models `indices` again and keep up to `points` states, evenly spread over the steps.
+
+    The first is the noise, the last decodes bit for bit to what `generator.rows` returns for the same seed.
+    Models are drawn in whole blocks, as there. Raises `ValueError` for fewer than 2 points.
+    """
+    if points < 2:
+        raise ValueError(f"{points} points; accepted: 2 or more, for both ends")
+    process, latents = generator.process, generator.latents
+    dim = latents.values.shape[1]
+    kept = sorted({round(i * process.steps / (points - 1)) for i in range(points)})
+    states: dict[int, Tensor] = {}
+    for block in sorted({index // BLOCK for index in indices}):
+        generators = generator.block_generators(seed, block)
+        on_the_way = process.states(generator.denoiser, dim, generators, generator.device)
+        states[block] = torch.stack(
+            [latents.restore(state) for step, state in enumerate(on_the_way) if step in kept]
+        )
+    progress = tuple(step / process.steps for step in kept)
+    return Trajectory(progress, generator, tuple(sorted(indices)), states)

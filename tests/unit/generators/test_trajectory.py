@@ -9,9 +9,8 @@ import torch
 from pdiff.common.rng import numpy_generator
 from pdiff.generation import generate
 from pdiff.generators.base import BLOCK
-from pdiff.generators.latent import Latent
+from pdiff.generators.latent import Latent, trajectory
 from pdiff.generators.train import load_generator
-from pdiff.generators.trajectory import trajectory
 from pdiff.training import Run
 
 CONV = ("codec.kind=conv", "codec_train.steps=3", "codec_train.batch_size=4")
