@@ -5,7 +5,6 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,6 +20,7 @@ from pdiff.bank.source import AVERAGE_COUNT, Source
 from pdiff.bank.writer import write_statistics
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.errors import InputError, unknown
+from pdiff.training.trainer import write_torch
 
 FileFormat = Literal["safetensors", "pth", "source"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
@@ -32,6 +32,18 @@ _SHARD_BYTES = 64 * 2**20
 State = Mapping[str, Tensor]
 Model = tuple[str, State, Mapping[str, str]]
 """Name, state dict under plain names, and what a safetensors file says of it."""
+Drawn = tuple[int, str, Tensor]
+"""Index, name and raw row [D] of a model."""
+
+
+def model_name(index: int, count: int, kind: str = "model") -> str:
+    """Return the name of model `index` of `count`; names sort in the order of the indices."""
+    return f"{kind}-{index:0{max(4, len(str(count - 1)))}d}"
+
+
+def generated_by(digest: str, seed: int, index: int) -> dict[str, str]:
+    """Return what a safetensors file says of a generated model in it."""
+    return {"format": "pt", "pdiff.generator": digest, "pdiff.seed": str(seed), "pdiff.index": str(index)}
 
 
 def write_models(
@@ -57,7 +69,7 @@ def write_models(
             if source.format == "safetensors":
                 write_tensors(folder / file, renamed, metadata)
             else:
-                _write_torch(folder / file, renamed, source.keys)
+                _write_state(folder / file, renamed, source.keys)
             digests[file] = _core.digest_file(folder / file)
         for file, content in companions.items() if source.shape != "file" else ():
             _core.write_file(folder / name / file, content)
@@ -86,7 +98,7 @@ def model_bytes(bank: Bank) -> int:
     return (bank.path / bank.manifest.base.file).stat().st_size + companions
 
 
-def _write_torch(path: Path, state: State, keys: Sequence[str] = ()) -> None:
+def _write_state(path: Path, state: State, keys: Sequence[str]) -> None:
     """Write a state dict the way `torch.save` does, under the `keys`; tied tensors share storage.
 
     Each other tensor is given a storage of its own, since the whole storage of a view would be written.
@@ -98,13 +110,7 @@ def _write_torch(path: Path, state: State, keys: Sequence[str] = ()) -> None:
     content: Any = weights
     for key in reversed(keys):
         content = {key: content}
-    buffer = BytesIO()
-    torch.save(content, buffer)
-    _core.write_file(path, buffer.getbuffer())
-
-
-Drawn = tuple[int, str, Tensor]
-"""Index, name and raw row [D] of a model."""
+    write_torch(path, content)
 
 
 def write_rows(bank: Bank, folder: Path, models: Iterable[Drawn]) -> tuple[list[str], dict[str, str]]:

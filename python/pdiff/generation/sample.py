@@ -29,7 +29,9 @@ from pdiff.generation.formats import (
     Format,
     Model,
     about_model,
+    generated_by,
     model_bytes,
+    model_name,
     write_models,
     write_rows,
 )
@@ -89,7 +91,8 @@ def generate(
     target, out = choose_device(device), Path(out)
     bank = source.bank if isinstance(source, Run) else source
     refuse_directory(out, GENERATED, overwrite)
-    require_space(out, _bytes_needed(bank, n, format))
+    one = model_bytes(bank)
+    require_space(out, one + rows_bytes(n, bank.layout, "F32") if format == ROWS else n * one)
     if isinstance(source, Run):
         drawn = _from_run(source, config, target, out)
     else:
@@ -154,13 +157,12 @@ def _from_bank(bank: Bank, config: AnyConfig | None, context: Context) -> _Sourc
 
 def _models(generator: Generator[Any], n: int, seed: int, tracker: Tracker) -> Iterator[Drawn]:
     """Yield the models in order; raises `InputError` for values that are not finite."""
-    width = max(4, len(str(n - 1)))
     for begin in range(0, n, BLOCK):
         indices = range(begin, min(begin + BLOCK, n))
         for index, row in zip(indices, generator.rows(indices, seed), strict=True):
             if bad := int((~row.isfinite()).sum()):
                 raise InputError(f"model {index}: {bad} values are not finite; the generator has diverged")
-            yield index, f"model-{index:0{width}d}", row
+            yield index, model_name(index, n), row
             tracker.advance()
 
 
@@ -169,16 +171,4 @@ def _states(bank: Bank, models: Iterable[Drawn], digest: str, seed: int) -> Iter
     for index, name, row in models:
         with about_model(index):
             state = bank.state_dict(row)
-        yield name, state, metadata(digest, seed, index)
-
-
-def metadata(digest: str, seed: int, index: int) -> dict[str, str]:
-    """Return what a safetensors file says of the model in it."""
-    return {"format": "pt", "pdiff.generator": digest, "pdiff.seed": str(seed), "pdiff.index": str(index)}
-
-
-def _bytes_needed(bank: Bank, n: int, fmt: Format) -> int:
-    """Return about how many bytes the models take on disk."""
-    if fmt == ROWS:
-        return rows_bytes(n, bank.layout, "F32") + model_bytes(bank)
-    return n * model_bytes(bank)
+        yield name, state, generated_by(digest, seed, index)
