@@ -179,14 +179,9 @@ def _share(source: Path, target: Path, digest: str) -> None:
     except FileNotFoundError:
         raise InputError(f"{source}: gone; the bank was changed or replaced since it was opened") from None
     except OSError:  # another file system, or one without links
-        _copy(source, target)
+        with target.open("xb") as file, source.open("rb") as original:
+            shutil.copyfileobj(original, file, 2**20)
+            file.flush()
+            os.fsync(file.fileno())
     if _core.digest_file(target) != digest:
         raise InputError(f"{source}: damaged (its digest differs from the manifest's)")
-
-
-def _copy(source: Path, target: Path) -> None:
-    with target.open("xb") as file:
-        with source.open("rb") as original:
-            shutil.copyfileobj(original, file, 2**20)
-        file.flush()
-        os.fsync(file.fileno())

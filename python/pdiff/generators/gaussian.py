@@ -94,11 +94,10 @@ class Gaussian(Generator[GaussianConfig]):
         noise = torch.empty(len(indices), self.members.dim)
         for row, white, index in zip(coefficients, noise, indices, strict=True):
             generator = numpy_generator(seed, "baseline/swag", index)
-            row.index_add_(
-                0, places, low_rank * torch.from_numpy(generator.standard_normal(rank)) @ deviations
-            )
-            drawn = generator.standard_normal(self.members.dim, dtype="float32")
-            torch.mul(diagonal, torch.from_numpy(drawn), out=white)
+            drawn = low_rank * torch.from_numpy(generator.standard_normal(rank))
+            row.index_add_(0, places, drawn @ deviations)
+            numbers = generator.standard_normal(self.members.dim, dtype="float32")
+            torch.mul(diagonal, torch.from_numpy(numbers), out=white)
         return self._around_mean(coefficients).add_(noise)
 
     def _around_mean(self, coefficients: Tensor) -> Tensor:
