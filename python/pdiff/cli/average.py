@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 @options.task
 @click.option("--no-task", is_flag=True, help="Look at the weights alone, run no network.")
 @options.reestimate(
-    0, "Training inputs for new BatchNorm statistics, with a task; 0 averages them.", default=4000
+    *(0, "Training inputs for new BatchNorm statistics, with a task; 0 averages them."),
+    default=4000,
+    show_default=True,
 )
 @options.device
 @options.output

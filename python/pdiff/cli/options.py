@@ -87,16 +87,9 @@ def out(default: str) -> Decorator[Any]:
     return click.option("--out", type=kind, default=default, show_default=True, help="Directory to write.")
 
 
-def reestimate(least: int, text: str, default: int | None = None) -> Decorator[Any]:
+def reestimate(least: int, text: str, **default: Any) -> Decorator[Any]:
     """Return the option `--reestimate N`: training inputs for new BatchNorm statistics, `least` or more."""
-    return click.option(
-        "--reestimate",
-        metavar="N",
-        type=click.IntRange(least),
-        default=default,
-        show_default=default is not None,
-        help=text,
-    )
+    return click.option("--reestimate", metavar="N", type=click.IntRange(least), help=text, **default)
 
 
 def file_format(*names: str, text: str | None = None) -> Decorator[Any]:

@@ -154,9 +154,10 @@ def _rounded(bank: Bank, models: Iterable[Drawn], members: list[Member]) -> Iter
     for index, name, row in models:
         with about_model(index):
             state = bank.subset(row)
-        parts = [state[segment.name] for segment in bank.layout.segments]
-        members.append(Member(name, _core.digest(b"".join(map(_bytes, parts)))))
-        yield torch.cat([part.reshape(-1).float() for part in parts])
+        parts = [state[segment.name].reshape(-1) for segment in bank.layout.segments]
+        content = b"".join(part.view(torch.uint8).numpy().tobytes() for part in parts)
+        members.append(Member(name, _core.digest(content)))
+        yield torch.cat([part.float() for part in parts])
 
 
 @contextmanager
@@ -166,10 +167,6 @@ def about_model(index: int) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"model {index}: {error}") from None
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _share(source: Path, target: Path, digest: str) -> None:

@@ -128,12 +128,9 @@ def generate(
 def _from_run(run: Run, config: AnyConfig | None, device: torch.device, out: Path) -> _Source:
     if config is not None:
         raise UsageError(f"{run.path}: a run has a generator already; name a bank to fit another one to")
-    reference = GeneratorReference(
-        run.config.family, run.config.label(), relative(run.path, out), run.digest, run.config.values()
-    )
-    seconds = sum(run.result.seconds.values())
+    reference = _reference(run.config, relative(run.path, out), run.digest)
     generator, result = load_generator(run, device), run.result
-    return _Source(generator, reference, result.access, seconds, result.held_out)
+    return _Source(generator, reference, result.access, sum(result.seconds.values()), result.held_out)
 
 
 def _from_bank(bank: Bank, config: AnyConfig | None, context: Context) -> _Source:
@@ -149,10 +146,12 @@ def _from_bank(bank: Bank, config: AnyConfig | None, context: Context) -> _Sourc
     begin = time.perf_counter()
     generator = family(config).fit(config, members, context)
     seconds = time.perf_counter() - begin
-    values = config.values()
-    digest = _core.digest(json.dumps([bank.digest, values], sort_keys=True).encode())
-    reference = GeneratorReference(config.family, config.label(), "", digest, values)
-    return _Source(generator, reference, generator.data_access, seconds, held_out)
+    digest = _core.digest(json.dumps([bank.digest, config.values()], sort_keys=True).encode())
+    return _Source(generator, _reference(config, "", digest), generator.data_access, seconds, held_out)
+
+
+def _reference(config: AnyConfig, path: str, digest: str) -> GeneratorReference:
+    return GeneratorReference(config.family, config.label(), path, digest, config.values())
 
 
 def _models(generator: Generator[Any], n: int, seed: int, tracker: Tracker) -> Iterator[Drawn]:

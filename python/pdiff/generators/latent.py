@@ -3,7 +3,7 @@
 The paper also shows the accuracy of networks on the way from noise (figure 5b), which `trajectory` decodes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -136,19 +136,8 @@ class Trajectory:
 
     progress: tuple[float, ...]
     """The share of the steps that each state has behind it: 0 is noise, 1 what `generate` writes."""
-    generator: Latent
-    indices: tuple[int, ...]
-    """The models, ascending."""
-    states: dict[int, Tensor]
-    """For each block of models the restored latents [points, BLOCK, Z]."""
-
-    def rows(self, point: int, which: Sequence[int]) -> Tensor:
-        """Decode state `point` of `indices[i]` for each i in `which`: raw rows [B, D]; noise may overflow."""
-        models = [self.indices[i] for i in which]
-        parts: dict[int, Tensor] = {}
-        for block in sorted({index // BLOCK for index in models}):
-            parts[block] = self.generator.decoded(self.states[block][point])
-        return torch.stack([parts[index // BLOCK][index % BLOCK] for index in models])
+    rows: Callable[[int, Sequence[int]], Tensor]
+    """Number of a state and places among the models, ascending → raw rows [B, D]; noise may overflow."""
 
 
 @torch.no_grad()
@@ -160,15 +149,18 @@ def trajectory(generator: Latent, indices: Sequence[int], seed: int, points: int
     """
     if points < 2:
         raise ValueError(f"{points} points; accepted: 2 or more, for both ends")
-    process, latents = generator.process, generator.latents
+    process, latents, models = generator.process, generator.latents, sorted(indices)
     dim = latents.values.shape[1]
     kept = sorted({round(i * process.steps / (points - 1)) for i in range(points)})
-    states: dict[int, Tensor] = {}
-    for block in sorted({index // BLOCK for index in indices}):
+    states: dict[int, list[Tensor]] = {}  # block of models → restored latents [BLOCK, Z] of each state
+    for block in {index // BLOCK for index in models}:
         generators = generator.block_generators(seed, block)
         on_the_way = process.states(generator.denoiser, dim, generators, generator.device)
-        states[block] = torch.stack(
-            [latents.restore(state) for step, state in enumerate(on_the_way) if step in kept]
-        )
-    progress = tuple(step / process.steps for step in kept)
-    return Trajectory(progress, generator, tuple(sorted(indices)), states)
+        states[block] = [latents.restore(state) for step, state in enumerate(on_the_way) if step in kept]
+
+    def rows(point: int, which: Sequence[int]) -> Tensor:
+        chosen = [models[place] for place in which]
+        decoded = {block: generator.decoded(states[block][point]) for block in {i // BLOCK for i in chosen}}
+        return torch.stack([decoded[index // BLOCK][index % BLOCK] for index in chosen])
+
+    return Trajectory(tuple(step / process.steps for step in kept), rows)

@@ -6,6 +6,7 @@ A stage whose file is in the context's folder already is read from it. Without a
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +54,7 @@ def fit_codec(config: LatentConfig, members: View, context: Context) -> tuple[Co
 
     def trainer() -> Trainer:
         size = config.codec_train.batch_size
-
-        def drawn(step: int) -> npt.NDArray[np.int64]:
-            return _drawn(len(members), size, config.seed, "codec-batch", step)
-
+        drawn = partial(_drawn, len(members), size, config.seed, "codec-batch")
         draws = Draws(members, members.normalizer(config.normalize), size, drawn, context.device)
         loss, waited = _codec_loss(draws, config, network), lambda: draws.waited
         return Trainer("codec", network, loss, config.codec_train, context.folder, waited=waited)

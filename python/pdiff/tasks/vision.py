@@ -83,7 +83,8 @@ class Fashion(BuiltIn):
         labels = read_idx(labels_file, (n,))
         if labels.max() >= CLASSES:
             raise InputError(f"{labels_file}: holds the label {labels.max()}, expected 0 to {CLASSES - 1}")
-        return _standardise(images), torch.from_numpy(labels.astype(np.int64))
+        pixels = torch.from_numpy(images.astype(np.float32)).div_(255).sub_(MEAN).div_(STD)
+        return pixels.unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
 
     def _folder(self, file: str) -> Path:
         """Return the folder that holds `file`: `data_root`, or torchvision's folder in it."""
@@ -94,12 +95,6 @@ class Fashion(BuiltIn):
             f"{self._root}: no {file} here or in FashionMNIST/raw; get Fashion-MNIST with "
             "`apt install dataset-fashion-mnist`, or name a folder that has it with --data-root"
         )
-
-
-def _standardise(images: NDArray[np.uint8]) -> Tensor:
-    """Turn bytes [N, 28, 28] into standardised f32 [N, 1, 28, 28]."""
-    pixels = torch.from_numpy(images.astype(np.float32))
-    return pixels.div_(255).sub_(MEAN).div_(STD).unsqueeze(1)
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:

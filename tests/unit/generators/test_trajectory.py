@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,8 +41,10 @@ def test_it_begins_with_the_noise_on_the_latents_scale(make_run: Callable[..., R
     latent = generator(make_run())
     latents = latent.latents
     found = trajectory(latent, [3], 7)
-    noise = numpy_generator(7, "sample", 3).standard_normal(latents.values.shape[1], dtype="float32")
-    assert torch.equal(found.states[0][0][3], latents.restore(torch.from_numpy(noise)))
+    dim = latents.values.shape[1]
+    noise = [numpy_generator(7, "sample", i).standard_normal(dim, dtype="float32") for i in range(BLOCK)]
+    block = latent.decoded(latents.restore(torch.tensor(np.array(noise))))
+    assert torch.equal(found.rows(0, [0]), block[[3]])
 
 
 def test_points_are_spread_over_the_steps(make_run: Callable[..., Run]) -> None:
