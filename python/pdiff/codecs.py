@@ -7,16 +7,14 @@ one, the bank's principal components, needs no training.
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from pdiff.bank import Bank, Normalizer, View
+from pdiff.bank import View
+from pdiff.bank.rows import Normalization
 from pdiff.bank.spectrum import mean_row, spectrum
-
-if TYPE_CHECKING:
-    from pdiff.bank.rows import Normalization
 
 _KERNEL = 7
 _ENCODER = (1, 64, 128, 256, 256, 32)
@@ -130,13 +128,12 @@ class PcaCodec:
         return {"mean": self.mean, "basis": self.basis}
 
 
-def fit_pca(bank: Bank, normalizer: Normalizer, latent_dim: int, members: View | None = None) -> PcaCodec:
-    """Fit the codec to the rows of a bank [K, D], or of those `members` of it, by one of its normalisers.
+def fit_pca(members: View, kind: Normalization, latent_dim: int) -> PcaCodec:
+    """Fit the codec to the members' rows [K, D], normalised by the bank's normaliser of this kind.
 
     Z is `latent_dim`, or the number of directions with any variance if that is smaller. The bank is streamed,
     so memory is that of the basis [Z, D].
     """
-    chosen = bank if members is None else members
-    kind = cast("Normalization", normalizer.kind)
-    weights = spectrum(chosen, kind).coefficients(latent_dim)  # [Z, K]
-    return PcaCodec(mean_row(chosen, kind), bank.combine(weights, normalizer, centred=True))
+    weights = spectrum(members, kind).coefficients(latent_dim)  # [Z, K]
+    basis = members.bank.combine(weights, members.normalizer(kind), centred=True)
+    return PcaCodec(mean_row(members, kind), basis)

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from pdiff.cli.stopping import Terminated, stop_on_sigterm
-from pdiff.cli.streams import prepare_streams
+from pdiff.cli.process import Terminated, prepare_streams, stop_on_sigterm
 from pdiff.common.errors import PdiffError, exit_code
 
 __all__ = ["cli", "main"]

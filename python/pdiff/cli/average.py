@@ -29,29 +29,17 @@ if TYPE_CHECKING:
     *("safetensors", "pth", "source"),
     text="One safetensors or torch file, or the files that the checkpoints are.",
 )
-@options.weights
-@click.option("--majority", is_flag=True, help="Of several kinds of checkpoint, take the largest group.")
-@click.option("--strict", is_flag=True, help="Refuse the folder if any file cannot be read.")
+@options.reading
 @options.task
 @click.option("--no-task", is_flag=True, help="Look at the weights alone, run no network.")
-@click.option(
-    "--reestimate",
-    metavar="N",
-    type=click.IntRange(0),
+@options.reestimate(
+    *(0, "Training inputs for new BatchNorm statistics, with a task; 0 averages them."),
     default=4000,
     show_default=True,
-    help="Training inputs for new BatchNorm statistics, with a task; 0 averages them.",
 )
 @options.device
 @options.output
-def command(
-    paths: tuple[Path, ...],
-    task: str | None,
-    no_task: bool,
-    data_root: Path | None,
-    as_json: bool,
-    **given: Any,
-) -> None:
+def command(paths: tuple[Path, ...], no_task: bool, as_json: bool, **given: Any) -> None:
     """Average the checkpoints below PATHS (./ckpts by default), or the members of a bank, into one.
 
     Says whether averaging is safe: from the weights, and with a task (--task, or the one that bank or folder
@@ -60,16 +48,13 @@ def command(
     import msgspec
 
     from pdiff.cli.console import Console
-    from pdiff.common.errors import UsageError
     from pdiff.generation.averaging import average
-    from pdiff.tasks import load_task
 
     console = Console(as_json)
-    if data_root is not None and task is None:
-        raise UsageError("--data-root says where a task's data is; say which task with --task")
-    root = {} if data_root is None else {"data_root": str(data_root)}
-    chosen: Any = not no_task if task is None else load_task(task, **root)
-    done = average(*(paths or (Path("ckpts"),)), task=chosen, progress=console, **given)
+    task = options.task_named(given)
+    done = average(
+        *(paths or (Path("ckpts"),)), task=not no_task if task is None else task, progress=console, **given
+    )
     record = done.record
     if record.scores is not None:
         _show(console, record.scores)

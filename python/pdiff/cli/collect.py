@@ -28,8 +28,7 @@ from pdiff.common.wording import counted
 @click.option(
     "--base", metavar="FILE", type=click.Path(path_type=Path), help="Checkpoint to take everything else from."
 )
-@click.option("--majority", is_flag=True, help="Of several kinds of checkpoint, take the largest group.")
-@options.weights
+@options.reading
 @click.option(
     "--store-dtype",
     type=click.Choice(["f32", "f16", "bf16"], case_sensitive=False),
@@ -37,7 +36,6 @@ from pdiff.common.wording import counted
     show_default=True,
     help="Type of the bank's numbers; the short ones take half the space and round.",
 )
-@click.option("--strict", is_flag=True, help="Refuse the folder if any file cannot be read.")
 @click.option("--extend", is_flag=True, help="Add to the bank in --out; its selection stays.")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted command had written.")
 @options.output

@@ -37,13 +37,13 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--baselines-n", type=click.IntRange(2), default=30, show_default=True, help="Models of each baseline."
 )
 @click.option(
-    *("--data-access", "--league", "data_access"),
+    "--data-access",
     type=click.Choice(["weights", "inputs", "gradients"]),
     help="What baselines may have seen beside the bank: nothing, unlabelled training inputs (BatchNorm is "
     "re-estimated, for all alike), training gradients.  [default: what the models' maker saw]",
 )
 @click.option(
-    *("--gradient-evaluations", "--gradients", "gradient_evaluations"),
+    "--gradient-evaluations",
     type=click.IntRange(1),
     metavar="G",
     help="Minibatch gradients that the models took, where they do not say, and that baselines may take.",
@@ -54,12 +54,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     metavar="NAME=DIR",
     help="Models of the same method without the bank (from one checkpoint, from nothing); repeatable.",
 )
-@click.option(
-    "--reestimate",
-    metavar="N",
-    type=click.IntRange(1),
-    help="Give every model BatchNorm statistics of N training inputs.  "
-    "[default: 4000 with --data-access inputs]",
+@options.reestimate(
+    1,
+    "Give every model BatchNorm statistics of N training inputs.  [default: 4000 with --data-access inputs]",
 )
 @click.option(
     "--align",

@@ -49,6 +49,11 @@ weights = _together(
         help="Averaged weights only, or not at all  [default: if there are any]",
     ),
 )
+reading = _together(
+    click.option("--majority", is_flag=True, help="Of several kinds of checkpoint, take the largest group."),
+    click.option("--strict", is_flag=True, help="Refuse the folder if any file cannot be read."),
+    weights,
+)
 data_root = click.option(
     "--data-root",
     type=click.Path(path_type=Path, resolve_path=True),
@@ -80,6 +85,11 @@ def out(default: str) -> Decorator[Any]:
     """Return the option `--out DIR` with this default."""
     kind = click.Path(path_type=Path, file_okay=False)
     return click.option("--out", type=kind, default=default, show_default=True, help="Directory to write.")
+
+
+def reestimate(least: int, text: str, **default: Any) -> Decorator[Any]:
+    """Return the option `--reestimate N`: training inputs for new BatchNorm statistics, `least` or more."""
+    return click.option("--reestimate", metavar="N", type=click.IntRange(least), help=text, **default)
 
 
 def file_format(*names: str, text: str | None = None) -> Decorator[Any]:
@@ -115,15 +125,15 @@ def configuration(given: dict[str, Any], seed: int | None = None) -> "AnyConfig 
     return Config.build(start or "default", file, changes, seed)
 
 
-def task_named(given: dict[str, Any], bank: "Bank") -> "Task | None":
-    """Take `task` and `data_root` out of `given`; return the task, or None to take the bank's own."""
+def task_named(given: dict[str, Any], bank: "Bank | None" = None) -> "Task | None":
+    """Take `task` and `data_root` out of `given`; return the task, or None to take the checkpoints' own."""
     from pdiff.common.errors import UsageError
     from pdiff.tasks import load_task
 
     name, root = given.pop("task"), given.pop("data_root")
     if root is None:
         return load_task(name) if name else None
-    if name is None and bank.task is not None:
+    if name is None and bank is not None and bank.task is not None:
         name = bank.task.name
     if name is None:
         raise UsageError("--data-root says where a task's data is; say which task with --task")

@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pdiff.common.config import DiffusionConfig
+
 _KERNEL = 7
 _CHANNELS = (1, 64, 128, 256, 512, 256, 128, 64, 1)
 _EMBEDDING = 256
@@ -83,3 +85,10 @@ class MlpDenoiser(nn.Module):
             hidden = hidden + block(hidden + embedded)
         predicted: Tensor = self.exit(self.norm(hidden))
         return predicted
+
+
+def build_denoiser(config: DiffusionConfig, latent_dim: int) -> nn.Module:
+    """Return a freshly initialised denoiser for latents of `latent_dim` numbers."""
+    if config.denoiser == "conv":
+        return ConvDenoiser(latent_dim, config.timesteps)
+    return MlpDenoiser(latent_dim, config.width, config.depth)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdiff.common.config import DiffusionConfig
 from pdiff.common.rng import normal
 
 Generators = Sequence[np.random.Generator]
@@ -177,3 +178,10 @@ def last(states: Iterator[Tensor]) -> Tensor:
     for latents in states:  # noqa: B007 (what it ends with is what is wanted)
         pass
     return latents
+
+
+def build_process(config: DiffusionConfig) -> Process:
+    """Return the process that the configuration names."""
+    if config.kind == "ddpm":
+        return DdpmProcess(linear_schedule(config.timesteps, config.beta_first, config.beta_last))
+    return FlowProcess(config.timesteps)

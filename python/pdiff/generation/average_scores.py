@@ -7,15 +7,14 @@ import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
 from pdiff.common.rng import numpy_generator
-from pdiff.common.wording import shown
 from pdiff.tasks import SplitData, Task
 from pdiff.tasks.data import moved
-from pdiff.tasks.scoring import measured, wrong
+from pdiff.tasks.scoring import judged, load, reduced
 
 State = Mapping[str, Tensor]
 
@@ -65,8 +64,7 @@ class Scorer:
     def reestimated(self, state: State, inputs: int) -> dict[str, Tensor]:
         """Return the state dict with BatchNorm statistics of the first `inputs` training samples."""
         network = self._network(state)
-        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        if not norms or not inputs:
+        if not inputs or not any(isinstance(module, _BatchNorm) for module in network.modules()):
             return dict(state)
         data = SplitData(self.task, "train", inputs)
         update_bn((moved(x, self.device) for x, _ in data.batches(_BATCH)), network)
@@ -81,18 +79,18 @@ class Scorer:
         """Score the average and the `chosen` members, each read when its turn comes."""
         spread = np.linspace(0, len(chosen) - 1, min(JUDGED, len(chosen))).round().astype(int).tolist()
         test, validation = SplitData(self.task, "test"), SplitData(self.task, "validation")
-        found, chosen_by = [], []
+        found, decisive = [], []
         with self.progress.track("Scoring", len(spread) + 1, "checkpoint") as tracker:
             for index in spread:
                 network = self._network(member(chosen[index]))
-                found.append(self._judged(network, test))
-                decisive = self._judged(network, validation) if len(validation) else found[-1]
-                chosen_by.append(_value(self.task, decisive))
+                found.append(judged(self.task, network, test, _BATCH))
+                chooses = judged(self.task, network, validation, _BATCH) if len(validation) else found[-1]
+                decisive.append(reduced(self.task, chooses))
                 tracker.advance()
-            ours = self._judged(self._network(state), test)
+            ours = judged(self.task, self._network(state), test, _BATCH)
             tracker.advance()
         sign = 1 if self.task.higher_is_better else -1
-        best = int(np.argmax(sign * np.array(chosen_by)))
+        best = int(np.argmax(sign * np.array(decisive)))
         draws = _draws(self.task, [ours, *found])  # [replicates + 1, 1 + members]; the estimate comes first
         average, scored = draws[:, 0], draws[:, 1:]
         return Scores(
@@ -111,36 +109,17 @@ class Scorer:
 
     def _network(self, state: State) -> nn.Module:
         network = self.task.build(self.arch).eval()
-        try:
-            network.load_state_dict(dict(state), strict=True)
-        except RuntimeError as error:
-            why = shown(" ".join(str(error).split()), 300)
-            what = f"the network {self.task.name} {self.arch} does not take the checkpoints"
-            raise InputError(f"{what}: {why}") from None
+        load(network, state, f"{self.task.name} {self.arch}")
         return network.to(self.device)
 
-    @torch.inference_mode()
-    def _judged(self, network: nn.Module, data: SplitData) -> Tensor:
-        """Return what the score is computed from: f32 or bool [N, S]."""
-        parts = []
-        for inputs, targets in data.batches(_BATCH):
-            outputs, there = network(moved(inputs, self.device, copy=True)), moved(targets, self.device)
-            found = measured(self.task, outputs, there)
-            parts.append((wrong(self.task, outputs, there) if found is None else found).cpu())
-        return torch.cat(parts)
 
-
-def _value(task: Task, judged: Tensor) -> float:
-    return 1 - float(judged.double().mean()) if task.metric is None else task.metric.reduce(judged)
-
-
-def _draws(task: Task, judged: Sequence[Tensor]) -> np.ndarray:
+def _draws(task: Task, found: Sequence[Tensor]) -> np.ndarray:
     """Return the scores of each on all samples, then on bootstrap draws of them: f64 [replicates + 1, M]."""
-    rows = [[_value(task, each) for each in judged]]
-    size = len(judged[0])
+    rows = [[reduced(task, each) for each in found]]
+    size = len(found[0])
     for replicate in range(REPLICATES):
         drawn = numpy_generator(0, "average/bootstrap", replicate).integers(size, size=size)
-        rows.append([_value(task, each[torch.from_numpy(drawn)]) for each in judged])
+        rows.append([reduced(task, each[torch.from_numpy(drawn)]) for each in found])
     return np.array(rows)
 
 

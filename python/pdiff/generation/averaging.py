@@ -4,7 +4,7 @@ It is the script that every lab writes by hand, and often the best single networ
 trajectory holds (Izmailov et al. 2018, arXiv 1803.05407; Wortsman et al. 2022, arXiv 2203.05482).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -12,20 +12,27 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pdiff.bank.manifest import TaskRef
-from pdiff.bank.reading import Request
-from pdiff.checkpoints.records import Choice
-from pdiff.common.artifacts import write_json
+from pdiff import _core
+from pdiff._core import Layout
+from pdiff.bank import Bank
+from pdiff.bank.intake import find_task
+from pdiff.bank.manifest import MANIFEST, Source, TaskRef
+from pdiff.bank.reading import Request, read_group
+from pdiff.bank.rows import restore
+from pdiff.bank.selection import floating
+from pdiff.bank.writer import describe_source, read_companions
+from pdiff.checkpoints.records import Choice, stored_bytes
+from pdiff.common.artifacts import read_checkpoint, write_json
 from pdiff.common.directories import refuse_directory, require_space, staged_directory
 from pdiff.common.distributed import choose_device
-from pdiff.common.errors import UsageError
+from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.provenance import provenance
 from pdiff.generation.average_scores import Scorer, Scores
-from pdiff.generation.average_sources import BankRows, CheckpointFiles, open_source
 from pdiff.generation.formats import FileFormat, write_models
 from pdiff.generation.safety import Safety, judge_weights, sample_columns
 from pdiff.tasks import Task, load_task
@@ -33,6 +40,10 @@ from pdiff.tasks import Task, load_task
 AVERAGE = "average.json"
 REESTIMATED = 4000
 """Training inputs that BatchNorm statistics are estimated on, by default."""
+
+State = dict[str, Tensor]
+Sums = npt.NDArray[np.float64]
+Samples = npt.NDArray[np.float32]
 
 _BATCH = 64
 """Checkpoints between two signs of progress."""
@@ -100,7 +111,7 @@ def average(
     out, target = Path(out), choose_device(device)
     refuse_directory(out, AVERAGE, overwrite)
     request = Request(tuple(map(Path, paths)), Choice(key, ema), majority, strict)
-    source = open_source(request, progress)
+    source = _opened(request, progress)
     chosen = _chosen(len(source.names), last, every)
     factors = _factors(weights, len(chosen))
     require_space(out, source.model_bytes)
@@ -132,6 +143,85 @@ def average(
         )
         write_json(staged / AVERAGE, record)
     return Averaged(out, record)
+
+
+@dataclass(frozen=True)
+class _Checkpoints:
+    """What is averaged: checkpoints of one network, in order, as rows of their floating tensors."""
+
+    names: list[str]
+    layout: Layout
+    add: Callable[[Sequence[int], Sequence[float], Sums, Samples, int], None]
+    """Adds the weighted rows of some to sums [D], and keeps every n-th number of each as its sample."""
+    member: Callable[[int], State]
+    """Reads one of them whole."""
+    tied: Mapping[str, str]
+    files: Source
+    companions: Mapping[str, bytes]
+    model_bytes: int
+    task: TaskRef | None
+
+    def state_dict(self, row: Tensor, index: int) -> State:
+        """Return a complete checkpoint: `row` [D], and everything else from checkpoint `index`."""
+        state = self.member(index) | restore(self.layout, row)
+        return state | {alias: state[name] for alias, name in self.tied.items()}
+
+
+def _opened(request: Request, progress: Progress) -> _Checkpoints:
+    """Open a bank, or checkpoints as `collect` does; raises `InputError`, `UsageError`."""
+    banks = [root for root in request.roots if (root / MANIFEST).is_file()]
+    if banks and len(request.roots) > 1:
+        raise UsageError(f"{banks[0]}: is a bank; average one bank, or files and folders of checkpoints")
+    return _members(Bank.open(banks[0])) if banks else _files(request, progress)
+
+
+def _files(request: Request, progress: Progress) -> _Checkpoints:
+    group = read_group(request, progress)
+    tensors = group.example.header.tensors
+    modelled = floating(tensors)
+    if not modelled:
+        raise InputError(f"{group.checkpoints[0].source}: no floating tensors, so nothing to average")
+    layout = Layout([(t.name, t.dtype, t.shape) for t in modelled])
+    origins = [checkpoint.origin for checkpoint in group.checkpoints]
+
+    def add(
+        indices: Sequence[int], weights: Sequence[float], sums: Sums, samples: Samples, stride: int
+    ) -> None:
+        _core.add_rows(layout, [origins[index] for index in indices], weights, sums, samples, stride)
+
+    return _Checkpoints(
+        names=[checkpoint.source for checkpoint in group.checkpoints],
+        layout=layout,
+        add=add,
+        member=lambda index: read_checkpoint(origins[index].files, origins[index].keys),
+        tied={t.name: t.tied_to for t in tensors if t.tied_to is not None},
+        files=describe_source(group.example),
+        companions=read_companions(group.example.candidate),
+        model_bytes=stored_bytes(tensors),
+        task=find_task(request.roots),
+    )
+
+
+def _members(bank: Bank) -> _Checkpoints:
+    def add(
+        indices: Sequence[int], weights: Sequence[float], sums: Sums, samples: Samples, stride: int
+    ) -> None:
+        for sample, index, weight in zip(samples, indices, weights, strict=True):
+            row = bank.batch([index])[0].numpy()
+            sums += weight * row.astype(np.float64)
+            sample[:] = row[::stride]
+
+    return _Checkpoints(
+        names=[member.source for member in bank.members],
+        layout=bank.layout,
+        add=add,
+        member=lambda index: bank.state_dict(bank.batch([index])[0]),
+        tied=bank.manifest.tied,
+        files=bank.manifest.source,
+        companions=bank.companions(),
+        model_bytes=(bank.path / bank.manifest.base.file).stat().st_size,
+        task=bank.task,
+    )
 
 
 def _task(asked: Task | str | bool, named: TaskRef | None) -> Task | None:
@@ -171,7 +261,7 @@ def _factors(weights: str, count: int) -> list[float]:
 
 
 def _sum(
-    source: CheckpointFiles | BankRows, chosen: Sequence[int], factors: Sequence[float], progress: Progress
+    source: _Checkpoints, chosen: Sequence[int], factors: Sequence[float], progress: Progress
 ) -> tuple[Tensor, Tensor, int]:
     """Return the averaged row f32 [D], samples f32 [K, D / stride] of the rows, and the stride."""
     dim = source.layout.dim

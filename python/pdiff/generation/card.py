@@ -8,8 +8,10 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from pdiff import _core
 from pdiff.bank import Bank
@@ -19,7 +21,6 @@ from pdiff.generation.generated import Generated, Info
 
 CARD = "README.md"
 _MARK = "<!-- Written by pdiff, and again by `pdiff evaluate`; without this line it is left alone. -->"
-_PAPER = " by [neural network diffusion](https://arxiv.org/abs/2402.13144)"
 
 
 @dataclass(frozen=True)
@@ -61,120 +62,40 @@ def rewrite_card(generated: Generated, judgement: Judgement) -> str | None:
     return None
 
 
-_TEXT = """{front_matter}
-{mark}
-
-# {count:,} generated checkpoints of {network}
-
-Not trained but drawn from the generator {family}, fitted to the weights of {members:,} checkpoints{paper}. \
-Each is complete: {dim:,} numbers are generated, the others are the bank's own.
-
-## Evaluation
-
-{evaluation}
-
-## How they were made
-
-- Bank: digest `{info.bank.digest}`
-- Generator: {label}, digest `{info.generator.digest}`
-- Seed: {info.seed}
-- Seen besides the weights: {seen}
-- Versions: {versions}
-
-The same again, from inside this folder and on the same kind of device:
-
-```sh
-{command}
-```
-"""
-_JUDGED = """{sentence}{together}
-
-On {judgement.samples:,} {judgement.split} samples of {task}, by {metric}{unit}:
-
-| | generated | originals |
-|---|---|---|
-{rows}
-
-Judged by pdiff {judgement.version} on {judgement.date}."""
-
-
 def card(info: Info, bank: Bank, out: Path, judgement: Judgement | None = None) -> str:
     """Return the card's text; the same arguments give the same text."""
     made = info.provenance
     versions = ", ".join(f"{name} {made[name]}" for name in ("pdiff", "torch", "numpy") if name in made)
-    return _TEXT.format(
-        front_matter=_front_matter(info, bank, judgement),
-        mark=_MARK,
-        count=len(info.files),
-        network=_plain(_network(bank)),
-        family=_plain(info.generator.family),
-        members=len(bank),
-        paper=_PAPER if info.generator.family == "latent" else "",
-        dim=bank.dim,
-        evaluation=_evaluation(judgement),
-        info=info,
-        label=_plain(info.generator.label),
-        seen=_seen(info),
-        versions=versions or "unknown",
-        command=_command(info, out),
+    task = bank.task
+    return (
+        _environment()
+        .get_template("card.md")
+        .render(
+            info=info,
+            bank=bank,
+            judgement=judgement,
+            mark=_MARK,
+            network="a network" if task is None else printable(f"{_task_name(task.name)} {task.arch}"),
+            versions=versions or "unknown",
+            command=_command(info, out),
+        )
     )
 
 
-def _front_matter(info: Info, bank: Bank, judgement: Judgement | None) -> str:
-    """Return the YAML that hubs read; JSON is YAML, so that no value can be taken for something else."""
-    network = _network(bank)
-    ours = ["neural-network-diffusion"] if info.generator.family == "latent" else []
-    values: dict[str, Any] = {
-        "library_name": "pdiff",
-        "tags": [*ours, "weight-generation", "pytorch"],
-        "base_network": network,
-        "bank_digest": bank.digest,
-        "generator": printable(info.generator.label),
-        "generator_digest": info.generator.digest,
-        "seed": info.seed,
-    }
-    if judgement is not None:
-        values["model-index"] = [{"name": network, "results": [_metrics(judgement)]}]
-    lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
-    return "\n".join(["---", *lines, "---"])
-
-
-def _metrics(judgement: Judgement) -> dict[str, Any]:
-    """Return an evaluation in the form that hubs show."""
-    name, (_, value, _) = printable(_task(judgement.task)), judgement.rows[0]
-    return {
-        "task": {"type": "other"},
-        "dataset": {"name": name, "type": name, "split": judgement.split},
-        "metrics": [{"type": judgement.metric, "name": f"mean {judgement.metric}", "value": value}],
-    }
-
-
-def _evaluation(judgement: Judgement | None) -> str:
-    """Return the verdict and the figures that matter."""
-    if judgement is None:
-        return "Not evaluated yet: `pdiff evaluate` judges them and writes this section."
-    rows = (
-        f"| {_plain(name)} | {_figure(ours)} | {_figure(others)} |" for name, ours, others in judgement.rows
+@cache
+def _environment() -> Environment:
+    """Return what renders the card; its values are JSON, which is YAML too, or made `plain`."""
+    made = Environment(
+        autoescape=select_autoescape(),  # which Markdown is not
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        loader=PackageLoader("pdiff.generation", "templates"),
     )
-    return _JUDGED.format(
-        judgement=judgement,
-        sentence=_plain(judgement.sentence),
-        together=f" {judgement.runs} folders, judged together." if judgement.runs > 1 else "",
-        task=_plain(_task(judgement.task)),
-        metric=_plain(judgement.metric),
-        unit=" (fractions)" if judgement.percent else "",
-        rows="\n".join(rows),
-    )
-
-
-def _seen(info: Info) -> str:
-    """Return what the generator saw of the networks' data."""
-    gradients = counted(info.access.gradient_evaluations, "minibatch gradient")
-    return {
-        "weights": "nothing",
-        "inputs": "unlabelled training inputs",
-        "gradients": f"{gradients} of training data",
-    }[info.access.kind]
+    made.filters |= {"json": partial(json.dumps, ensure_ascii=False), "thousands": "{:,}".format}
+    made.filters |= {"plain": _plain, "printable": printable, "figure": _figure, "counted": counted}
+    made.filters["task_name"] = _task_name
+    return made
 
 
 def _command(info: Info, out: Path) -> str:
@@ -190,12 +111,7 @@ def _command(info: Info, out: Path) -> str:
     return f"pdiff generate {start} --n {len(info.files)} --seed {info.seed}{form} --out {name}"
 
 
-def _network(bank: Bank) -> str:
-    """Return what the checkpoints are of: `mnist1d convnet`, where the bank says."""
-    return "a network" if bank.task is None else printable(f"{_task(bank.task.name)} {bank.task.arch}")
-
-
-def _task(name: str) -> str:
+def _task_name(name: str) -> str:
     """Return the name of a task without the folder that its file is in, which is nobody's business."""
     return name.rpartition("/")[2]
 

@@ -12,9 +12,16 @@ from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import SILENT, Progress, Tracker
 from pdiff.common.sealing import write_sealed
 from pdiff.common.wording import counted
-from pdiff.generation.formats import FILE_FORMATS, FileFormat, Model, model_bytes, write_models
+from pdiff.generation.formats import (
+    FILE_FORMATS,
+    FileFormat,
+    Model,
+    generated_by,
+    model_bytes,
+    model_name,
+    write_models,
+)
 from pdiff.generation.generated import GENERATED, Generated
-from pdiff.generation.sample import metadata
 
 EXPORTED = "export.json"
 EXPORT_FORMAT = 1
@@ -90,12 +97,12 @@ def _check(indices: Sequence[int], found: Bank | Generated) -> None:
 
 
 def _models(found: Bank | Generated, indices: Sequence[int], tracker: Tracker) -> Iterator[Model]:
-    width = max(4, len(str(len(found) - 1)))
     for index in indices:
         if isinstance(found, Bank):
             about = {"format": "pt", "pdiff.bank": found.digest, "pdiff.index": str(index)}
-            yield f"member-{index:0{width}d}", found.state_dict(found.batch([index])[0]), about
+            state = found.state_dict(found.batch([index])[0])
+            yield model_name(index, len(found), "member"), state, about
         else:
-            about = metadata(found.info.generator.digest, found.info.seed, index)
-            yield f"model-{index:0{width}d}", found[index], about
+            about = generated_by(found.info.generator.digest, found.info.seed, index)
+            yield model_name(index, len(found)), found[index], about
         tracker.advance()

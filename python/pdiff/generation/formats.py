@@ -5,7 +5,6 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -31,6 +30,7 @@ from pdiff.bank.manifest import (
 from pdiff.bank.writer import write_statistics
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.errors import InputError, unknown
+from pdiff.training.trainer import write_torch
 
 FileFormat = Literal["safetensors", "pth", "source"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
@@ -42,6 +42,18 @@ _SHARD_BYTES = 64 * 2**20
 State = Mapping[str, Tensor]
 Model = tuple[str, State, Mapping[str, str]]
 """Name, state dict under plain names, and what a safetensors file says of it."""
+Drawn = tuple[int, str, Tensor]
+"""Index, name and raw row [D] of a model."""
+
+
+def model_name(index: int, count: int, kind: str = "model") -> str:
+    """Return the name of model `index` of `count`; names sort in the order of the indices."""
+    return f"{kind}-{index:0{max(4, len(str(count - 1)))}d}"
+
+
+def generated_by(digest: str, seed: int, index: int) -> dict[str, str]:
+    """Return what a safetensors file says of a generated model in it."""
+    return {"format": "pt", "pdiff.generator": digest, "pdiff.seed": str(seed), "pdiff.index": str(index)}
 
 
 def write_models(
@@ -67,7 +79,7 @@ def write_models(
             if source.format == "safetensors":
                 write_tensors(folder / file, renamed, metadata)
             else:
-                _write_torch(folder / file, renamed, source.keys)
+                _write_state(folder / file, renamed, source.keys)
             digests[file] = _core.digest_file(folder / file)
         for file, content in companions.items() if source.shape != "file" else ():
             _core.write_file(folder / name / file, content)
@@ -96,7 +108,7 @@ def model_bytes(bank: Bank) -> int:
     return (bank.path / bank.manifest.base.file).stat().st_size + companions
 
 
-def _write_torch(path: Path, state: State, keys: Sequence[str] = ()) -> None:
+def _write_state(path: Path, state: State, keys: Sequence[str]) -> None:
     """Write a state dict the way `torch.save` does, under the `keys`; tied tensors share storage.
 
     Each other tensor is given a storage of its own, since the whole storage of a view would be written.
@@ -108,13 +120,7 @@ def _write_torch(path: Path, state: State, keys: Sequence[str] = ()) -> None:
     content: Any = weights
     for key in reversed(keys):
         content = {key: content}
-    buffer = BytesIO()
-    torch.save(content, buffer)
-    _core.write_file(path, buffer.getbuffer())
-
-
-Drawn = tuple[int, str, Tensor]
-"""Index, name and raw row [D] of a model."""
+    write_torch(path, content)
 
 
 def write_rows(bank: Bank, folder: Path, models: Iterable[Drawn]) -> tuple[list[str], dict[str, str]]:
@@ -158,9 +164,10 @@ def _rounded(bank: Bank, models: Iterable[Drawn], members: list[Member]) -> Iter
     for index, name, row in models:
         with about_model(index):
             state = bank.subset(row)
-        parts = [state[segment.name] for segment in bank.layout.segments]
-        members.append(Member(name, _core.digest(b"".join(map(_bytes, parts)))))
-        yield torch.cat([part.reshape(-1).float() for part in parts])
+        parts = [state[segment.name].reshape(-1) for segment in bank.layout.segments]
+        content = b"".join(part.view(torch.uint8).numpy().tobytes() for part in parts)
+        members.append(Member(name, _core.digest(content)))
+        yield torch.cat([part.float() for part in parts])
 
 
 @contextmanager
@@ -172,10 +179,6 @@ def about_model(index: int) -> Iterator[None]:
         raise InputError(f"model {index}: {error}") from None
 
 
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
 def _share(source: Path, target: Path, digest: str) -> None:
     """Make `target` the same file as `source`, or a copy; raises `InputError` if that is not the digest's."""
     try:
@@ -183,14 +186,9 @@ def _share(source: Path, target: Path, digest: str) -> None:
     except FileNotFoundError:
         raise InputError(f"{source}: gone; the bank was changed or replaced since it was opened") from None
     except OSError:  # another file system, or one without links
-        _copy(source, target)
+        with target.open("xb") as file, source.open("rb") as original:
+            shutil.copyfileobj(original, file, 2**20)
+            file.flush()
+            os.fsync(file.fileno())
     if _core.digest_file(target) != digest:
         raise InputError(f"{source}: damaged (its digest differs from the manifest's)")
-
-
-def _copy(source: Path, target: Path) -> None:
-    with target.open("xb") as file:
-        with source.open("rb") as original:
-            shutil.copyfileobj(original, file, 2**20)
-        file.flush()
-        os.fsync(file.fileno())

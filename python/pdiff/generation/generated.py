@@ -74,6 +74,7 @@ class Generated(Sequence[dict[str, Tensor]]):
     def __init__(self, path: Path, info: Info) -> None:
         self.path = path
         self.info = info
+        self._intact: set[str] = set()
 
     @staticmethod
     def open(path: str | Path) -> "Generated":
@@ -141,28 +142,23 @@ class Generated(Sequence[dict[str, Tensor]]):
         return torch.stack([self.row(index) for index in range(len(self))])
 
     def check(self, index: int) -> None:
-        """Raise `InputError` if a file of model `index` is missing or not what `generate` wrote."""
-        if self.stored is None:
-            name = self.info.files[index]
-            self._check([file for file in self.info.digests if file.partition("/")[0] == name])
-        else:
-            _ = self._checked
+        """Raise `InputError` if a file of model `index` is missing or not what `generate` wrote.
 
-    @cached_property
-    def _checked(self) -> bool:
-        """Whether all files of the rows, which the models share, are as they were written."""
-        self._check(self.info.digests)
-        return True
-
-    def _check(self, files: Sequence[str] | dict[str, str]) -> None:
-        for file in files:
+        The files of rows, which all models share, are read once.
+        """
+        name, shared = self.info.files[index], self.stored is not None
+        for file, digest in self.info.digests.items():
+            if file in self._intact or not (shared or file.partition("/")[0] == name):
+                continue
             path = self.path / file
             try:
-                same = _core.digest_file(path) == self.info.digests[file]
+                same = _core.digest_file(path) == digest
             except FileNotFoundError:
                 raise InputError(f"{path}: missing; generate wrote it, and {GENERATED} names it") from None
             if not same:
                 raise InputError(f"{path}: not what generate wrote (its digest differs)")
+            if shared:
+                self._intact.add(file)
 
     def _state_dict(self, index: int) -> dict[str, Tensor]:
         """Read model `index`, in whatever format it is; `InputError` if it is damaged."""

@@ -5,17 +5,19 @@ Whatever they are, each model becomes one raw row of the bank, read and checked 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.checkpoints import Checkpoint, Choice, find_checkpoints, open_checkpoints
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.provenance import DataAccess
 from pdiff.common.wording import shown
-from pdiff.generation.foreign import foreign_rows, is_counter
 from pdiff.generation.generated import GENERATED, Generated
 from pdiff.generation.row_cache import RowCache, Rows
 
@@ -87,7 +89,7 @@ def open_control(name: str, source: Source, bank: Bank, cache: RowCache) -> Mode
     Raises `InputError`, before anything is evaluated, if its first model does not fit.
     """
     try:
-        found = _opened(open_folder(source), bank, cache, SILENT, counters=True)
+        found = _opened(open_folder(source), bank, cache, SILENT, control=True)
         found.rows([0])
     except InputError as error:
         raise InputError(f"control {name!r}: {error}") from None
@@ -118,45 +120,97 @@ def open_folder(source: Source) -> Generated | Path:
 
 
 def _opened(
-    folder: Generated | Path, bank: Bank, cache: RowCache, progress: Progress, *, counters: bool = False
+    folder: Generated | Path, bank: Bank, cache: RowCache, progress: Progress, *, control: bool = False
 ) -> Models:
     if isinstance(folder, Path):
-        make, size = foreign_rows(folder, bank, progress)
-        return Models(folder, size, cache.of(make, size, bank.dim, from_files=True), None)
+        read, size = _foreign_rows(folder, bank, progress)
+        return Models(folder, size, cache.of(read, size, bank.dim, from_files=True), None)
+    size, info = len(folder), folder.info
+    rows = cache.of(partial(_own_rows, folder, bank, control), size, bank.dim, from_files=True)
+    return Models(folder.path, size, rows, folder, () if control else tuple(info.held_out), info.access)
+
+
+def _own_rows(generated: Generated, bank: Bank, control: bool, indices: Sequence[int]) -> Tensor:
+    """Return the raw rows [B, D] of models; everything else in their files must be the bank's own."""
+    rows = torch.empty(len(indices), bank.dim)
+    for row, index in zip(rows, indices, strict=True):
+        generated.check(index)
+        state, where = generated[index], generated.path / generated.info.files[index]
+        for name, tensor in bank.base.items():
+            if name in bank.subset_names or (control and _is_counter(tensor)):
+                continue
+            if not (name in state and torch.equal(state[name], tensor)):
+                wanted = "a control has the same network, and what is frozen in it"
+                wanted = wanted if control else "evaluate reads what generate wrote"
+                raise InputError(f"{where}: {shown(name)} is not the bank's; {wanted}")
+        try:
+            row.copy_(bank.flatten(state))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        if not bool(row.isfinite().all()):
+            raise InputError(f"{where}: holds values that are not finite")
+    return rows
+
+
+def _is_counter(tensor: Tensor) -> bool:
+    """Return whether a tensor is a single integer, as BatchNorm's number of batches is."""
+    return tensor.dim() == 0 and not tensor.is_floating_point()
+
+
+def _foreign_rows(folder: Path, bank: Bank, progress: Progress) -> tuple[Rows, int]:
+    """Return what reads the raw rows of anybody's checkpoints below a folder, and how many there are.
+
+    Any format is read, by the rules of `collect`. They have to hold the tensors of the bank's rows; whatever
+    else they hold has to be the bank's own, but for counters, and what they lack is the bank's. Raises
+    `InputError` naming file and tensor otherwise.
+    """
+    found = find_checkpoints([folder])
+    opened = open_checkpoints(found, Choice(), progress)
+    for source, why in (*found.refused, *opened.refused):
+        raise InputError(f"{folder}: {shown(source)}: {why}")
+    if not opened.checkpoints:
+        raise InputError(f"{folder}: no checkpoint (.safetensors, .pt, .pth, .bin, .ckpt)")
+    base = _core.Checkpoint([bank.path / bank.manifest.base.file])
+    for kind, example in opened.examples.items():
+        alike = [each for each in opened.checkpoints if each.kind == kind]
+        _check_tensors(f"{folder}: {shown(alike[0].source)}", example.header, base, bank)
+        names = [t.name for t in example.header.tensors if t.name not in bank.subset_names]
+        _check_rest(folder, alike, base, [name for name in names if not _is_counter(bank.base[name])])
+    origins = [checkpoint.origin for checkpoint in opened.checkpoints]
 
     def read(indices: Sequence[int]) -> Tensor:
-        return torch.stack([_row(folder, bank, index, counters=counters) for index in indices])
+        rows = torch.empty(len(indices), bank.dim)
+        _core.read_rows(bank.layout, [origins[index] for index in indices], rows.numpy())
+        return rows
 
-    return Models(
-        folder.path,
-        len(folder),
-        cache.of(read, len(folder), bank.dim, from_files=True),
-        folder,
-        () if counters else tuple(folder.info.held_out),
-        folder.info.access,
+    return read, len(origins)
+
+
+def _check_tensors(where: str, header: _core.Checkpoint, base: _core.Checkpoint, bank: Bank) -> None:
+    """Refuse a checkpoint that lacks a tensor of the rows or holds one that the bank's network has not."""
+    theirs, ours = (
+        {tensor.name: f"{tensor.dtype} {list(tensor.shape)}" for tensor in each.tensors}
+        for each in (header, base)
     )
+    for segment in bank.layout.segments:
+        if segment.name not in theirs:
+            raise InputError(f"{where}: lacks {shown(segment.name)}, which the bank's rows hold")
+    for name, found in theirs.items():
+        if name not in ours:
+            raise InputError(f"{where}: holds {shown(name)}, which the bank's network has not")
+        if found != ours[name]:
+            raise InputError(f"{where}: holds {shown(name)} as {found}, not {ours[name]}")
 
 
-def _row(generated: Generated, bank: Bank, index: int, *, counters: bool) -> Tensor:
-    """Return the raw row [D] of one model; everything else in its file must be the bank's own."""
-    generated.check(index)
-    state = generated[index]
-    where = generated.path / generated.info.files[index]
-    for name, tensor in bank.base.items():
-        if name in bank.subset_names or (counters and is_counter(tensor)):
-            continue
-        if not (name in state and torch.equal(state[name], tensor)):
-            raise InputError(f"{where}: {shown(name)} is not the bank's; {_WANTED[counters]}")
-    try:
-        row = bank.flatten(state)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    if not bool(row.isfinite().all()):
-        raise InputError(f"{where}: holds values that are not finite")
-    return row
-
-
-_WANTED = {
-    False: "evaluate reads what generate wrote",
-    True: "a control has the same network, and what is frozen in it",
-}
+def _check_rest(
+    folder: Path, checkpoints: Sequence[Checkpoint], base: _core.Checkpoint, names: Sequence[str]
+) -> None:
+    """Refuse checkpoints of one kind in which one of these tensors is not the bank's own."""
+    origins = [each.origin for each in checkpoints]
+    if not names or not any(_core.varying_tensors([base.origin, *origins], names)):
+        return
+    for each in checkpoints:
+        differing = _core.varying_tensors([base.origin, each.origin], names)
+        if wrong := [name for name, differs in zip(names, differing, strict=True) if differs]:
+            where = f"{folder}: {shown(each.source)}: {shown(wrong[0])}"
+            raise InputError(f"{where} is not the bank's, and the bank's rows do not hold it")

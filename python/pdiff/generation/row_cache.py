@@ -24,31 +24,23 @@ class RowCache:
         self._left = budget
 
     def of(self, make: Rows, size: int, dim: int, *, from_files: bool = False) -> Rows:
-        """Return what gives the same rows as `make`, which is called once for each row that is kept."""
+        """Return what gives the same rows as `make`, new memory; `make` makes each row that is kept once."""
         needed = 4 * size * dim
         if needed <= self._left:
             self._left -= needed
-            return CachedRows(make, torch.empty(size, dim))
-        return CachedRows(make, _on_disk(size, dim)) if from_files else make
+            store = torch.empty(size, dim)
+        elif from_files:
+            with tempfile.NamedTemporaryFile() as file:  # the numbers are in a file that goes away with them
+                store = torch.from_file(file.name, shared=True, size=size * dim).view(size, dim)
+        else:
+            return make
+        made = torch.zeros(size, dtype=torch.bool)
 
+        def rows(indices: Sequence[int]) -> Tensor:
+            chosen = torch.tensor(list(indices), dtype=torch.int64)
+            if missing := sorted({index for index in chosen.tolist() if not made[index]}):
+                store[missing] = make(missing)
+                made[missing] = True
+            return store[chosen]
 
-class CachedRows:
-    """The rows of a population, each made when it is first asked for."""
-
-    def __init__(self, make: Rows, store: Tensor) -> None:
-        self._make, self._store = make, store
-        self._made = torch.zeros(len(store), dtype=torch.bool)
-
-    def __call__(self, indices: Sequence[int]) -> Tensor:
-        """Return raw rows [B, D]: copies."""
-        chosen = torch.tensor(list(indices), dtype=torch.int64)
-        if missing := sorted({index for index in chosen.tolist() if not self._made[index]}):
-            self._store[missing] = self._make(missing)
-            self._made[missing] = True
-        return self._store[chosen]
-
-
-def _on_disk(size: int, dim: int) -> Tensor:
-    """Return an uninitialised tensor [size, D] whose numbers are in a file that goes away with it."""
-    with tempfile.NamedTemporaryFile() as file:
-        return torch.from_file(file.name, shared=True, size=size * dim).view(size, dim)
+        return rows

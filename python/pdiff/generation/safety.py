@@ -65,7 +65,7 @@ def judge_weights(samples: Tensor, matrices: Tensor) -> Safety:
     unit = functional.normalize(rows[:, matrices], dim=1)
     cosines = unit @ unit.T
     runs = _runs(cosines > SAME)
-    sizes = [size for size in torch.bincount(runs).tolist() if size]
+    sizes = torch.unique(runs, return_counts=True)[1].tolist()
     nearby = float(cosines.diagonal(1).min()) if len(rows) > 1 else 1.0
     if len(sizes) == 1:
         sentence = (

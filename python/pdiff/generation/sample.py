@@ -27,7 +27,9 @@ from pdiff.generation.formats import (
     Format,
     Model,
     about_model,
+    generated_by,
     model_bytes,
+    model_name,
     write_models,
     write_rows,
 )
@@ -87,7 +89,8 @@ def generate(
     target, out = choose_device(device), Path(out)
     bank = source.bank if isinstance(source, Run) else source
     refuse_directory(out, GENERATED, overwrite)
-    require_space(out, _bytes_needed(bank, n, format))
+    one = model_bytes(bank)
+    require_space(out, one + rows_bytes(n, bank.layout, "F32") if format == ROWS else n * one)
     if isinstance(source, Run):
         drawn = _from_run(source, config, target, out)
     else:
@@ -123,12 +126,9 @@ def generate(
 def _from_run(run: Run, config: AnyConfig | None, device: torch.device, out: Path) -> _Source:
     if config is not None:
         raise UsageError(f"{run.path}: a run has a generator already; name a bank to fit another one to")
-    reference = GeneratorReference(
-        run.config.family, run.config.label(), relative(run.path, out), run.digest, run.config.values()
-    )
-    seconds = sum(run.result.seconds.values())
+    reference = _reference(run.config, relative(run.path, out), run.digest)
     generator, result = load_generator(run, device), run.result
-    return _Source(generator, reference, result.access, seconds, result.held_out)
+    return _Source(generator, reference, result.access, sum(result.seconds.values()), result.held_out)
 
 
 def _from_bank(bank: Bank, config: AnyConfig | None, context: Context) -> _Source:
@@ -144,21 +144,22 @@ def _from_bank(bank: Bank, config: AnyConfig | None, context: Context) -> _Sourc
     begin = time.perf_counter()
     generator = family(config).fit(config, members, context)
     seconds = time.perf_counter() - begin
-    values = config.values()
-    digest = _core.digest(json.dumps([bank.digest, values], sort_keys=True).encode())
-    reference = GeneratorReference(config.family, config.label(), "", digest, values)
-    return _Source(generator, reference, generator.data_access, seconds, held_out)
+    digest = _core.digest(json.dumps([bank.digest, config.values()], sort_keys=True).encode())
+    return _Source(generator, _reference(config, "", digest), generator.data_access, seconds, held_out)
+
+
+def _reference(config: AnyConfig, path: str, digest: str) -> GeneratorReference:
+    return GeneratorReference(config.family, config.label(), path, digest, config.values())
 
 
 def _models(generator: Generator[Any], n: int, seed: int, tracker: Tracker) -> Iterator[Drawn]:
     """Yield the models in order; raises `InputError` for values that are not finite."""
-    width = max(4, len(str(n - 1)))
     for begin in range(0, n, BLOCK):
         indices = range(begin, min(begin + BLOCK, n))
         for index, row in zip(indices, generator.rows(indices, seed), strict=True):
             if bad := int((~row.isfinite()).sum()):
                 raise InputError(f"model {index}: {bad} values are not finite; the generator has diverged")
-            yield index, f"model-{index:0{width}d}", row
+            yield index, model_name(index, n), row
             tracker.advance()
 
 
@@ -167,16 +168,4 @@ def _states(bank: Bank, models: Iterable[Drawn], digest: str, seed: int) -> Iter
     for index, name, row in models:
         with about_model(index):
             state = bank.state_dict(row)
-        yield name, state, metadata(digest, seed, index)
-
-
-def metadata(digest: str, seed: int, index: int) -> dict[str, str]:
-    """Return what a safetensors file says of the model in it."""
-    return {"format": "pt", "pdiff.generator": digest, "pdiff.seed": str(seed), "pdiff.index": str(index)}
-
-
-def _bytes_needed(bank: Bank, n: int, fmt: Format) -> int:
-    """Return about how many bytes the models take on disk."""
-    if fmt == ROWS:
-        return rows_bytes(n, bank.layout, "F32") + model_bytes(bank)
-    return n * model_bytes(bank)
+        yield name, state, generated_by(digest, seed, index)

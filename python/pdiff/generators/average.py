@@ -16,7 +16,7 @@ from pdiff.common.rng import numpy_generator
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.moments import average_row, require_members
 from pdiff.tasks import SplitData
-from pdiff.tasks.scoring import score
+from pdiff.tasks.scoring import load, score
 
 
 class Average(Generator[AverageConfig]):
@@ -113,7 +113,7 @@ def _greedy(members: View, candidates: range, context: Context) -> list[int]:
     sign = 1 if task.higher_is_better else -1
 
     def scored(row: Tensor) -> float:
-        network.load_state_dict(members.bank.state_dict(row))
+        load(network, members.bank.state_dict(row), f"{task.name} {arch}")
         context.interruption.check()
         return sign * score(task, network, data)
 

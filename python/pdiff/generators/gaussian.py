@@ -13,7 +13,6 @@ from pdiff.common.config import GaussianConfig
 from pdiff.common.rng import numpy_generator
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.moments import (
-    combine,
     denormalise,
     element_normalizer,
     element_std,
@@ -77,14 +76,12 @@ class Gaussian(Generator[GaussianConfig]):
 
     def _principal(self, indices: Sequence[int], seed: int) -> Tensor:
         """Return the mean plus standard normals along the principal axes: normalised f32 [n, D]."""
-        coefficients = torch.empty(len(indices), len(self.members.bank), dtype=torch.float64)
+        axes = spectrum(self.members, "tensor").coefficients()
+        coefficients = torch.empty(len(indices), axes.shape[1], dtype=torch.float64)
         for row, index in zip(coefficients, indices, strict=True):
             generator = numpy_generator(seed, "baseline/pca-gaussian", index)
-            drawn = torch.from_numpy(generator.standard_normal(len(self._axes)))
-            row.copy_(self.config.scale * drawn @ self._axes)
-        rows = self.members.bank.combine(coefficients, self.members.normalizer("tensor"), centred=True)
-        rows += self._mean
-        return rows
+            row.copy_(self.config.scale * torch.from_numpy(generator.standard_normal(len(axes))) @ axes)
+        return self._around_mean(coefficients)
 
     def _swag(self, indices: Sequence[int], seed: int) -> Tensor:
         """Return draws of SWAG: normalised f32 [n, D]."""
@@ -92,25 +89,21 @@ class Gaussian(Generator[GaussianConfig]):
         rank = len(deviations)
         low_rank = self.config.scale / (2 * (rank - 1)) ** 0.5
         diagonal = (self.config.scale / 2**0.5 * self._element_std / tensor_std(self.members)).float()
-        coefficients = torch.empty(len(indices), len(self.members), dtype=torch.float64)
+        places = torch.from_numpy(self.members.indices.copy())
+        coefficients = torch.zeros(len(indices), len(self.members.bank), dtype=torch.float64)
         noise = torch.empty(len(indices), self.members.dim)
         for row, white, index in zip(coefficients, noise, indices, strict=True):
             generator = numpy_generator(seed, "baseline/swag", index)
-            row.copy_(low_rank * torch.from_numpy(generator.standard_normal(rank)) @ deviations)
-            drawn = generator.standard_normal(self.members.dim, dtype="float32")
-            torch.mul(diagonal, torch.from_numpy(drawn), out=white)
-        rows = combine(self.members, coefficients, self.members.normalizer("tensor"), centred=True)
-        rows += self._mean
-        rows += noise
-        return rows
+            drawn = low_rank * torch.from_numpy(generator.standard_normal(rank))
+            row.index_add_(0, places, drawn @ deviations)
+            numbers = generator.standard_normal(self.members.dim, dtype="float32")
+            torch.mul(diagonal, torch.from_numpy(numbers), out=white)
+        return self._around_mean(coefficients).add_(noise)
 
-    @property
-    def _mean(self) -> Tensor:
-        return mean_row(self.members, "tensor")
-
-    @property
-    def _axes(self) -> Tensor:
-        return spectrum(self.members, "tensor").coefficients()
+    def _around_mean(self, coefficients: Tensor) -> Tensor:
+        """Return the mean plus combinations of the bank's rows, each of coefficients that add up to 0."""
+        rows = self.members.bank.combine(coefficients, self.members.normalizer("tensor"), centred=True)
+        return rows.add_(mean_row(self.members, "tensor"))
 
     @cached_property
     def _elements(self) -> Normalizer:

@@ -1,7 +1,10 @@
-"""Generate rows by diffusion or flow over latents (*Neural Network Diffusion*, arXiv 2402.13144)."""
+"""Generate rows by diffusion or flow over latents (*Neural Network Diffusion*, arXiv 2402.13144).
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+The paper also shows the accuracy of networks on the way from noise (figure 5b), which `trajectory` decodes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -122,3 +125,42 @@ class Latent(Generator[LatentConfig]):
             write_tensors(folder / LATENTS, vars(self.latents))
             write_stage(folder / DENOISER, self.denoiser.state_dict(), self.seconds.get("denoiser", 0.0))
         return [CODEC, LATENTS, DENOISER]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """States of the reverse process of some models, kept as latents and decoded when asked for.
+
+    A state is decoded as it is, the noise in it included: it is no estimate of where the process will end.
+    """
+
+    progress: tuple[float, ...]
+    """The share of the steps that each state has behind it: 0 is noise, 1 what `generate` writes."""
+    rows: Callable[[int, Sequence[int]], Tensor]
+    """Number of a state and places among the models, ascending → raw rows [B, D]; noise may overflow."""
+
+
+@torch.no_grad()
+def trajectory(generator: Latent, indices: Sequence[int], seed: int, points: int = 12) -> Trajectory:
+    """Draw the models `indices` again and keep up to `points` states, evenly spread over the steps.
+
+    The first is the noise, the last decodes bit for bit to what `generator.rows` returns for the same seed.
+    Models are drawn in whole blocks, as there. Raises `ValueError` for fewer than 2 points.
+    """
+    if points < 2:
+        raise ValueError(f"{points} points; accepted: 2 or more, for both ends")
+    process, latents, models = generator.process, generator.latents, sorted(indices)
+    dim = latents.values.shape[1]
+    kept = sorted({round(i * process.steps / (points - 1)) for i in range(points)})
+    states: dict[int, list[Tensor]] = {}  # block of models → restored latents [BLOCK, Z] of each state
+    for block in {index // BLOCK for index in models}:
+        generators = generator.block_generators(seed, block)
+        on_the_way = process.states(generator.denoiser, dim, generators, generator.device)
+        states[block] = [latents.restore(state) for step, state in enumerate(on_the_way) if step in kept]
+
+    def rows(point: int, which: Sequence[int]) -> Tensor:
+        chosen = [models[place] for place in which]
+        decoded = {block: generator.decoded(states[block][point]) for block in {i // BLOCK for i in chosen}}
+        return torch.stack([decoded[index // BLOCK][index % BLOCK] for index in chosen])
+
+    return Trajectory(tuple(step / process.steps for step in kept), rows)

@@ -30,16 +30,6 @@ def average_row(members: View, chosen: list[int]) -> Tensor:
     return (total / len(chosen)).float()
 
 
-def combine(members: View, coefficients: Tensor, normalizer: Normalizer, *, centred: bool = False) -> Tensor:
-    """Return linear combinations of the members' normalised rows: [n, K] → f32 [n, D], the bank read once.
-
-    Over centred rows if each row of coefficients adds up to 0: the same sum, but exact where rows are alike.
-    """
-    wide = torch.zeros(len(coefficients), len(members.bank), dtype=coefficients.dtype)
-    wide.index_add_(1, torch.from_numpy(members.indices.copy()), coefficients)
-    return members.bank.combine(wide, normalizer, centred=centred)
-
-
 def element_normalizer(members: View) -> Normalizer:
     """Return the normaliser that brings each number to mean 0 and deviation 1 over the members."""
     if _whole(members):

@@ -30,14 +30,9 @@ class Noise(Generator[NoiseConfig]):
         return cls(config, members)
 
     @cached_property
-    def sigma(self) -> float:
+    def strength(self) -> float:
         """σ of the noise, in standard deviations of each tensor."""
         return noise_scale(self.members, self.config.scale)
-
-    @property
-    def strength(self) -> float:
-        """σ."""
-        return self.sigma
 
     def rows(self, indices: Sequence[int], seed: int) -> Tensor:
         """Return members, or means, plus noise: raw f32 [n, D]."""
@@ -49,16 +44,12 @@ class Noise(Generator[NoiseConfig]):
             drawn = [int(generator.integers(len(self.members))) for generator in generators]
             rows = self.members.batch(drawn, normalizer)
         else:
-            rows = self._mean.repeat(len(indices), 1)
+            rows = mean_row(self.members, "tensor").repeat(len(indices), 1)
         for row, generator in zip(rows, generators, strict=True):
             white = torch.from_numpy(generator.standard_normal(len(row), dtype="float32"))
-            row.add_(white, alpha=self.sigma)
+            row.add_(white, alpha=self.strength)
         denormalise(self.members, rows, normalizer)
         return rows
-
-    @cached_property
-    def _mean(self) -> Tensor:
-        return mean_row(self.members, "tensor")
 
 
 def noise_scale(members: View, factor: float) -> float:

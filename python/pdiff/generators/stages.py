@@ -6,8 +6,8 @@ A stage whose file is in the context's folder already is read from it. Without a
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +31,6 @@ DENOISER = "denoiser.safetensors"
 LATENTS = "latents.safetensors"
 _ENCODE_BATCH = 64
 
-M = TypeVar("M", bound=nn.Module)
-T = TypeVar("T", bound=Codec | nn.Module)
-
 
 @dataclass(frozen=True)
 class Latents:
@@ -50,35 +47,31 @@ class Latents:
 
 def fit_codec(config: LatentConfig, members: View, context: Context) -> tuple[Codec, float]:
     """Return the codec of the members' rows, ready to encode on the context's device, and its seconds."""
-    normalizer = members.normalizer(config.normalize)
+    if config.codec.kind == "pca":
+        return _fit_pca(config, members, context)
+    with seeded(config.seed, "codec-init"):
+        network = ConvCodec(members.dim, config.codec.latent_dim).to(context.device)
 
-    def blank() -> ConvCodec:
-        with seeded(config.seed, "codec-init"):
-            return ConvCodec(members.dim, config.codec.latent_dim).to(context.device)
+    def trainer() -> Trainer:
+        size = config.codec_train.batch_size
+        drawn = partial(_drawn, len(members), size, config.seed, "codec-batch")
+        draws = Draws(members, members.normalizer(config.normalize), size, drawn, context.device)
+        loss, waited = _codec_loss(draws, config, network), lambda: draws.waited
+        return Trainer("codec", network, loss, config.codec_train, context.folder, waited=waited)
 
-    def new() -> tuple[Codec, float, Callable[[], None]]:
-        if config.codec.kind == "pca":
-            begin = time.perf_counter()
-            pca = fit_pca(members.bank, normalizer, config.codec.latent_dim, members).to(context.device)
-            return pca, time.perf_counter() - begin, lambda: None
-        network, size = blank(), config.codec_train.batch_size
+    return network, _train(network, CODEC, trainer, context)
 
-        def drawn(step: int) -> npt.NDArray[np.int64]:
-            return _drawn(len(members), size, config.seed, "codec-batch", step)
 
-        draws = Draws(members, normalizer, size, drawn, context.device)
-        loss = _codec_loss(draws, config, network)
-        trainer = Trainer(
-            "codec", network, loss, config.codec_train, context.folder, waited=lambda: draws.waited
-        )
-        return _trained(network, trainer, context)
-
-    def read(path: Path) -> Codec:
-        if config.codec.kind == "pca":
-            return PcaCodec(**read_tensors(path)).to(context.device)
-        return _loaded(blank(), path)
-
-    return _stage(context, CODEC, new, read)
+def _fit_pca(config: LatentConfig, members: View, context: Context) -> tuple[Codec, float]:
+    path = None if context.folder is None else context.folder / CODEC
+    if path is not None and path.exists():
+        return PcaCodec(**read_tensors(path)).to(context.device), _seconds(path)
+    begin = time.perf_counter()
+    codec = fit_pca(members, config.normalize, config.codec.latent_dim).to(context.device)
+    seconds = time.perf_counter() - begin
+    if path is not None:
+        write_stage(path, codec.state_dict(), seconds)
+    return codec, seconds
 
 
 @torch.no_grad()
@@ -109,17 +102,14 @@ def fit_latents(config: LatentConfig, members: View, codec: Codec, context: Cont
 def fit_denoiser(config: LatentConfig, latents: Latents, context: Context) -> tuple[nn.Module, float]:
     """Return a denoiser of the latents, in eval mode, and the seconds that training took."""
     values = latents.values
+    with seeded(config.seed, "denoiser-init"):
+        network = build_denoiser(config.diffusion, values.shape[1]).to(values.device)
 
-    def blank() -> nn.Module:
-        with seeded(config.seed, "denoiser-init"):
-            return build_denoiser(config.diffusion, values.shape[1]).to(values.device)
-
-    def new() -> tuple[nn.Module, float, Callable[[], None]]:
-        network = blank()
+    def trainer() -> Trainer:
         loss = _denoiser_loss(values, config, network)
-        return _trained(network, Trainer("denoiser", network, loss, config.train, context.folder), context)
+        return Trainer("denoiser", network, loss, config.train, context.folder)
 
-    return _stage(context, DENOISER, new, lambda path: _loaded(blank(), path))
+    return network, _train(network, DENOISER, trainer, context)
 
 
 def write_stage(path: Path, tensors: Mapping[str, Tensor], seconds: float) -> None:
@@ -127,38 +117,31 @@ def write_stage(path: Path, tensors: Mapping[str, Tensor], seconds: float) -> No
     write_tensors(path, tensors, {"seconds": f"{seconds:.3f}"})
 
 
-def _stage(
-    context: Context,
-    name: str,
-    new: Callable[[], tuple[T, float, Callable[[], None]]],
-    read: Callable[[Path], T],
-) -> tuple[T, float]:
-    """Return what a stage leaves and its seconds, interruptions left out: as its file has it, or new.
+def _seconds(path: Path) -> float:
+    """Return the seconds that the stage in a file took."""
+    return float(_core.Checkpoint([path]).metadata.get("seconds", 0))
 
-    `new` returns besides what cleans up once the file is written.
+
+def _train(network: nn.Module, name: str, trainer: Callable[[], Trainer], context: Context) -> float:
+    """Bring a network to the end of its stage, in eval mode; return its seconds, interruptions left out.
+
+    Its weights are read from the stage's file, or trained and written there. Raises `InputError` if those
+    in the file are not of this network.
     """
     path = None if context.folder is None else context.folder / name
     if path is None or not path.exists():
-        made, seconds, finish = new()
+        training = trainer()
+        training.run(context.progress, context.interruption)
         if path is None:
-            return made, seconds
-        write_stage(path, made.state_dict(), seconds)
-        finish()
-    return read(path), float(_core.Checkpoint([path]).metadata.get("seconds", 0))
-
-
-def _trained(network: M, trainer: Trainer, context: Context) -> tuple[M, float, Callable[[], None]]:
-    trainer.run(context.progress, context.interruption)
-    return network, trainer.seconds, trainer.finish
-
-
-def _loaded(module: M, path: Path) -> M:
-    """Load the weights in `path`; raises `InputError` if they are not those of the module."""
+            return training.seconds
+        write_stage(path, network.state_dict(), training.seconds)
+        training.finish()
     try:
-        module.load_state_dict(read_tensors(path))
+        network.load_state_dict(read_tensors(path))
     except RuntimeError:
         raise InputError(f"{path}: not the weights of this run's configuration; train it again") from None
-    return module.eval()
+    network.eval()
+    return _seconds(path)
 
 
 def _drawn(members: int, size: int, seed: int, purpose: str, step: int) -> npt.NDArray[np.int64]:

@@ -4,8 +4,6 @@ Strengths are relative to the bank's own spread and reach from models that hardl
 from its mean, to useless ones: the frontier is then known at every similarity that is to be had.
 """
 
-from collections.abc import Iterator
-
 from msgspec.structs import replace
 
 from pdiff.bank import Bank, View
@@ -54,15 +52,15 @@ def gradient_sweeps(gradients: int, models: int, seed: int = 0) -> list[Config]:
     A family is left out where the gradients do not pay for one model. Fit them with one `Context`, so that
     the mean is tuned once for all scales; `seed` decides how.
     """
-    return list(_tuned(gradients, models, seed)) if gradients else []
-
-
-def _tuned(gradients: int, models: int, seed: int) -> Iterator[TunedConfig]:
+    if not gradients:
+        return []
     common = TunedConfig(name="tuned", seed=seed, gradient_evaluations=gradients, models=models, rate=RATE)
-    yield from (replace(common, start="mean", scale=scale) for scale in TUNED_SCALES)
-    if gradients >= SNAPSHOTS:
-        yield from (replace(common, start="cyclic", rate=rate) for rate in CYCLIC_RATES)
-    yield from (replace(common, start="gaussian", scale=scale) for scale in DRAWN_SCALES)
+    rates = CYCLIC_RATES if gradients >= SNAPSHOTS else ()
+    return [
+        *(replace(common, start="mean", scale=scale) for scale in TUNED_SCALES),
+        *(replace(common, start="cyclic", rate=rate) for rate in rates),
+        *(replace(common, start="gaussian", scale=scale) for scale in DRAWN_SCALES),
+    ]
 
 
 def family_name(config: Config) -> str:

@@ -1,7 +1,5 @@
 """Fit a generator to a bank and leave it in a run's directory; read it back from there."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,22 +53,15 @@ def train(
     named = "" if context.task is None else " ".join(filter(None, (context.task.name, arch)))
     Description(FORMAT, BankReference.of(bank, out), config.values(), named).write(out)
     if not (out / RESULT).exists():
-        with _nothing_left(out):
+        try:
             result = _fitted(bank, config, out, context)
+        except UsageError:  # a configuration that does not suit: leave no run if nothing else is there
+            if [path.name for path in out.iterdir()] == [RUN]:
+                (out / RUN).unlink()
+                out.rmdir()
+            raise
         write_sealed(out / RESULT, result)
     return Run.open(out)
-
-
-@contextmanager
-def _nothing_left(out: Path) -> Iterator[None]:
-    """Remove a run's directory if the fit refuses its configuration before anything else is there."""
-    try:
-        yield
-    except UsageError:
-        if [path.name for path in out.iterdir()] == [RUN]:
-            (out / RUN).unlink()
-            out.rmdir()
-        raise
 
 
 def _fitted(bank: Bank, config: AnyConfig, out: Path, context: Context) -> Result:

@@ -16,12 +16,7 @@ from pdiff.common.provenance import DataKind
 from pdiff.common.rng import numpy_generator
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.gaussian import Gaussian
-from pdiff.generators.moments import (
-    denormalise,
-    element_normalizer,
-    element_std,
-    require_members,
-)
+from pdiff.generators.moments import denormalise, element_normalizer, element_std, require_members
 from pdiff.generators.tuner import Tuner
 
 SNAPSHOTS = 4
@@ -103,7 +98,7 @@ class Tuned(Generator[TunedConfig]):
         """Return one of the models that are tuned one by one, raw f32 [D]; it is remembered."""
         made = self._made.setdefault(seed, {})
         if index not in made:
-            made[index] = (self._cycled if self.config.start == "cyclic" else self._drawn)(index, seed)
+            made[index] = self._tuned(index, seed)
         return made[index]
 
     def state(self) -> Mapping[str, Tensor]:
@@ -130,12 +125,8 @@ class Tuned(Generator[TunedConfig]):
     def _shared_mean(self) -> tuple[Tensor, float]:
         """Return the tuned mean, raw [D], and the seconds it took."""
         config, members = self.config, self.members
-        key = (
-            "tuned-mean",
-            members.bank.digest,
-            members.indices.tobytes(),
-            *(config.seed, config.rate, config.gradient_evaluations),
-        )
+        fitted = (members.bank.digest, members.indices.tobytes())
+        key = ("tuned-mean", *fitted, config.seed, config.rate, config.gradient_evaluations)
         if key not in self._context.shared:
             begin = time.perf_counter()
             mean = mean_row(members, "tensor")[None]
@@ -166,26 +157,19 @@ class Tuned(Generator[TunedConfig]):
         elements.apply(centre.numpy())
         return elements, centre[0], (element_std(self.members) > 0).float()
 
-    def _cycled(self, index: int, seed: int) -> Tensor:
-        """Return the average [D] of what a random member has become at the end of each cycle."""
-        purpose = f"rival/cyclic/{index}"
-        member = int(numpy_generator(seed, purpose).integers(len(self.members)))
-        snapshots = self._tuner.tune(
-            self.members.batch([member])[0],
-            self._steps,
-            rate=self.config.rate,
-            seed=seed,
-            purpose=purpose,
-            cycles=SNAPSHOTS,
+    def _tuned(self, index: int, seed: int) -> Tensor:
+        """Return the average [D] of what a start of its own has become at the end of each cycle."""
+        kind = "cyclic" if self.config.start == "cyclic" else "tuned-gaussian"
+        purpose = f"rival/{kind}/{index}"
+        if self.config.start == "cyclic":
+            member = int(numpy_generator(seed, purpose).integers(len(self.members)))
+            start = self.members.batch([member])[0]
+        else:
+            start = self._draws.row(index, seed)
+        ends = self._tuner.tune(
+            start, self._steps, rate=self.config.rate, seed=seed, purpose=purpose, cycles=self._cycles
         )
-        return torch.stack(list(snapshots)).double().mean(dim=0).float()
-
-    def _drawn(self, index: int, seed: int) -> Tensor:
-        """Return a draw of the diagonal Gaussian, tuned [D]."""
-        drawn = self._draws.rows([index], seed)[0]
-        purpose = f"rival/tuned-gaussian/{index}"
-        (tuned,) = self._tuner.tune(drawn, self._steps, rate=self.config.rate, seed=seed, purpose=purpose)
-        return tuned
+        return torch.stack(list(ends)).double().mean(dim=0).float()
 
     @cached_property
     def _draws(self) -> Gaussian:

@@ -14,6 +14,7 @@ from pdiff.common.errors import UsageError
 from pdiff.common.rng import seeded
 from pdiff.generators.base import Context
 from pdiff.tasks.data import Batch, SplitData, moved
+from pdiff.tasks.scoring import load
 from pdiff.training.frozen import FrozenRest
 
 BATCH_SIZE = 128
@@ -35,7 +36,7 @@ class Tuner:
         self._interruption = context.interruption
         with seeded(seed, "rival-network"):  # its values are replaced
             network = self._task.build(arch)
-        network.load_state_dict(bank.state_dict(bank.batch([0])[0]))
+        load(network, bank.state_dict(bank.batch([0])[0]), f"{self._task.name} {arch}")
         self._network = network.to(self._device)
         self._rest = FrozenRest(self._network, sorted(bank.subset_names), whole=False)
         self._parameters = [each for each in self._network.parameters() if each.requires_grad]

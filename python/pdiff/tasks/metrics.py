@@ -3,27 +3,7 @@
 import torch
 from torch import Tensor
 
-from pdiff.common.errors import UsageError
 from pdiff.tasks.base import Metric
-
-
-def rmse() -> Metric:
-    """Return the root of the mean squared error; outputs and targets [B, ...] of one shape."""
-
-    def measure(outputs: Tensor, targets: Tensor) -> Tensor:
-        squares = (outputs - same_shape(outputs, targets)).square()
-        return squares.reshape(len(squares), -1).mean(dim=1, keepdim=True)
-
-    return Metric("RMSE", False, False, measure, lambda measured: float(measured.double().mean().sqrt()))
-
-
-def same_shape(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the targets; raises `UsageError` if outputs have another shape, which would broadcast."""
-    if outputs.shape != targets.shape:
-        raise UsageError(
-            f"outputs {list(outputs.shape)} and targets {list(targets.shape)}; one shape is wanted"
-        )
-    return targets
 
 
 def mean_iou(classes: int) -> Metric:

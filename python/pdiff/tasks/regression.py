@@ -1,9 +1,28 @@
-"""Tasks whose targets are numbers."""
+"""Tasks whose targets are numbers, and the error that they are judged by."""
 
 from torch import Tensor, nn
 
-from pdiff.tasks.base import Task
-from pdiff.tasks.metrics import rmse, same_shape
+from pdiff.common.errors import UsageError
+from pdiff.tasks.base import Metric, Task
+
+
+def rmse() -> Metric:
+    """Return the root of the mean squared error; outputs and targets [B, ...] of one shape."""
+
+    def measure(outputs: Tensor, targets: Tensor) -> Tensor:
+        squares = (outputs - _same_shape(outputs, targets)).square()
+        return squares.reshape(len(squares), -1).mean(dim=1, keepdim=True)
+
+    return Metric("RMSE", False, False, measure, lambda measured: float(measured.double().mean().sqrt()))
+
+
+def _same_shape(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the targets; raises `UsageError` if outputs have another shape, which would broadcast."""
+    if outputs.shape != targets.shape:
+        raise UsageError(
+            f"outputs {list(outputs.shape)} and targets {list(targets.shape)}; one shape is wanted"
+        )
+    return targets
 
 
 class Regression(Task):
@@ -13,8 +32,8 @@ class Regression(Task):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean squared error."""
-        return nn.functional.mse_loss(outputs, same_shape(outputs, targets))
+        return nn.functional.mse_loss(outputs, _same_shape(outputs, targets))
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the absolute error of each number: [B, S]."""
-        return (outputs - same_shape(outputs, targets)).abs().reshape(len(outputs), -1)
+        return (outputs - _same_shape(outputs, targets)).abs().reshape(len(outputs), -1)

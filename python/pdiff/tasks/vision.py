@@ -1,6 +1,10 @@
 """Fashion-MNIST: 70,000 real 28×28 photographs of clothes in ten classes (Xiao et al., arXiv 1708.07747)."""
 
+import gzip
+import struct
+import zlib
 from functools import cached_property, partial
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,7 +15,6 @@ from torch import Tensor, nn
 
 from pdiff.common.errors import InputError, UsageError
 from pdiff.tasks.base import Split
-from pdiff.tasks.idx import read_idx
 from pdiff.tasks.networks import BuiltIn, convnet2d, convnet_permutations
 
 CLASSES = 10
@@ -19,6 +22,8 @@ SIZE = 28
 TRAIN = 55_000  # of the 60,000 training images; the last 5,000 are the validation split
 MEAN, STD = 0.2860, 0.3530  # of the training images' pixels, scaled to [0, 1]
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts them
+
+_UNSIGNED_BYTE = 0x08  # in the magic number of the idx format
 
 
 def _resnet18() -> nn.Module:
@@ -78,7 +83,8 @@ class Fashion(BuiltIn):
         labels = read_idx(labels_file, (n,))
         if labels.max() >= CLASSES:
             raise InputError(f"{labels_file}: holds the label {labels.max()}, expected 0 to {CLASSES - 1}")
-        return _standardise(images), torch.from_numpy(labels.astype(np.int64))
+        pixels = torch.from_numpy(images.astype(np.float32)).div_(255).sub_(MEAN).div_(STD)
+        return pixels.unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
 
     def _folder(self, file: str) -> Path:
         """Return the folder that holds `file`: `data_root`, or torchvision's folder in it."""
@@ -91,7 +97,29 @@ class Fashion(BuiltIn):
         )
 
 
-def _standardise(images: NDArray[np.uint8]) -> Tensor:
-    """Turn bytes [N, 28, 28] into standardised f32 [N, 1, 28, 28]."""
-    pixels = torch.from_numpy(images.astype(np.float32))
-    return pixels.div_(255).sub_(MEAN).div_(STD).unsqueeze(1)
+def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Read a gzipped idx file (MNIST's format) of unsigned bytes that must have exactly this shape.
+
+    Raises `InputError` that names the file if it is not gzip, not idx, of another shape, or of a wrong
+    length. At most one byte more than the shape needs is unpacked.
+    """
+    header = 4 + 4 * len(shape)
+    expected = header + prod(shape)
+    try:
+        with gzip.open(path) as file:
+            raw = file.read(expected + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: not a whole gzip file ({error})") from None
+    if len(raw) < header or raw[:4] != bytes((0, 0, _UNSIGNED_BYTE, len(shape))):
+        raise InputError(f"{path}: not an idx file of unsigned bytes with {len(shape)} dimensions")
+    found = struct.unpack(f">{len(shape)}I", raw[4:header])
+    if found != shape:
+        raise InputError(f"{path}: holds {_times(found)} values, expected {_times(shape)}")
+    if len(raw) != expected:
+        state = "longer" if len(raw) > expected else f"cut short at {len(raw)} bytes"
+        raise InputError(f"{path}: {state}, expected {expected} bytes for {_times(shape)} values")
+    return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(str(size) for size in shape)

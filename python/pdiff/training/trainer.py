@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,13 @@ def catch_signals() -> Iterator[Interruption]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def write_torch(path: Path, content: Any) -> None:
+    """Write what `torch.save` makes of `content`, durably."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    _core.write_file(path, buffer.getbuffer())
 
 
 class Trainer:
@@ -177,9 +185,7 @@ class Trainer:
             "average": None if self.average is None else self.average.state_dict(),
             "metrics": self.metrics,
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        _core.write_file(path, buffer.getvalue())
+        write_torch(path, state)
 
     def _restore(self, path: Path) -> None:
         try:

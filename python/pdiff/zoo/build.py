@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import nn
 
 from pdiff.bank.manifest import TASK_FILE, TaskRef
-from pdiff.common.artifacts import write_json
+from pdiff.common.artifacts import write_json, write_tensors
 from pdiff.common.directories import staged_directory
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import SILENT, Progress
@@ -21,16 +20,17 @@ from pdiff.tasks import Task
 from pdiff.tasks.data import Batch, SplitData
 from pdiff.tasks.scoring import score
 from pdiff.training.frozen import FrozenRest
-from pdiff.zoo.augment import flip_and_shift
-from pdiff.zoo.checkpoints import FORMATS, Format, write_checkpoint
+from pdiff.training.trainer import write_torch
 from pdiff.zoo.recipes import Phase, Recipe, recipe_for
 from pdiff.zoo.subset import select_subset
-from pdiff.zoo.train import bank_steps, converge, initialise
+from pdiff.zoo.train import bank_steps, converge, flip_and_shift, initialise
 
 DESCRIPTION = "zoo.json"
+Format = Literal["safetensors", "pth"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ZooResult:
     """What `build_zoo` made."""
 
@@ -39,8 +39,8 @@ class ZooResult:
     """Validation score of each run's converged network, in the task's metric."""
     scores: list[float]
     """Validation score of each checkpoint, run after run."""
-    train_seconds: float
-    bank_seconds: float
+    train_seconds: float = 0.0
+    bank_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -62,21 +62,14 @@ class _Plan:
     seed: int
     fmt: Format
     progress: Progress
+    training: SplitData
+    validation: SplitData
+    """The samples that judge every checkpoint."""
 
     def batches(self, phase: Phase, purpose: str) -> Iterator[Batch]:
         """Return the endless training batches of a phase."""
         vary = flip_and_shift if self.recipe.augment else None
         return self.training.shuffled(phase.batch_size, seed=self.seed, purpose=purpose, vary=vary)
-
-    @cached_property
-    def training(self) -> SplitData:
-        """The training split."""
-        return SplitData(self.task, "train")
-
-    @cached_property
-    def validation(self) -> SplitData:
-        """The samples that judge every checkpoint."""
-        return SplitData(self.task, "validation", self.recipe.validation_samples)
 
 
 def build_zoo(
@@ -105,35 +98,6 @@ def build_zoo(
     those of the bank's steps. The same seed gives the same checkpoints, bit for bit, at the same number of
     threads. Raises `UsageError` for a choice that cannot work, `InputError` when training diverges.
     """
-    _check(task, arch, k=k, runs=runs, fmt=fmt, epochs=epochs)
-    recipe = recipe_for(task_name, arch)
-    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
-    phase = recipe.bank_phase(subset, optimizer, lr)
-    names = select_subset(initialise(task, arch, seed, run=0), subset)
-    plan = _Plan(task, arch, recipe, phase, subset, names, k, seed, fmt, progress)
-    with (
-        staged_directory(out, marker=DESCRIPTION, overwrite=overwrite) as staged,
-        seeded(seed, "zoo/forward"),  # networks with dropout draw from torch's own generator
-    ):
-        parts = []
-        for run in range(runs):
-            folder = staged / f"run-{run}" if runs > 1 else staged
-            folder.mkdir(exist_ok=True)
-            parts.append(_one_run(plan, folder, run))
-        result = ZooResult(
-            out,
-            [value for part in parts for value in part.converged],
-            [value for part in parts for value in part.scores],
-            sum(part.train_seconds for part in parts),
-            sum(part.bank_seconds for part in parts),
-        )
-        write_json(staged / TASK_FILE, TaskRef(task_name, arch, dict(options)))
-        write_json(staged / DESCRIPTION, _description(plan, result))
-    return result
-
-
-def _check(task: Task, arch: str, *, k: int, runs: int, fmt: str, epochs: int | None) -> None:
-    """Refuse what cannot work before anything is trained."""
     if arch not in task.architectures:
         raise unknown(f"architecture of {task.name}", arch, task.architectures)
     if fmt not in FORMATS:
@@ -141,12 +105,30 @@ def _check(task: Task, arch: str, *, k: int, runs: int, fmt: str, epochs: int | 
     for what, value in (("k", k), ("runs", runs), ("epochs", epochs)):
         if value is not None and value < 1:
             raise UsageError(f"{what} is {value}; expected 1 or more")
+    recipe = recipe_for(task_name, arch)
+    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+    phase = recipe.bank_phase(subset, optimizer, lr)
+    names = select_subset(initialise(task, arch, seed, run=0), subset)
+    result = ZooResult(out, [], [])
+    with (
+        staged_directory(out, marker=DESCRIPTION, overwrite=overwrite) as staged,
+        seeded(seed, "zoo/forward"),  # networks with dropout draw from torch's own generator
+    ):
+        data = SplitData(task, "train"), SplitData(task, "validation", recipe.validation_samples)
+        plan = _Plan(task, arch, recipe, phase, subset, names, k, seed, fmt, progress, *data)
+        for run in range(runs):
+            folder = staged / f"run-{run}" if runs > 1 else staged
+            folder.mkdir(exist_ok=True)
+            _one_run(plan, folder, run, result)
+        write_json(staged / TASK_FILE, TaskRef(task_name, arch, dict(options)))
+        write_json(staged / DESCRIPTION, _description(plan, result))
+    return result
 
 
-def _one_run(plan: _Plan, folder: Path, run: int) -> ZooResult:
+def _one_run(plan: _Plan, folder: Path, run: int, result: ZooResult) -> None:
+    """Train one network and save its checkpoints; add what came of it to `result`."""
     model = initialise(plan.task, plan.arch, plan.seed, run)
-    phase = plan.recipe.converge
-    n = len(plan.training)
+    phase, n = plan.recipe.converge, len(plan.training)
     steps = plan.recipe.epochs * (n // min(phase.batch_size, n))
     source = plan.batches(phase, f"zoo/train/run-{run}")
     start = perf_counter()
@@ -154,8 +136,10 @@ def _one_run(plan: _Plan, folder: Path, run: int) -> ZooResult:
     middle = perf_counter()
     converged = score(plan.task, model, plan.validation)
     plan.progress.message(f"Converged: {plan.task.describe(converged)} on the validation split")
-    scores = _save_bank(plan, model, folder, run)
-    return ZooResult(folder, [converged], scores, middle - start, perf_counter() - middle)
+    result.converged.append(converged)
+    result.scores += _save_bank(plan, model, folder, run)
+    result.train_seconds += middle - start
+    result.bank_seconds += perf_counter() - middle
 
 
 def _save_bank(plan: _Plan, model: nn.Module, folder: Path, run: int) -> list[float]:
@@ -173,15 +157,35 @@ def _save_bank(plan: _Plan, model: nn.Module, folder: Path, run: int) -> list[fl
     return scores
 
 
+def write_checkpoint(
+    folder: Path, model: nn.Module, fmt: Format, *, step: int, run: int, metric: str, score: float
+) -> None:
+    """Write the whole state dict as `step-NNNNN.safetensors` or `.pth`, durably.
+
+    `.safetensors` carries the score by the name of its metric, `step` and `run` as strings in its metadata;
+    `.pth` is a dictionary with `state_dict` and the same three as numbers.
+    """
+    path = folder / f"step-{step:05d}.{fmt}"
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}  # tied ones apart
+    if fmt == "safetensors":
+        write_tensors(path, state, {metric: f"{score:.6g}", "step": str(step), "run": str(run)})
+    else:
+        write_torch(path, {metric: score, "state_dict": state, "step": step, "run": run})
+
+
 def _description(plan: _Plan, result: ZooResult) -> dict[str, Any]:
     """Return what `zoo.json` says: how the checkpoints were made and how good they are."""
-    recipe = plan.recipe
     return {
-        **{"subset": plan.subset, "names": plan.names, "seed": plan.seed, "k": plan.k},
+        "subset": plan.subset,
+        "names": plan.names,
+        "seed": plan.seed,
+        "k": plan.k,
         "runs": len(result.converged),
         "recipe": {
-            **{"epochs": recipe.epochs, "augment": recipe.augment},
-            **{"converge": asdict(recipe.converge), "bank": asdict(plan.phase)},
+            "epochs": plan.recipe.epochs,
+            "augment": plan.recipe.augment,
+            "converge": asdict(plan.recipe.converge),
+            "bank": asdict(plan.phase),
         },
         "validation_samples": len(plan.validation),
         "metric": plan.task.metric_name,

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from pdiff.checkpoints.inspection import Inspection, KindFacts, LeftAside, Range, TensorFacts
 from pdiff.cli.console import Console
-from pdiff.cli.inspection import show
+from pdiff.cli.inspect import show
 from pdiff.common.sealing import write_sealed
 from pdiff.common.wording import size_text
 from tests import command

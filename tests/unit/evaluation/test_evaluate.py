@@ -181,7 +181,7 @@ def test_another_architecture_can_be_asked_for(
     norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path
 ) -> None:
     generated = save_generated(norm_bank, norm_bank.batch([0, 1]))
-    with pytest.raises(InputError, match="the network 'waves linear' does not take the bank's checkpoints"):
+    with pytest.raises(InputError, match="the network 'waves linear' does not take the checkpoints"):
         evaluate(generated, task=task, arch="linear")
 
 

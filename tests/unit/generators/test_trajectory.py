@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pdiff.common.rng import numpy_generator
 from pdiff.generation import generate
 from pdiff.generators.base import BLOCK
-from pdiff.generators.latent import Latent
+from pdiff.generators.latent import Latent, trajectory
 from pdiff.generators.train import load_generator
-from pdiff.generators.trajectory import trajectory
 from pdiff.training import Run
 
 CONV = ("codec.kind=conv", "codec_train.steps=3", "codec_train.batch_size=4")
@@ -41,8 +41,10 @@ def test_it_begins_with_the_noise_on_the_latents_scale(make_run: Callable[..., R
     latent = generator(make_run())
     latents = latent.latents
     found = trajectory(latent, [3], 7)
-    noise = numpy_generator(7, "sample", 3).standard_normal(latents.values.shape[1], dtype="float32")
-    assert torch.equal(found.states[0][0][3], latents.restore(torch.from_numpy(noise)))
+    dim = latents.values.shape[1]
+    noise = [numpy_generator(7, "sample", i).standard_normal(dim, dtype="float32") for i in range(BLOCK)]
+    block = latent.decoded(latents.restore(torch.tensor(np.array(noise))))
+    assert torch.equal(found.rows(0, [0]), block[[3]])
 
 
 def test_points_are_spread_over_the_steps(make_run: Callable[..., Run]) -> None:

@@ -1,6 +1,7 @@
 """Fine-tuned baselines: what they spend, what moves, and that everything is a function of the seed."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pdiff.generators.base import Context
 from pdiff.generators.sweeps import family_name, gradient_sweeps
 from pdiff.generators.tuned import Tuned
 from pdiff.generators.tuner import Tuner
+from pdiff.training.trainer import Interruption
 from tests.unit.evaluation.waves import Waves, save_bank
 from tests.unit.generators.rows import everyone, made, rows, waves
 
@@ -221,7 +223,7 @@ def test_what_diverges_stays_where_it_was(whole_bank: Bank) -> None:
 
 
 def test_tuning_stops_at_a_signal(whole_bank: Bank) -> None:
-    context = waves()
+    context = replace(waves(), interruption=Interruption())
     context.interruption.signal = 15
     with pytest.raises(PreemptedError):
         made(whole_bank, "tuned", context)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pdiff.tasks.metrics import average_precision, mean_iou, rmse
+from pdiff.tasks.metrics import average_precision, mean_iou
+from pdiff.tasks.regression import rmse
 
 
 def test_rmse_is_the_root_of_the_mean_square() -> None:

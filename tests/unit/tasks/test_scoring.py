@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from pdiff.common.errors import UsageError
+from pdiff.common.errors import InputError, UsageError
 from pdiff.tasks import Classification, Regression, SplitData
 from pdiff.tasks.base import Metric
-from pdiff.tasks.scoring import measured, score, wrong
+from pdiff.tasks.scoring import load, measured, score, wrong
+from tests.unit.evaluation.waves import Waves
 
 OUTPUTS = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, float("nan")]])
 TARGETS = torch.tensor([[0.1, 1.6], [2.5, 3.0], [9.0, 5.0]])
@@ -92,3 +94,39 @@ def test_single_numbers_may_lack_a_dimension_and_never_broadcast():
     for judge in (wrong, measured, lambda own, *pair: own.loss(*pair)):
         with pytest.raises(UsageError, match=r"outputs \[3, 1\] and targets \[3\]; one shape is wanted"):
             judge(task, outputs[:, None], targets)
+
+
+class Choosy(nn.Linear):
+    """Takes nothing, for a reason of its own."""
+
+    def _load_from_state_dict(self, *_: object) -> None:
+        raise RuntimeError("no \n  " + 400 * "never ")
+
+
+@pytest.mark.parametrize(
+    ("network", "checkpoint", "reasons"),
+    [
+        (
+            Waves().build("residual"),
+            Waves().build("linear"),
+            "only it has conv1.weight, conv1.bias and 14 more; only they have 1.bias, 1.weight",
+        ),
+        (nn.Linear(3, 2), nn.Linear(3, 2, bias=False), "only it has bias"),
+        (
+            nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)),
+            nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2)),
+            "of other shapes 0.weight (it 2×3, they 5×3), 0.bias (it 2, they 5) and 1 more",
+        ),
+        (Choosy(1, 1), nn.Linear(1, 1), "no never never"),
+    ],
+)
+def test_what_a_network_does_not_take_is_said_in_one_line(
+    network: nn.Module, checkpoint: nn.Module, reasons: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        load(network, checkpoint.state_dict(), "mine")
+    message = str(refusal.value)
+    assert message.startswith(f"the network 'mine' does not take the checkpoints: {reasons}")
+    assert message.endswith("; say which network they are of with --task and --arch")
+    assert len(message) < 350
+    assert "\n" not in message

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from pdiff.bank import Bank
 from pdiff.common.config import Config, Optimisation
+from pdiff.common.distributed import choose_device
 from pdiff.common.errors import PdiffError, PreemptedError, UsageError
 from pdiff.common.progress import SILENT
 from pdiff.common.provenance import DataAccess
 from pdiff.generators.train import load_generator, train
-from pdiff.training import Run, choose_device
+from pdiff.training import Run
 from pdiff.training.trainer import Trainer, catch_signals
 from tests.support import MEMBERS, TINY
 

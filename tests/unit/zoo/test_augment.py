@@ -1,6 +1,6 @@
 import torch
 
-from pdiff.zoo.augment import flip_and_shift
+from pdiff.zoo.train import flip_and_shift
 
 
 def slow_variants(image, reach):

@@ -14,7 +14,7 @@ from pdiff.tasks import SplitData
 from pdiff.tasks.base import Metric
 from pdiff.tasks.scoring import score
 from pdiff.zoo import build_zoo
-from pdiff.zoo.checkpoints import write_checkpoint
+from pdiff.zoo.build import write_checkpoint
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from pdiff.evaluation.figure_data.sampling import rounded
 from pdiff.evaluation.populations import Population
 from pdiff.evaluation.schema import ReverseData
 from pdiff.generation import Generated
-from pdiff.generators.latent import Latent
+from pdiff.generators.latent import Latent, trajectory
 from pdiff.generators.train import load_generator
-from pdiff.generators.trajectory import trajectory
 from pdiff.training import Run
 
 MODELS = 8

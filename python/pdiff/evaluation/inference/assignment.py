@@ -3,14 +3,9 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.common.errors import InputError
-from pdiff.common.wording import shown, some
-
-_NAMED = 2
-"""Tensors that a message names; of others it says how many."""
 
 
 class Assignment:
@@ -45,39 +40,3 @@ class Assignment:
 def _simple(tensor: Tensor) -> bool:
     """Return whether a tensor holds its numbers as a row does."""
     return tensor.dtype == torch.float32 and tensor.is_contiguous()
-
-
-def load(network: nn.Module, state_dict: dict[str, Tensor], name: str) -> None:
-    """Load a checkpoint strictly; the error says in one line how the network and the checkpoint differ."""
-    try:
-        network.load_state_dict(state_dict, strict=True)
-    except RuntimeError as error:
-        reasons = _differences(network.state_dict(), state_dict) or shown(" ".join(str(error).split()))
-        raise InputError(
-            f"the network {name!r} does not take the bank's checkpoints: {reasons}; "
-            "say which network they are of with --task and --arch"
-        ) from None
-
-
-def _differences(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
-    """Say which tensors only one of network and checkpoints has, else which have other shapes in them."""
-    parts = [
-        f"{whose} {some(only, _NAMED)}"
-        for whose, only in (
-            ("only it has", [name for name in ours if name not in theirs]),
-            ("only they have", sorted(theirs.keys() - ours.keys())),
-        )
-        if only
-    ]
-    shapes = [
-        f"{shown(name)} (it {_shape(tensor)}, they {_shape(theirs[name])})"
-        for name, tensor in ours.items()
-        if name in theirs and tensor.shape != theirs[name].shape
-    ]
-    if shapes and not parts:
-        parts.append(f"of other shapes {some(shapes, _NAMED)}")
-    return "; ".join(parts)
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "a single number"

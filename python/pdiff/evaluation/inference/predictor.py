@@ -11,7 +11,7 @@ from torch import Tensor
 from pdiff.bank import Bank
 from pdiff.common.errors import UsageError
 from pdiff.common.wording import counted
-from pdiff.evaluation.inference.assignment import Assignment, load
+from pdiff.evaluation.inference.assignment import Assignment
 from pdiff.evaluation.inference.batch_norm import Statistics
 from pdiff.evaluation.inference.batches import SplitBatches, available_bytes, training_inputs
 from pdiff.evaluation.inference.cache import Cache
@@ -20,7 +20,7 @@ from pdiff.evaluation.inference.forward import RepeatedForward
 from pdiff.evaluation.inference.prediction import Prediction
 from pdiff.tasks.base import Split, Task
 from pdiff.tasks.data import SplitData, moved
-from pdiff.tasks.scoring import measured, wrong
+from pdiff.tasks.scoring import load, measured, wrong
 
 TRUNK_BYTES = 2 * 1024**3
 

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from pdiff.bank import collect
-from pdiff.common.errors import InputError
-from pdiff.evaluation.inference.assignment import Assignment, load
+from pdiff.evaluation.inference.assignment import Assignment
 from tests.unit.evaluation.waves import Waves, save_bank
 
 
@@ -54,39 +53,3 @@ def test_every_name_of_a_tied_tensor_is_written(tmp_path: Path) -> None:
     assert bank.manifest.tied
     assert torch.equal(state["0.weight"], network[0].weight)
     assert torch.equal(state["1.weight"], network[0].weight)
-
-
-class Choosy(nn.Linear):
-    """Takes nothing, for a reason of its own."""
-
-    def _load_from_state_dict(self, *_: object) -> None:
-        raise RuntimeError("no \n  " + 400 * "never ")
-
-
-@pytest.mark.parametrize(
-    ("network", "checkpoint", "reasons"),
-    [
-        (
-            Waves().build("residual"),
-            Waves().build("linear"),
-            "only it has conv1.weight, conv1.bias and 14 more; only they have 1.bias, 1.weight",
-        ),
-        (nn.Linear(3, 2), nn.Linear(3, 2, bias=False), "only it has bias"),
-        (
-            nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)),
-            nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2)),
-            "of other shapes 0.weight (it 2×3, they 5×3), 0.bias (it 2, they 5) and 1 more",
-        ),
-        (Choosy(1, 1), nn.Linear(1, 1), "no never never"),
-    ],
-)
-def test_what_a_network_does_not_take_is_said_in_one_line(
-    network: nn.Module, checkpoint: nn.Module, reasons: str
-) -> None:
-    with pytest.raises(InputError) as refusal:
-        load(network, checkpoint.state_dict(), "mine")
-    message = str(refusal.value)
-    assert message.startswith(f"the network 'mine' does not take the bank's checkpoints: {reasons}")
-    assert message.endswith("; say which network they are of with --task and --arch")
-    assert len(message) < 350
-    assert "\n" not in message

@@ -11,7 +11,8 @@ from pdiff.evaluation.inference.predictions import Predictions, predict_populati
 from pdiff.evaluation.inference.predictor import Predictor
 from pdiff.evaluation.populations import Population, blocks
 from pdiff.tasks.base import Metric, Split
-from pdiff.tasks.metrics import average_precision, mean_iou, rmse
+from pdiff.tasks.metrics import average_precision, mean_iou
+from pdiff.tasks.regression import rmse
 from pdiff.tasks.scoring import wrong
 from tests.unit.evaluation.waves import SAMPLES, Waves
 

@@ -1,8 +1,10 @@
-"""Standard output and error of the command line, such that printing never fails without a cause."""
+"""Prepare the process of a command: errors of printing have a cause, and SIGTERM cleans up as Ctrl-C does."""
 
 import io
 import os
+import signal
 import sys
+from types import FrameType
 
 _NAME = "standard output"
 
@@ -31,3 +33,17 @@ def prepare_streams() -> None:
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(raw), out.encoding, "replace", line_buffering=out.line_buffering
         )
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived (exit code 143)."""
+
+
+def stop_on_sigterm() -> None:
+    """Have the first SIGTERM raise `Terminated`; later ones do not disturb the cleaning up."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
