@@ -22,7 +22,8 @@ import torch
 
 import pdiff
 from pdiff.cli.console import Console
-from pdiff.evaluation.inference import Predictions, Predictor, predict_population
+from pdiff.evaluation.inference import Predictions, Predictor
+from pdiff.evaluation.inference.compared import predict_population
 from pdiff.evaluation.populations import Population
 from pdiff.evaluation.verdict.bootstrap import bootstrap, interval
 from pdiff.evaluation.verdict.comparison import Comparison
