@@ -14,7 +14,7 @@ from pdiff.common.wording import printable
 from pdiff.evaluation.schema import PlaneEntry, Results, Scale
 from pdiff.report.figures.planes import AXES, SIDES, Plane, front_line, stand
 from pdiff.report.marks import marker
-from pdiff.report.plot import NARROW, WIDE, Colours, Plot, ticks
+from pdiff.report.plot import NARROW, WIDE, Colours, Plot, around, ticks
 
 _METHODS = (
     *(("generated", "o"), ("noise", "^"), ("average", "s"), ("gaussian", "D"), ("interpolation", "P")),
@@ -83,7 +83,12 @@ def _draw(evaluations: Named, which: Plane, figure: Figure, colours: Colours) ->
     seen: list[tuple[float, float]] = []
     for place, (_, results) in enumerate(evaluations):
         seen += _draw_method(axes, method(place), stand(results, which), scale, colours)
-    _limit(axes, seen, scale)
+    if seen:
+        x, y = zip(*seen, strict=True)
+        bottom, top = around([y], 0.25, 0.002 * abs(max(y)))
+        axes.set(
+            xlim=around([x], 0.25, 0.05), ylim=(bottom, top) if scale.higher_is_better else (top, bottom)
+        )
     muted = dict.fromkeys(colours, colours["muted"])
     for place, (_, results) in enumerate(evaluations):
         for each in results.baselines:
@@ -111,17 +116,3 @@ def _draw_method(
         [x], [score], marker=mark[1], markersize=10, color=colour, markeredgecolor=colours["paper"], zorder=4
     )
     return [(x, height) for height in (*ends, score, scale.drawn(found.front))]
-
-
-def _limit(axes: Axes, seen: Sequence[tuple[float, float]], scale: Scale) -> None:
-    """Set limits that hold the methods, with room to see the Pareto fronts around them."""
-    if not seen:
-        return
-    x, y = zip(*seen, strict=True)
-    (left, right), (bottom, top) = (_with_room(x, 0.05), _with_room(y, 0.002 * abs(max(y))))
-    axes.set(xlim=(left, right), ylim=(bottom, top) if scale.higher_is_better else (top, bottom))
-
-
-def _with_room(values: Sequence[float], least: float) -> tuple[float, float]:
-    room = max(0.25 * (max(values) - min(values)), least)
-    return min(values) - room, max(values) + room

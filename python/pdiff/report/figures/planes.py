@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from pdiff.evaluation.schema import PlaneEntry, Results, Scale
 from pdiff.report.figures.distributions import Cloud, Values, clouds, score_axis, worst_drawn
 from pdiff.report.marks import OURS, colour_name, marker
-from pdiff.report.plot import NARROW, WIDE, Colours, Plot, is_wide, ticks
+from pdiff.report.plot import NARROW, WIDE, Colours, Plot, around, is_wide, ticks
 
 Plane = Literal["max_similarity", "gg"]
 
@@ -183,7 +183,7 @@ def _draw_margin(axes: Axes, results: Results, which: Plane, colours: Colours) -
 
 def _limits(found: Sequence[Cloud], which: Plane) -> tuple[float, float]:
     """Return limits that hold all models, within what a similarity can be."""
-    low, high = _around([getattr(cloud, which) for cloud in found], 0.04, 0.02)
+    low, high = around([getattr(cloud, which) for cloud in found], 0.04, 0.02)
     return max(low, -0.02), min(high, 1.02)
 
 
@@ -195,12 +195,4 @@ def _close_up(
     there, scale = stand(results, which), results.task.metric
     heights = np.array([] if there is None else [scale.drawn(there.front)])
     x, y = ([getattr(cloud, field) for cloud in ours] for field in (which, "score"))
-    return _around(x, 0.08), _around([*y, heights], 0.08)
-
-
-def _around(values: Sequence[Values], share: float, least: float | None = None) -> tuple[float, float]:
-    """Return limits around values, with a `share` of their range, or `least` if they are one, as room."""
-    every = np.concatenate(values)
-    low, high = float(np.nanmin(every)), float(np.nanmax(every))
-    room = share * (high - low) or least or 0.02 * (abs(high) or 1)
-    return low - room, high + room
+    return around(x, 0.08), around([*y, heights], 0.08)
