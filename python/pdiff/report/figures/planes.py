@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from pdiff.evaluation.schema import PlaneEntry, Results, Scale
-from pdiff.report.figures.distributions import Cloud, Values, clouds, score_axis, worst_drawn
+from pdiff.report.figures.distributions import Cloud, clouds, score_axis, worst_drawn
 from pdiff.report.marks import OURS, colour_name, marker
 from pdiff.report.plot import NARROW, WIDE, Colours, Plot, around, is_wide, ticks
 
