@@ -20,7 +20,8 @@ import pdiff
 from pdiff.bank import Bank
 from pdiff.cli.console import Console
 from pdiff.common.config import AverageConfig, Config, GaussianConfig, NoiseConfig
-from pdiff.evaluation.inference import Predictions, Predictor, predict_population
+from pdiff.evaluation.inference import Predictions, Predictor
+from pdiff.evaluation.inference.compared import predict_population
 from pdiff.evaluation.metrics.errors import resemblance
 from pdiff.evaluation.populations import REESTIMATED, Population
 from pdiff.generators import fit

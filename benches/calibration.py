@@ -2,9 +2,9 @@
 
 A bank of 300 whole-network checkpoints of mnist1d's `convnet`, large pools of models of every baseline, and
 their predictions on 10,000 samples. All of them together say where a kind of model truly stands beside the
-frontier. Each trial then sees little: 2,000 of the samples, 30 models of each baseline, and 50 others of one
+front. Each trial then sees little: 2,000 of the samples, 30 models of each baseline, and 50 others of one
 kind that pose as generated ones. Counted is how often the 95 % intervals hold the true margin, and what the
-verdicts are; and the same for plain percentiles of the bootstrap. Nothing here is above the frontier:
+verdicts are; and the same for plain percentiles of the bootstrap. Nothing here is above the front:
 whatever is said to be, is so by chance.
 
     python benches/calibration.py [--trials 60] [--pool 400] [--samples 2000] [--replicates 200]
@@ -22,7 +22,8 @@ import torch
 
 import pdiff
 from pdiff.cli.console import Console
-from pdiff.evaluation.inference import Predictions, Predictor, predict_population
+from pdiff.evaluation.inference import Predictions, Predictor
+from pdiff.evaluation.inference.compared import predict_population
 from pdiff.evaluation.populations import Population
 from pdiff.evaluation.verdict.bootstrap import bootstrap, interval
 from pdiff.evaluation.verdict.comparison import Comparison

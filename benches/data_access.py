@@ -39,9 +39,9 @@ def said(access: str, results: Results) -> str:
     """Return means, verdict and what the front is made of as text."""
     verdict, planes = results.verdict, (results.verdict.at_max_similarity, results.verdict.at_gg)
     return (
-        f"{access}: originals {100 * results.original.mean:.2f} %, generated "
-        f"{100 * results.generated.mean:.2f} %. {verdict.sentence} "
-        f"On the front there: {'; '.join(plane.rival for plane in planes if plane)}."
+        f"{access}: originals {100 * results.original.score.mean:.2f} %, generated "
+        f"{100 * results.generated.score.mean:.2f} %. {verdict.sentence} "
+        f"On the front there: {'; '.join(plane.reached_by for plane in planes if plane)}."
     )
 
 

@@ -66,13 +66,13 @@ def figures(results: dict[str, Any]) -> dict[str, float]:
             baselines[f"{name} accuracy"] = each["score"]["mean"]
             baselines[f"{name} max_similarity"] = each["max_similarity"]
     return {
-        "original": results["original"]["mean"],
-        "generated": results["generated"]["mean"],
-        "difference": results["generated"]["mean"] - results["original"]["mean"],
-        "max_similarity": results["novelty"]["max_similarity"]["mean"],
-        "dispersion": results["novelty"]["dispersion"],
-        "gg": results["novelty"]["gg"],
-        "oo": results["novelty"]["oo"],
+        "original": results["original"]["score"]["mean"],
+        "generated": results["generated"]["score"]["mean"],
+        "difference": results["generated"]["score"]["mean"] - results["original"]["score"]["mean"],
+        "max_similarity": results["generated"]["max_similarity"],
+        "dispersion": results["generated"]["dispersion"],
+        "gg": results["generated"]["gg"],
+        "oo": results["original"]["gg"],
         **baselines,
     }
 

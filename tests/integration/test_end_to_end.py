@@ -38,7 +38,7 @@ def test_from_a_folder_of_checkpoints_to_a_report(
 
     results = json.loads((tmp_path / "evaluation" / "results.json").read_text())
     assert (results["original"]["n"], results["generated"]["n"]) == (30, 5)
-    assert 0.3 < results["generated"]["mean"] <= 1
+    assert 0.3 < results["generated"]["score"]["mean"] <= 1
     assert results["task"] == {
         **{"name": "digits", "arch": arch, "split": "test", "samples": 500},
         "metric": {"name": "accuracy", "higher_is_better": True, "percent": True},

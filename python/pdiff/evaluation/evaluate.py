@@ -18,16 +18,16 @@ from pdiff.common.provenance import DataKind, provenance
 from pdiff.evaluation.figure_data import figure_data, training_warnings
 from pdiff.evaluation.inference.compared import Predicted, predict
 from pdiff.evaluation.metrics.hull import geometry
-from pdiff.evaluation.metrics.novelty import Measured, measure, novelty
+from pdiff.evaluation.metrics.novelty import Measured, family_entry, measure, novelty
 from pdiff.evaluation.metrics.soft_voting import vote_table
 from pdiff.evaluation.metrics.weights import joined
 from pdiff.evaluation.populations import Case, Compared, is_gaussian, open_case
-from pdiff.evaluation.schema import BankEntry, Cost, MetricEntry, Results, RunEntry, TaskEntry, Votes
+from pdiff.evaluation.schema import AccessEntry, BankEntry, Cost, Results, RunEntry, Scale, TaskEntry, Votes
 from pdiff.evaluation.verdict.advice import advice
 from pdiff.evaluation.verdict.comparison import Comparison
 from pdiff.evaluation.verdict.diagnostics import findings, more_errors, warnings
-from pdiff.evaluation.verdict.verdict import decide, envelopes
-from pdiff.generation.models import Source
+from pdiff.evaluation.verdict.verdict import decide, fronts
+from pdiff.generation.models import Models, Source
 from pdiff.tasks.base import Split, Task
 from pdiff.tasks.data import SplitData
 
@@ -109,36 +109,52 @@ def evaluate(
 
 def _results(case: Case, predicted: Predicted, measured: Compared[Measured], progress: Progress) -> Results:
     """Put the results together, but for findings, advice and cost."""
-    options, everybody = case.options, predicted.compared
-    reestimated, metric = predicted.predictor.estimates, _metric(case.task)
-    kind = "weights" if case.access.kind == "inputs" and not reestimated else case.access.kind
-    access = replace(case.access, kind=kind, reestimated=reestimated)
+    options, everybody, bank = case.options, predicted.compared, case.bank
+    access = _access(case, reestimated=predicted.predictor.estimates)
     front = (everybody.original, everybody.ensemble, *everybody.baselines)
     comparison = Comparison(everybody.original, everybody.runs, front)
-    plots = figure_data(everybody, case.bank, predicted.run, predicted.way)
+    held_out = sorted(set.intersection(*(set(run.held_out) for run in case.runs)))
+    plots = figure_data(everybody, bank, predicted.run, predicted.way)
     places = [run.place for run in measured.runs if run.place is not None]
-    said = warnings(case.runs, options.split, options.baselines_n)
+    task, percent = case.task, case.task.metric is None or case.task.metric.percent
+    scale = Scale(name=task.metric_name, higher_is_better=task.higher_is_better, percent=percent)
     return Results(
         name=case.name,
-        task=_task(case, metric, predicted.predictor.samples),
-        bank=_bank(case),
+        task=TaskEntry(
+            name=task.name,
+            arch=case.arch,
+            split=options.split,
+            samples=predicted.predictor.samples,
+            metric=scale,
+        ),
+        bank=BankEntry(
+            path=str(bank.path.resolve()),
+            digest=bank.digest,
+            members=len(bank),
+            dim=bank.dim,
+            held_out=held_out,
+        ),
         data_access=access,
-        original=Measured.summary([measured.original], predicted.original),
-        generated=Measured.summary(measured.runs, predicted.generated),
-        runs=_runs(case, measured.runs),
-        ensemble=measured.ensemble.average_entry(),
-        baselines=[each.baseline_entry() for each in measured.baselines],
-        controls=[each.control_entry() for each in measured.controls],
+        original=family_entry([measured.original], predicted.original),
+        ensemble=family_entry([measured.ensemble]),
+        generated=family_entry(measured.runs, predicted.generated),
+        runs=[_run(folder, run) for folder, run in zip(case.runs, measured.runs, strict=True)],
+        baselines=[family_entry([each]) for each in measured.baselines],
+        controls=[family_entry([each]) for each in measured.controls],
         novelty=novelty(case, measured.original, measured.runs, places),
-        geometry=geometry(case.bank, joined(places).products, _held_out(case)),
+        geometry=geometry(bank, joined(places).products, held_out),
         votes=_votes(predicted, options.seed),
         verdict=decide(
-            comparison, access, metric, seed=options.seed, replicates=options.replicates, progress=progress
+            comparison, access, scale, seed=options.seed, replicates=options.replicates, progress=progress
         ),
-        envelopes=envelopes(comparison),
+        fronts=fronts(comparison),
         points=[point for each in measured for point in each.points()],
         plots=plots,
-        warnings=[*predicted.warnings, *said, *training_warnings(plots.training)],
+        warnings=[
+            *predicted.warnings,
+            *warnings(case.runs, options.split, options.baselines_n),
+            *training_warnings(plots.training),
+        ],
         cost=_cost(case, 0.0),
         provenance=provenance_entry(case, choose_device(options.device)),
     )
@@ -149,6 +165,12 @@ def _concluded(results: Results, predicted: Predicted) -> Results:
     more = more_errors(predicted.compared.original, predicted.compared.runs)
     verdict = replace(results.verdict, findings=findings(results, more), advice=advice(results))
     return replace(results, verdict=verdict)
+
+
+def _access(case: Case, *, reestimated: bool) -> AccessEntry:
+    """Return what baselines used: weights alone where inputs were asked for in vain."""
+    kind = "weights" if case.access.kind == "inputs" and not reestimated else case.access.kind
+    return replace(case.access, kind=kind, reestimated=reestimated)
 
 
 def _votes(predicted: Predicted, seed: int) -> Votes | None:
@@ -164,43 +186,16 @@ def _votes(predicted: Predicted, seed: int) -> Votes | None:
     return vote_table(original, generated, draws, classes, seed)
 
 
-def _metric(task: Task) -> MetricEntry:
-    percent = task.metric is None or task.metric.percent
-    return MetricEntry(name=task.metric_name, higher_is_better=task.higher_is_better, percent=percent)
-
-
-def _task(case: Case, metric: MetricEntry, samples: int) -> TaskEntry:
-    split = case.options.split
-    return TaskEntry(name=case.task.name, arch=case.arch, split=split, samples=samples, metric=metric)
-
-
-def _bank(case: Case) -> BankEntry:
-    bank, path = case.bank, str(case.bank.path.resolve())
-    return BankEntry(path=path, digest=bank.digest, members=len(bank), dim=bank.dim, held_out=_held_out(case))
-
-
-def _held_out(case: Case) -> list[int]:
-    """Return the members that no run has learned from."""
-    return sorted(set.intersection(*(set(run.held_out) for run in case.runs)))
-
-
-def _runs(case: Case, measured: Sequence[Measured]) -> list[RunEntry]:
-    """Return the entries of the folders."""
-    entries = []
-    for folder, run in zip(case.runs, measured, strict=True):
-        info = None if folder.generated is None else folder.generated.info
-        entry = RunEntry(
-            path=str(folder.path.resolve()),
-            seed=None if info is None else info.seed,
-            run_digest="" if info is None else info.generator.digest,
-            preset="" if info is None else info.generator.label,
-            n=run.size,
-            mean=run.mean,
-            max_similarity=run.max_similarity,
-            gg=run.gg,
-        )
-        entries.append(entry)
-    return entries
+def _run(folder: Models, measured: Measured) -> RunEntry:
+    """Return the entry of a folder."""
+    info = None if folder.generated is None else folder.generated.info
+    return RunEntry(
+        path=str(folder.path.resolve()),
+        seed=None if info is None else info.seed,
+        run_digest="" if info is None else info.generator.digest,
+        preset="" if info is None else info.generator.label,
+        models=family_entry([measured]),
+    )
 
 
 def _cost(case: Case, evaluate_s: float) -> Cost:
@@ -217,20 +212,8 @@ def _cost(case: Case, evaluate_s: float) -> Cost:
 
 
 def provenance_entry(case: Case, device: torch.device) -> dict[str, Any]:
-    """Return what made these numbers: versions, seeds, digests and counts; of several runs, the first's."""
-    first, options = case.runs[0].generated, case.options
-    data = SplitData(case.task, options.split)
-    made = {} if first is None else {"seed": first.info.seed, "preset": first.info.generator.label}
-    run = case.runs[0].run if first else ""
-    return {
-        **provenance(device),
-        "seed": options.seed,
-        "generation": made,
-        "digests": {"bank": case.bank.digest, "run": run, "data": data.digest()},
-        "sample_counts": {
-            "samples": len(data),
-            "original": len(case.bank),
-            "generated": sum(run.size for run in case.runs),
-            "each_baseline": options.baselines_n,
-        },
-    }
+    """Return what made these numbers: versions, the seed of baselines and bootstrap, and digests."""
+    data = SplitData(case.task, case.options.split).digest()
+    run = case.runs[0].run if case.runs[0].generated else ""
+    digests = {"bank": case.bank.digest, "run": run, "data": data}
+    return {**provenance(device), "seed": case.options.seed, "digests": digests}

@@ -50,8 +50,6 @@ class Population:
     access: DataKind = "weights"
     run: int = 0
     """Which of several generated folders the models are from."""
-    gradient_evaluations: int = 0
-    """Minibatches of training data whose gradient was taken to make all of the models."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +199,8 @@ def compare(case: Case, context: Context, voters: int) -> Compared[Population]:
         raise UsageError(f"control {min(clash)!r}: the name of another row of the table; choose another one")
     baselines = [replace(each, size=max(size, voters)) if is_gaussian(each) else each for each in baselines]
     average = fit(AverageConfig(name="average"), members, context)
-    runs = (Population("generated", None, each.size, each.rows, run=i) for i, each in enumerate(case.runs))
+    kind = case.access.kind
+    runs = (Population("generated", None, each.size, each.rows, kind, i) for i, each in enumerate(case.runs))
     return Compared(
         Population("original", None, len(bank), bank.batch),
         tuple(runs),
@@ -215,8 +214,5 @@ def _baseline(config: Config, members: View, context: Context, case: Case) -> Po
     """Fit a baseline; models that share gradients are as many as these pay for."""
     made, size = fit(config, members, context), case.options.baselines_n
     size = min(size, made.models) if isinstance(made, Tuned) else size
-    rows, access = partial(made.rows, seed=case.options.seed), made.data_access
-    gradients = access.gradient_evaluations
-    return Population(
-        family_name(config), made.strength, size, rows, access.kind, gradient_evaluations=gradients
-    )
+    rows = partial(made.rows, seed=case.options.seed)
+    return Population(family_name(config), made.strength, size, rows, made.data_access.kind)

@@ -14,7 +14,7 @@ import msgspec
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.provenance import DataKind
 
-FORMAT = 5
+FORMAT = 6
 RESULTS = "results.json"
 
 Position = Literal["above", "on", "below"]
@@ -26,12 +26,51 @@ class _Entry(msgspec.Struct, frozen=True):
     """Base of every part."""
 
 
-class MetricEntry(_Entry, frozen=True, kw_only=True):
-    """What scores are."""
+class Scale(_Entry, frozen=True, kw_only=True):
+    """What the task's metric is called, and how its values are written and drawn."""
 
     name: str
     higher_is_better: bool
     percent: bool
+
+    @property
+    def axis(self) -> str:
+        """What an axis of scores is called; better is up or right, so that it may run backwards."""
+        unit = f"{self.name} (%)" if self.percent else self.name
+        return unit if self.higher_is_better else f"{unit}, lower is better"
+
+    @property
+    def points(self) -> str:
+        """The unit of a difference."""
+        return "points" if self.percent else self.name
+
+    def drawn(self, score: float) -> float:
+        """Return a score in the unit of the axis."""
+        return 100 * score if self.percent else score
+
+    def bare(self, score: float | None, significant: int = 4) -> str:
+        """Format a score for a column whose heading has the unit: 0.9712 → `97.12`.
+
+        Of what is not read as per cent `significant` digits are left: 12.3456 → `12.35`, 123456 → `1.235e5`.
+        """
+        if score is None:
+            return "–"
+        if self.percent:
+            return f"{100 * score:.2f}"
+        return f"{score:.{significant}g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+
+    def text(self, score: float | None) -> str:
+        """Format a score with its unit: 0.9712 → `97.12%`."""
+        return f"{self.bare(score)}%" if self.percent and score is not None else self.bare(score)
+
+    def difference(self, value: float) -> str:
+        """Format a difference of two scores with its sign: 0.0024 → `+0.24`, −0.0024 → `−0.24`."""
+        text = f"{100 * value:+.2f}" if self.percent else f"{value:+.4g}"
+        return f"−{text[1:]}" if text.startswith("-") else text
+
+    def better(self, a: float, b: float) -> bool:
+        """Return whether score `a` is better than `b`."""
+        return a > b if self.higher_is_better else a < b
 
 
 class TaskEntry(_Entry, frozen=True, kw_only=True):
@@ -41,7 +80,7 @@ class TaskEntry(_Entry, frozen=True, kw_only=True):
     arch: str
     split: str
     samples: int
-    metric: MetricEntry
+    metric: Scale
 
 
 class BankEntry(_Entry, frozen=True, kw_only=True):
@@ -83,53 +122,36 @@ class Selected(_Entry, frozen=True, kw_only=True):
     test: float
 
 
-class Summary(Spread, frozen=True, kw_only=True):
-    """Scores of the originals or of the generated models; `best` is the score of the selected one."""
+class FamilyEntry(_Entry, frozen=True, kw_only=True):
+    """Models of one family at one strength, whoever made them; measures are means over models.
 
+    The family is `original`, `generated`, `ensemble` (the paper's word for the average of all members), a
+    generator's or the name of a control. Of several runs, `gg` and `dispersion` are within runs.
+    """
+
+    family: str
+    strength: float | None
+    access: DataKind
+    """What the maker saw."""
     n: int
-    best: float | None
-    selected: Selected | None
-
-
-class EnsembleEntry(_Entry, frozen=True, kw_only=True):
-    """The average of all members' weights, which the paper calls ensemble."""
-
-    n: int
-    mean: float
+    score: Spread
+    best: Selected | None = None
+    """Of originals and generated models."""
     max_similarity: float
+    containment: float
+    gg: float | None
+    """Similarity of two models; the paper's OO, of originals."""
+    dispersion: float | None
 
 
-class RunEntry(EnsembleEntry, frozen=True, kw_only=True):
+class RunEntry(_Entry, frozen=True, kw_only=True):
     """One folder of generated models."""
 
     path: str
     seed: int | None
     run_digest: str
     preset: str
-    gg: float | None
-
-
-class _FamilyBase(_Entry, frozen=True, kw_only=True):
-    n: int
-    score: Spread
-    max_similarity: float
-    containment: float
-    gg: float | None
-    dispersion: float | None
-
-
-class FamilyEntry(_FamilyBase, frozen=True, kw_only=True):
-    """One baseline at one strength; `league` is the data access of its maker."""
-
-    family: str
-    strength: float | None
-    league: DataKind
-
-
-class ControlEntry(_FamilyBase, frozen=True, kw_only=True):
-    """The same method without the bank."""
-
-    name: str
+    models: FamilyEntry
 
 
 class Nearest(_Entry, frozen=True, kw_only=True):
@@ -137,12 +159,6 @@ class Nearest(_Entry, frozen=True, kw_only=True):
 
     mean: float
     min: float
-
-
-class Range(Nearest, frozen=True, kw_only=True):
-    """Mean and extremes."""
-
-    max: float
 
 
 class ZU(_Entry, frozen=True, kw_only=True):
@@ -155,23 +171,18 @@ class ZU(_Entry, frozen=True, kw_only=True):
 
 
 class Novelty(_Entry, frozen=True, kw_only=True):
-    """How new the generated models are; GG and its like are within runs, `distinct` is over all of them.
+    """How new the generated models are, besides what their entry says; `distinct` is over all runs.
 
     Raw distances are in the weights' own units, aligned ones are after the hidden units were matched.
     `cosine` is that of a model's weight matrices with those of the bank's mean, mean over models.
     """
 
-    max_similarity: Range
-    original_max_similarity: float
-    containment: float
-    original_containment: float
-    oo: float
-    gg: float | None
+    similarities: tuple[float, float]
+    """Smallest and largest max-similarity of a model."""
     og: float
     gg_nearest: float | None
     distinct: int
     distinct_original: int
-    dispersion: float | None
     l2_nearest: Nearest
     l2_nearest_original: Nearest
     l2_nearest_raw: Nearest
@@ -228,18 +239,18 @@ class Votes(_Entry, frozen=True, kw_only=True):
 
 
 class PlaneEntry(_Entry, frozen=True, kw_only=True):
-    """The generated models in one plane, and the mixture of families (`rival`) that reaches the front there.
+    """The generated models in one plane, the Pareto front there, and the mixture of families that reaches it.
 
     `at` is their mean max-similarity or GG; the margin is positive where they are better.
     """
 
     at: float
     score: float
-    frontier: float
+    front: float
     margin: float
     interval: tuple[float, float]
     position: Position
-    rival: str
+    reached_by: str
 
 
 class Concentration(_Entry, frozen=True, kw_only=True):
@@ -273,9 +284,8 @@ class Advice(_Entry, frozen=True, kw_only=True):
 
 
 class Verdict(_Entry, frozen=True, kw_only=True):
-    """Where the generated models lie; `league` is the data access that was compared with."""
+    """Where the generated models lie."""
 
-    league: DataKind
     position: Position
     advice: Advice
     sentence: str
@@ -286,7 +296,7 @@ class Verdict(_Entry, frozen=True, kw_only=True):
     bootstrap: Bootstrap
 
 
-class Envelopes(_Entry, frozen=True, kw_only=True):
+class Fronts(_Entry, frozen=True, kw_only=True):
     """Vertices (x, score) of the baselines' Pareto fronts."""
 
     max_similarity: list[tuple[float, float]]
@@ -386,17 +396,17 @@ class Results(_Entry, frozen=True, kw_only=True):
     task: TaskEntry
     bank: BankEntry
     data_access: AccessEntry
-    original: Summary
-    generated: Summary
+    original: FamilyEntry
+    ensemble: FamilyEntry
+    generated: FamilyEntry
     runs: list[RunEntry]
-    ensemble: EnsembleEntry
     baselines: list[FamilyEntry]
-    controls: list[ControlEntry]
+    controls: list[FamilyEntry]
     novelty: Novelty
     geometry: Geometry
     votes: Votes | None
     verdict: Verdict
-    envelopes: Envelopes
+    fronts: Fronts
     points: list[Point]
     plots: Plots
     warnings: list[str]

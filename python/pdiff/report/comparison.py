@@ -11,11 +11,10 @@ from msgspec.structs import astuple, replace
 
 from pdiff.common.errors import UsageError
 from pdiff.common.wording import printable
-from pdiff.evaluation.schema import PlaneEntry, Results
+from pdiff.evaluation.schema import PlaneEntry, Results, Scale
 from pdiff.report.figures.planes import AXES, SIDES, Plane, front_line, stand
 from pdiff.report.marks import marker
-from pdiff.report.plot import NARROW, WIDE, Colours, Plot, ticks
-from pdiff.report.text import Scale
+from pdiff.report.plot import NARROW, WIDE, Colours, Plot, around, ticks
 
 _METHODS = (
     *(("generated", "o"), ("noise", "^"), ("average", "s"), ("gaussian", "D"), ("interpolation", "P")),
@@ -62,7 +61,7 @@ def method(place: int) -> tuple[str, str]:
 
 def comparison_figures(evaluations: Named) -> dict[str, Plot]:
     """Return the figures of the page by name."""
-    plots, scale = {}, Scale.of(evaluations[0][1])
+    plots, scale = {}, evaluations[0][1].task.metric
     for which in SIDES:
         places = [(name, stand(results, which)) for name, results in evaluations]
         means = "; ".join(
@@ -80,11 +79,16 @@ def _draw(evaluations: Named, which: Plane, figure: Figure, colours: Colours) ->
 
     The methods decide the limits.
     """
-    axes, scale = figure.subplots(), Scale.of(evaluations[0][1])
+    axes, scale = figure.subplots(), evaluations[0][1].task.metric
     seen: list[tuple[float, float]] = []
     for place, (_, results) in enumerate(evaluations):
         seen += _draw_method(axes, method(place), stand(results, which), scale, colours)
-    _limit(axes, seen, scale)
+    if seen:
+        x, y = zip(*seen, strict=True)
+        bottom, top = around([y], 0.25, 0.002 * abs(max(y)))
+        axes.set(
+            xlim=around([x], 0.25, 0.05), ylim=(bottom, top) if scale.higher_is_better else (top, bottom)
+        )
     muted = dict.fromkeys(colours, colours["muted"])
     for place, (_, results) in enumerate(evaluations):
         for each in results.baselines:
@@ -105,24 +109,10 @@ def _draw_method(
         return []
     colour, x = colours[mark[0]], found.at
     sign = 1 if scale.higher_is_better else -1  # margins are positive where the method is better
-    ends = [scale.drawn(found.frontier + sign * end) for end in found.interval]
+    ends = [scale.drawn(found.front + sign * end) for end in found.interval]
     score = scale.drawn(found.score)
     axes.plot([x, x], ends, color=colour, linewidth=5, alpha=0.35, zorder=3, solid_capstyle="butt")
     axes.plot(
         [x], [score], marker=mark[1], markersize=10, color=colour, markeredgecolor=colours["paper"], zorder=4
     )
-    return [(x, height) for height in (*ends, score, scale.drawn(found.frontier))]
-
-
-def _limit(axes: Axes, seen: Sequence[tuple[float, float]], scale: Scale) -> None:
-    """Set limits that hold the methods, with room to see the Pareto fronts around them."""
-    if not seen:
-        return
-    x, y = zip(*seen, strict=True)
-    (left, right), (bottom, top) = (_with_room(x, 0.05), _with_room(y, 0.002 * abs(max(y))))
-    axes.set(xlim=(left, right), ylim=(bottom, top) if scale.higher_is_better else (top, bottom))
-
-
-def _with_room(values: Sequence[float], least: float) -> tuple[float, float]:
-    room = max(0.25 * (max(values) - min(values)), least)
-    return min(values) - room, max(values) + room
+    return [(x, height) for height in (*ends, score, scale.drawn(found.front))]

@@ -18,10 +18,8 @@ from pdiff.evaluation.schema import RESULTS, Results, Votes, read_results
 from pdiff.report.comparison import Named, comparison_figures, differences, method, named
 from pdiff.report.figures import figures, hidden, worst_drawn
 from pdiff.report.marks import colour_name, mark_svg, shape_svg
-from pdiff.report.measures import measures
 from pdiff.report.plot import Kind, Plot, stylesheet
-from pdiff.report.summary import COLUMNS, SummaryRow, summary
-from pdiff.report.text import Scale, called, duration, heading, number
+from pdiff.report.tables import COLUMNS, Row, called, measures, number, summary
 
 REPORT = "report.html"
 
@@ -86,7 +84,7 @@ def _page(out: Path) -> Path:
 
 def render_report(results: Results) -> str:
     """Return the page of an evaluation as text."""
-    rows, scale = summary(results), Scale.of(results)
+    rows, scale = summary(results), results.task.metric
     return _render(
         "report.html",
         figures(results),
@@ -108,7 +106,7 @@ def render_comparison(evaluations: Named) -> str:
         "comparison.html",
         comparison_figures(evaluations),
         evaluations=evaluations,
-        scale=Scale.of(evaluations[0][1]),
+        scale=evaluations[0][1].task.metric,
         marks=[(colour, shape_svg(shape)) for colour, shape in map(method, range(len(evaluations)))],
         differences=differences(evaluations),
     )
@@ -135,13 +133,13 @@ def _environment() -> Environment:
     return made
 
 
-def _legend(rows: Sequence[SummaryRow]) -> dict[str, str]:
+def _legend(rows: Sequence[Row]) -> dict[str, str]:
     """Return what each family's mark stands for; the strengths of one family share a mark."""
-    swept: dict[str, list[SummaryRow]] = {}
+    swept: dict[str, list[Row]] = {}
     for row in rows:
-        swept.setdefault(row.family, []).append(row)
+        swept.setdefault(row.entry.family, []).append(row)
     return {
-        family: each[0].name if len(each) == 1 else f"{each[0].name}–{each[-1].strength:g}"
+        family: each[0].cells[0] if len(each) == 1 else f"{each[0].cells[0]}–{each[-1].entry.strength:g}"
         for family, each in swept.items()
     }
 
@@ -152,3 +150,21 @@ def _draws(votes: Votes | None) -> int:
         return 0
     pairs = [zip(votes.sizes, family.draws, strict=True) for family in votes.families.values()]
     return max((count for each in pairs for size, count in each if size > 1), default=0)
+
+
+def heading(text: str) -> str:
+    """Begin with a capital letter, but leave names that have capitals of their own: RMSE, mIoU."""
+    first, _, rest = text.partition(" ")
+    return " ".join(filter(None, [first.capitalize() if first.islower() else first, rest]))
+
+
+def duration(seconds: float | None) -> str:
+    """Format a time with its unit: `14 ms`, `3.2 s`, `5 min 7 s`, `2 h 3 min`; a dash if it is not known."""
+    if seconds is None:
+        return "–"
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.2g} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,7 +1,7 @@
 """Draw a figure in the page's fonts and colours, as a part of the page or as a file of its own."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from pdiff import _core
 from pdiff.report.marks import COLOURED
@@ -93,6 +95,14 @@ class Plot:
 def is_wide(figure: Figure) -> bool:
     """Return whether a figure is drawn for a wide page."""
     return figure.get_figwidth() > (WIDE + NARROW) / 2
+
+
+def around(values: Sequence[ArrayLike], share: float, least: float = 0.0) -> tuple[float, float]:
+    """Return limits around values, with a `share` of their range, at least `least`, as room."""
+    every = np.concatenate([np.ravel(each) for each in values])
+    low, high = float(np.nanmin(every)), float(np.nanmax(every))
+    room = max(share * (high - low), least) or 0.02 * (abs(high) or 1)
+    return low - room, high + room
 
 
 def ticks(axes: Axes, x: int = 7, y: int = 7) -> None:

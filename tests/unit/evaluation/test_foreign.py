@@ -40,12 +40,15 @@ def test_copies_are_found_out(whole_bank: Bank, task: Waves, tmp_path: Path, tor
     folder = saved(tmp_path / "rpg", states_, torch_files=torch_files)
     results = evaluate(folder, bank=whole_bank, task=task, **QUICK)
     assert results["name"] == "rpg"
-    assert results["generated"] == results["original"]
+    for part in ("n", "score", "best"):
+        assert results["generated"][part] == results["original"][part]
     assert "copies" in kinds(results)
     assert results["verdict"]["position"] != "above"
     cost = results["cost"]
     assert (cost["once_s"], cost["per_model_s"], cost["gradient_evaluations"]) == (None, None, None)
-    assert [(run["seed"], run["preset"], run["n"]) for run in results["runs"]] == [(None, "", MEMBERS)]
+    assert [(run["seed"], run["preset"], run["models"]["n"]) for run in results["runs"]] == [
+        (None, "", MEMBERS)
+    ]
     assert set(results["plots"]["missing"]) == {"training", "reverse"}
 
 
@@ -77,7 +80,7 @@ def test_an_independent_network_is_no_copy(whole_bank: Bank, task: Waves, tmp_pa
     assert results["novelty"]["cosine"] < 0.5
     assert results["novelty"]["l2_nearest"]["mean"] > 0.5 * results["novelty"]["l2_nearest_original"]["mean"]
     assert (results["data_access"]["kind"], results["cost"]["gradient_evaluations"]) == ("gradients", 20)
-    assert {b["league"] for b in results["baselines"]} == {"weights", "gradients"}
+    assert {b["access"] for b in results["baselines"]} == {"weights", "gradients"}
 
 
 def test_several_folders_are_runs(whole_bank: Bank, task: Waves, tmp_path: Path) -> None:
@@ -86,7 +89,7 @@ def test_several_folders_are_runs(whole_bank: Bank, task: Waves, tmp_path: Path)
         for name, some in (("a", [0, 1]), ("b", [2, 3, 4]))
     ]
     results = evaluate(folders, bank=whole_bank.path, task=task, **QUICK)
-    assert [run["n"] for run in results["runs"]] == [2, 3]
+    assert [run["models"]["n"] for run in results["runs"]] == [2, 3]
     assert results["generated"]["n"] == 5
     with pytest.raises(UsageError, match="the same models as .*; name each only once"):
         evaluate([folders[0], folders[0]], bank=whole_bank, task=task, **QUICK)

@@ -45,21 +45,23 @@ def runs(whole_bank: Bank, save_generated: Save) -> list[Generated]:
 def test_runs_are_evaluated_together_and_alike_within_themselves(runs: list[Generated], task: Waves) -> None:
     results = evaluate(runs, task=task, **QUICK)
     alone = [evaluate(run, task=task, **QUICK) for run in runs]
-    assert [(run["path"], run["seed"], run["n"]) for run in results["runs"]] == [
+    assert [(run["path"], run["seed"], run["models"]["n"]) for run in results["runs"]] == [
         (str(runs[0].path.resolve()), 7, 4),
         (str(runs[1].path.resolve()), 8, 3),
     ]
     for entry, single in zip(results["runs"], alone, strict=True):
-        assert entry["mean"] == pytest.approx(single["generated"]["mean"], abs=1e-9)
-        assert entry["gg"] == pytest.approx(single["novelty"]["gg"], abs=1e-9)
-        assert entry["max_similarity"] == pytest.approx(single["novelty"]["max_similarity"]["mean"], abs=1e-9)
-    means = [single["generated"]["mean"] for single in alone]
-    ggs = [single["novelty"]["gg"] for single in alone]
+        assert entry["models"]["score"] == pytest.approx(single["generated"]["score"], abs=1e-9)
+        for measure in ("gg", "max_similarity", "containment", "dispersion"):
+            assert entry["models"][measure] == pytest.approx(single["generated"][measure], abs=1e-9)
+    means = [single["generated"]["score"]["mean"] for single in alone]
+    ggs = [single["generated"]["gg"] for single in alone]
     assert results["generated"]["n"] == 7
-    assert results["generated"]["mean"] == pytest.approx((4 * means[0] + 3 * means[1]) / 7)
-    assert results["novelty"]["gg"] == pytest.approx((4 * ggs[0] + 3 * ggs[1]) / 7)
-    assert results["verdict"]["at_gg"]["at"] == pytest.approx(results["novelty"]["gg"], abs=1e-9)
-    assert results["verdict"]["at_gg"]["score"] == pytest.approx(results["generated"]["mean"], abs=1e-9)
+    assert results["generated"]["score"]["mean"] == pytest.approx((4 * means[0] + 3 * means[1]) / 7)
+    assert results["generated"]["gg"] == pytest.approx((4 * ggs[0] + 3 * ggs[1]) / 7)
+    assert results["verdict"]["at_gg"]["at"] == pytest.approx(results["generated"]["gg"], abs=1e-9)
+    assert results["verdict"]["at_gg"]["score"] == pytest.approx(
+        results["generated"]["score"]["mean"], abs=1e-9
+    )
     assert [point["run"] for point in points(results, "generated")] == [0] * 4 + [1] * 3
     assert results["verdict"]["bootstrap"]["over"] == ["samples", "models", "runs"]
     assert [warning.split(":")[0] for warning in results["warnings"]] == [
@@ -128,10 +130,10 @@ def test_a_control_may_be_of_another_bank(
     ours = save_generated(whole_bank, gaussian(whole_bank, range(3), seed=5))
     results = evaluate(ours, task=task, controls={"one-checkpoint": control}, **QUICK)
     (entry,) = results["controls"]
-    assert set(entry) == {"name", "n", "score", "max_similarity", "containment", "gg", "dispersion"}
-    assert (entry["name"], entry["n"]) == ("one-checkpoint", 3)
+    assert set(entry) == set(results["generated"])
+    assert (entry["family"], entry["n"]) == ("one-checkpoint", 3)
     same = save_generated(whole_bank, other.batch([0, 1, 2]), out="same")
-    assert entry["score"]["mean"] == evaluate(same, task=task, **QUICK)["generated"]["mean"]
+    assert entry["score"]["mean"] == evaluate(same, task=task, **QUICK)["generated"]["score"]["mean"]
     assert len(points(results, "one-checkpoint")) == 3
     with pytest.raises(UsageError, match="control 'noise': the name of another row"):
         evaluate(ours, task=task, controls={"noise": control}, **QUICK)
@@ -179,17 +181,16 @@ def test_the_best_model_is_chosen_on_validation(norm_bank: Bank, task: Waves, sa
         for split in ("validation", "test")
     }
     chosen = int(by["validation"].argmax())
-    assert results["generated"]["selected"] == {
+    assert results["generated"]["best"] == {
         "index": chosen,
         "validation": pytest.approx(float(by["validation"][chosen])),
         "test": pytest.approx(float(by["test"][chosen])),
     }
-    assert results["generated"]["best"] == results["generated"]["selected"]["test"]
-    assert results["generated"]["max"] == pytest.approx(float(by["test"].max()))
+    assert results["generated"]["score"]["max"] == pytest.approx(float(by["test"].max()))
     there = evaluate(
         Generated.open(norm_bank.path.parents[1] / "generated"), task=task, split="validation", **QUICK
     )
-    assert (there["generated"]["best"], there["generated"]["selected"]) == (None, None)
+    assert there["generated"]["best"] is None
     assert "validation split" in there["warnings"][-1]
 
 
@@ -251,7 +252,7 @@ def test_fine_tuned_baselines_take_part_where_gradients_were_taken(
         "gradients",
         8,
     )
-    assert {b["league"] for b in results["baselines"]} == {"weights", "gradients"}
+    assert {b["access"] for b in results["baselines"]} == {"weights", "gradients"}
     assert {b["family"] for b in results["baselines"]} >= {"tuned-mean", "cyclic", "tuned-gaussian", "noise"}
     assert results["verdict"]["sentence"].endswith("(with baselines from training gradients).")
 
@@ -262,9 +263,8 @@ def test_statistics_are_reestimated_for_all_alike(norm_bank: Bank, task: Waves, 
     )
     plain = evaluate(Generated.open(norm_bank.path.parents[1] / "generated"), task=task, **QUICK)
     assert results["data_access"]["reestimated"] is True
-    for part in ("mean", "min", "max"):
-        assert results["generated"][part] == results["original"][part], "members in both columns"
-    assert results["original"]["mean"] != plain["original"]["mean"]
+    assert results["generated"]["score"] == results["original"]["score"], "members in both columns"
+    assert results["original"]["score"]["mean"] != plain["original"]["score"]["mean"]
     assert not any("re-estimate" in warning for warning in results["warnings"])
 
 
@@ -349,10 +349,12 @@ def test_a_task_with_a_metric_goes_all_the_way(norm_bank: Bank, save_generated: 
     assert results["task"]["metric"] == {"name": "MSE", "higher_is_better": False, "percent": False}
     assert results["votes"] is None
     scores = torch.tensor([point["score"] for point in points(results, "generated")], dtype=torch.float64)
-    assert results["generated"]["mean"] == pytest.approx(float(scores.mean()))
-    assert results["generated"]["min"] == pytest.approx(float(scores.min())), "min is plainly the least"
+    assert results["generated"]["score"]["mean"] == pytest.approx(float(scores.mean()))
+    assert results["generated"]["score"]["min"] == pytest.approx(float(scores.min())), (
+        "min is plainly the least"
+    )
     place = results["verdict"]["at_max_similarity"]
-    assert place["margin"] == pytest.approx(place["frontier"] - place["score"]), "less is better"
-    drawn = [score for _, score in results["envelopes"]["max_similarity"]]
+    assert place["margin"] == pytest.approx(place["front"] - place["score"]), "less is better"
+    drawn = [score for _, score in results["fronts"]["max_similarity"]]
     assert drawn == sorted(drawn, reverse=True)
     assert " MSE (" in results["verdict"]["sentence"]

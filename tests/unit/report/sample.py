@@ -18,31 +18,28 @@ from pdiff.evaluation.schema import (
     Advice,
     BankEntry,
     Bootstrap,
-    ControlEntry,
     Cost,
     Curve,
-    EnsembleEntry,
-    Envelopes,
     FamilyEntry,
     Finding,
+    Fronts,
     Geometry,
     Histogram,
     MapData,
     MapPopulation,
-    MetricEntry,
     Nearest,
     Novelty,
     PlaneEntry,
     Plots,
     Point,
-    Range,
     Results,
     ReverseData,
     RunEntry,
+    Scale,
     Segments,
+    Selected,
     SimilarityData,
     Spread,
-    Summary,
     TaskEntry,
     TrainingData,
     Verdict,
@@ -66,8 +63,7 @@ FAMILIES: tuple[tuple[str, float | None, float, float], ...] = (
     ("gaussian", 2.0, 0.33, 2.0),
     ("pca-gaussian", 1.0, 0.13, 1.0),
 )
-NOT_BASELINES = {"original", "generated", "ensemble"}
-RMSE = MetricEntry(name="RMSE", higher_is_better=False, percent=False)
+RMSE = Scale(name="RMSE", higher_is_better=False, percent=False)
 SIZES = [1, 2, 5, 10, 20, 50]
 POOLS = {"original": 60, "generated": 50, "gaussian": 100}
 VOTE_SPREAD = {"score": 0.0013, "nll": 0.0021, "ece": 0.0009}
@@ -123,7 +119,7 @@ def iou(a: Wrong, b: Wrong) -> NDArray[np.float64]:
     return np.asarray(both / (a.sum(axis=1)[:, None] + b.sum(axis=1) - both))
 
 
-def frontier(points: Front) -> Front:
+def corners(points: Front) -> Front:
     """The best score at each x or below, as corners; the hull of the real one does not matter here."""
     found: Front = []
     for x, score in sorted(points):
@@ -162,50 +158,38 @@ def sample_results(
     wrong = predictions(originals, models, samples)
     bank = wrong["original", None]
     made = {key: _Made(each, bank) for key, each in wrong.items()}
-    original, ours, mean = (made[key, None] for key in ("original", "generated", "ensemble"))
-    rows = [row for row in FAMILIES if row[0] not in NOT_BASELINES]
-    baselines = [_baseline(*row, made[row[:2]]) for row in rows]
-    envelopes = Envelopes(
-        max_similarity=frontier([(b.max_similarity, b.score.mean) for b in baselines]),
-        gg=frontier([(b.gg, b.score.mean) for b in baselines if b.gg is not None]),
+    original, ours, mean = (_family(*row, made[row[:2]]) for row in FAMILIES[:3])
+    baselines = [_family(*row, made[row[:2]]) for row in FAMILIES[3:]]
+    fronts = Fronts(
+        max_similarity=corners([(b.max_similarity, b.score.mean) for b in baselines]),
+        gg=corners([(b.gg, b.score.mean) for b in baselines if b.gg is not None]),
     )
-    metric = MetricEntry(name="accuracy", higher_is_better=True, percent=True)
-    run = RunEntry(
-        path="/data/generated",
-        seed=7,
-        run_digest="1" * 64,
-        preset="default",
-        n=models,
-        mean=float(ours.scores.mean()),
-        max_similarity=float(ours.largest.mean()),
-        gg=ours.gg,
-    )
+    metric = Scale(name="accuracy", higher_is_better=True, percent=True)
+    run = RunEntry(path="/data/generated", seed=7, run_digest="1" * 64, preset="default", models=ours)
     return Results(
         name="p-diff",
         task=TaskEntry(name=name, arch="convnet", split="test", samples=samples, metric=metric),
         bank=BankEntry(path="/data/bank", digest="9f2c" * 16, members=originals, dim=2618, held_out=[]),
         data_access=AccessEntry(kind="weights", asked="weights", gradient_evaluations=0, reestimated=False),
-        original=_summary(original),
-        generated=_summary(ours),
+        original=original,
+        ensemble=mean,
+        generated=ours,
         runs=[run],
-        ensemble=EnsembleEntry(
-            n=1, mean=float(mean.scores.mean()), max_similarity=float(mean.largest.mean())
-        ),
         baselines=baselines,
         controls=[],
-        novelty=_novelty(original, ours, wrong),
+        novelty=_novelty(made["generated", None], wrong),
         geometry=Geometry(
             affine_hull=None,
             segments=Segments(generated=0.94, original=0.87, between=0.75, between_original=0.9),
         ),
         votes=_votes(),
-        verdict=_verdict(ours, envelopes, models),
-        envelopes=envelopes,
+        verdict=_verdict(made["generated", None], fronts, models),
+        fronts=fronts,
         points=_points(made),
         plots=_plots(wrong),
         warnings=["The denoiser's loss was still falling when training ended: more steps may help."],
         cost=Cost(once_s=38.2, per_model_s=0.014, gradient_evaluations=0, evaluate_s=127.0),
-        provenance=_provenance(originals, models, samples),
+        provenance=_provenance(),
     )
 
 
@@ -218,56 +202,35 @@ def lean_results(name: str = "mnist1d") -> Results:
     )
 
 
-def control(results: Results, name: str) -> ControlEntry:
+def control(results: Results, name: str) -> FamilyEntry:
     """A control that is like the first baseline."""
-    like = results.baselines[0]
-    return ControlEntry(
-        name=name,
-        n=like.n,
-        score=like.score,
-        max_similarity=like.max_similarity,
-        containment=0.25,
-        gg=like.gg,
-        dispersion=like.dispersion,
-    )
+    return replace(results.baselines[0], family=name, strength=None, containment=0.25)
 
 
-def _summary(made: _Made) -> Summary:
-    each = spread(made.scores)
-    return Summary(
-        n=made.n, best=each.max, selected=None, max=each.max, mean=each.mean, min=each.min, std=each.std
-    )
-
-
-def _baseline(family: str, strength: float | None, _: float, dispersion: float, made: _Made) -> FamilyEntry:
+def _family(family: str, strength: float | None, _: float, dispersion: float, made: _Made) -> FamilyEntry:
+    score = spread(made.scores)
+    selected = Selected(index=0, validation=score.max, test=score.max)
     return FamilyEntry(
         family=family,
         strength=strength,
-        league="weights",
+        access="weights",
         n=made.n,
-        score=spread(made.scores),
+        score=score,
+        best=selected if family in {"original", "generated"} else None,
         max_similarity=float(made.largest.mean()),
-        containment=0.9,
+        containment={"original": 0.951, "generated": 0.93}.get(family, 0.9),
         gg=made.gg,
-        dispersion=dispersion,
+        dispersion=None if made.n == 1 else dispersion,
     )
 
 
-def _novelty(original: _Made, ours: _Made, wrong: dict[tuple[str, float | None], Wrong]) -> Novelty:
-    assert original.gg is not None
-    largest = spread(ours.largest)
+def _novelty(ours: _Made, wrong: dict[tuple[str, float | None], Wrong]) -> Novelty:
     return Novelty(
-        max_similarity=Range(mean=largest.mean, min=largest.min, max=largest.max),
-        original_max_similarity=float(original.largest.mean()),
-        containment=0.93,
-        original_containment=0.951,
-        oo=original.gg,
-        gg=ours.gg,
+        similarities=(float(ours.largest.min()), float(ours.largest.max())),
         og=float(iou(wrong["generated", None], wrong["original", None]).mean()),
         gg_nearest=0.884,
         distinct=3,
         distinct_original=5,
-        dispersion=0.83,
         l2_nearest=Nearest(mean=3.214, min=2.7),
         l2_nearest_original=Nearest(mean=1.92, min=1.1),
         l2_nearest_raw=Nearest(mean=0.32, min=0.27),
@@ -297,18 +260,17 @@ def _votes() -> Votes:
     return Votes(sizes=SIZES, pools=POOLS, families=families)
 
 
-def _verdict(ours: _Made, envelopes: Envelopes, models: int) -> Verdict:
+def _verdict(ours: _Made, fronts: Fronts, models: int) -> Verdict:
     assert ours.gg is not None
     return Verdict(
-        league="weights",
         position="on",
         advice=Advice(
             sentence="Use the Gaussian ×1: it is as accurate as the generated models, as new, and free.",
             command="pdiff train /data/bank --generator gaussian && pdiff generate run --n 50",
         ),
         sentence=f"{models} generated models are on the Pareto front: 0.24 ± 0.46 points.",
-        at_max_similarity=_stand(ours, envelopes.max_similarity, float(ours.largest.mean())),
-        at_gg=_stand(ours, envelopes.gg, ours.gg),
+        at_max_similarity=_stand(ours, fronts.max_similarity, float(ours.largest.mean())),
+        at_gg=_stand(ours, fronts.gg, ours.gg),
         concentration=None,
         findings=[Finding(kind="concentrated", sentence="Generated models are more alike than originals.")],
         bootstrap=Bootstrap(replicates=200, level=0.95, seed=5, over=["samples", "models"]),
@@ -320,11 +282,11 @@ def _stand(ours: _Made, front: Front, at: float) -> PlaneEntry:
     return PlaneEntry(
         at=at,
         score=score,
-        frontier=height,
+        front=height,
         margin=score - height,
         interval=(score - height - 0.002, score - height + 0.003),
         position="on",
-        rival="Gaussian ×1",
+        reached_by="Gaussian ×1",
     )
 
 
@@ -398,7 +360,7 @@ def _plots(wrong: dict[tuple[str, float | None], Wrong]) -> Plots:
     )
 
 
-def _provenance(originals: int, models: int, samples: int) -> dict[str, Any]:
+def _provenance() -> dict[str, Any]:
     return {
         "pdiff": "0.1.0",
         "python": "3.11.9",
@@ -410,12 +372,5 @@ def _provenance(originals: int, models: int, samples: int) -> dict[str, Any]:
         "device": "cpu",
         "date": "2025-01-01T00:00:00+00:00",
         "seed": 5,
-        "generation": {"seed": 7, "preset": "default"},
         "digests": {name: f"{index}" * 64 for index, name in enumerate(("bank", "run", "inputs", "targets"))},
-        "sample_counts": {
-            "samples": samples,
-            "original": originals,
-            "generated": models,
-            "each_baseline": models,
-        },
     }

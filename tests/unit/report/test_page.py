@@ -11,8 +11,7 @@ from pdiff.report import REPORT, write_report
 from pdiff.report.figures import worst_drawn
 from pdiff.report.page import render_report
 from pdiff.report.plot import stylesheet
-from pdiff.report.summary import summary_rows
-from pdiff.report.text import Scale
+from pdiff.report.tables import summary_rows
 from tests.unit.report.sample import RMSE, VOTE_SPREAD, changed, control, lean_results, sample_results
 
 LEAN = {"verdict", "plane-max-similarity", "plane-gg", "strips", "similarity"}
@@ -97,7 +96,7 @@ def test_holds_the_table_and_the_verdict(page: str) -> None:
     for row in summary_rows(sample_results()):
         assert " ".join(row) in text
     assert "0.24 ± 0.46 points." in text
-    worst = Scale.of(sample_results()).text(worst_drawn(sample_results()))
+    worst = sample_results().task.metric.text(worst_drawn(sample_results()))
     assert text.count(f"8 models worse than {worst} are not drawn.") == 3
     for finding in ("Generated models are more alike than originals.", "was still falling when"):
         assert finding in text
@@ -235,7 +234,7 @@ def test_the_models_are_called_as_the_evaluation_says(undrawn: set[str]) -> None
 
 @pytest.mark.usefixtures("undrawn")
 def test_what_the_makers_did_not_say_is_left_open() -> None:
-    unknown = dict.fromkeys(("cost.once_s", "cost.per_model_s", "runs.0.seed", "runs.0.gg"))
+    unknown = dict.fromkeys(("cost.once_s", "cost.per_model_s", "runs.0.seed", "runs.0.models.gg"))
     page = render_report(changed(lean_results(), unknown))
     assert "<dd>–</dd>" in page
     assert "generation unknown, baselines 5" in page

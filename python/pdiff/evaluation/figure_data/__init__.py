@@ -10,9 +10,7 @@ from torch import Tensor
 
 from pdiff.bank import Bank
 from pdiff.evaluation.figure_data.curves import training_curves, training_warnings
-from pdiff.evaluation.figure_data.histograms import Histograms
-from pdiff.evaluation.figure_data.projection import MOST_MEMBERS, Projection
-from pdiff.evaluation.figure_data.sampling import spread_over
+from pdiff.evaluation.figure_data.weight_space import MOST_MEMBERS, Histograms, Projection, spread_over
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.metrics.errors import iou
 from pdiff.evaluation.populations import Compared, Population, blocks

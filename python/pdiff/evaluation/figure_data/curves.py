@@ -7,7 +7,7 @@ from statistics import fmean
 
 import msgspec
 
-from pdiff.evaluation.figure_data.sampling import rounded
+from pdiff.evaluation.figure_data.weight_space import rounded
 from pdiff.evaluation.schema import Curve, TrainingData
 from pdiff.training import Run
 from pdiff.training.trainer import METRICS

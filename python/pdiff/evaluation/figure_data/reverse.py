@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pdiff.common.errors import PdiffError
 from pdiff.common.progress import Progress, Tracker
-from pdiff.evaluation.figure_data.sampling import rounded
+from pdiff.evaluation.figure_data.weight_space import rounded
 from pdiff.evaluation.populations import Population
 from pdiff.evaluation.schema import ReverseData
 from pdiff.generation import Generated

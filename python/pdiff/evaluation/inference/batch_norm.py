@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdiff.evaluation.inference.forward import RepeatedForward
+from pdiff.evaluation.inference.trunk import RepeatedForward
 from pdiff.tasks.data import moved
 
 _Norm = nn.modules.batchnorm._BatchNorm

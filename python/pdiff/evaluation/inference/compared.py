@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdiff.common.distributed import choose_device
+from pdiff.common.distributed import choose_device, everyones, share
 from pdiff.common.progress import Progress, Tracker
 from pdiff.common.rng import numpy_generator
 from pdiff.common.wording import counted
 from pdiff.evaluation.figure_data.reverse import recorded_run, reverse
-from pdiff.evaluation.figure_data.sampling import spread_over
-from pdiff.evaluation.inference.predictions import Predictions, predict_population
+from pdiff.evaluation.figure_data.weight_space import spread_over
+from pdiff.evaluation.inference.predictions import Prediction, Predictions
 from pdiff.evaluation.inference.predictor import Predictor
 from pdiff.evaluation.metrics.soft_voting import POOL
-from pdiff.evaluation.populations import Case, Compared, Population, compare, is_gaussian
+from pdiff.evaluation.populations import Case, Compared, Population, blocks, compare, is_gaussian
 from pdiff.evaluation.schema import ReverseData, Selected
 from pdiff.generators.base import Context
 from pdiff.tasks.base import Task
@@ -191,3 +191,41 @@ def batch_norm_warning(
         f"originals goes from {task.describe(before)} to {task.describe(after)}. All models are evaluated "
         "with such statistics; give more inputs (--reestimate N), or leave re-estimation out."
     )
+
+
+def predict_population(
+    population: Population, predictor: Predictor, tracker: Tracker, *, votes: Collection[int] = ()
+) -> Predictions:
+    """Predict with every model of `population`, block by block in bounded memory.
+
+    `votes` asks for the class probabilities of these models. Under `torchrun` each process predicts with
+    its share of the models, and all of them return the same.
+    """
+    found: list[tuple[int, bytes]] = []
+    asked = frozenset(votes)
+    measure = "accuracy" if predictor.metric is None else predictor.metric.name
+    for indices in blocks(population.size, predictor.dim):
+        ours = share(indices)
+        rows = population.rows(ours) if ours else ()
+        for index, row in zip(ours, rows, strict=True):
+            prediction = predictor.predict(row, votes=index in asked)
+            found.append((index, prediction.packed()))
+            tracker.advance(1, **{measure: predictor.score(prediction)})
+        if others := len(indices) - len(ours):
+            tracker.advance(others)
+    unpacked = [Prediction.unpacked(data) for _, data in sorted(everyones(found))]
+    predictions = [each for each in unpacked if each is not None]
+    return Predictions(
+        population,
+        torch.stack([each.wrong for each in predictions]),
+        predictions[0].parts,
+        predictor.metric,
+        _stacked([each.measured for each in predictions]),
+        _stacked([each.probabilities for each in predictions]),
+    )
+
+
+def _stacked(parts: list[Tensor | None]) -> Tensor | None:
+    """Stack the parts that are there; None if there are none."""
+    there = [part for part in parts if part is not None]
+    return torch.stack(there) if there else None

@@ -1,17 +1,68 @@
-"""Predict with whole populations, and score their models on any choice of samples."""
+"""Hold what models predict on a split: one model's, packed into bytes, and a whole population's, scored."""
 
-from collections.abc import Collection
+import struct
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pdiff.common.distributed import everyones, share
-from pdiff.common.progress import Tracker
-from pdiff.evaluation.inference.prediction import Prediction
-from pdiff.evaluation.inference.predictor import Predictor
-from pdiff.evaluation.populations import Population, blocks
+from pdiff.evaluation.populations import Population
 from pdiff.tasks.base import Metric
+
+_HEADER = struct.Struct("<4Q")  # N, parts, S', classes; 0 for what is not there
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one model does on the N samples of a split, of S parts each."""
+
+    wrong: Tensor
+    """Bool [N·S], the parts that are wrong, sample after sample."""
+    parts: int = 1
+    """S, the parts of a sample; 1 for classification."""
+    measured: Tensor | None = None
+    """F32 [N, S'], what the task's own metric measured on each sample, where it has one."""
+    probabilities: Tensor | None = None
+    """F16 [N, classes], where asked for and the task gives them."""
+
+    @property
+    def samples(self) -> int:
+        """N, the samples of the split."""
+        return len(self.wrong) // self.parts
+
+    def packed(self) -> bytes:
+        """Return the prediction as bytes, which parts are wrong as bits."""
+        there = [part for part in (self.measured, self.probabilities) if part is not None]
+        widths = [0 if part is None else part.shape[1] for part in (self.measured, self.probabilities)]
+        header = _HEADER.pack(self.samples, self.parts, *widths)
+        bits = np.packbits(self.wrong.numpy()).tobytes()
+        return b"".join([header, bits, *(part.contiguous().numpy().tobytes() for part in there)])
+
+    @staticmethod
+    def unpacked(data: bytes) -> "Prediction | None":
+        """Return the prediction that `packed` gave as these bytes; None for bytes that it never gives."""
+        if len(data) < _HEADER.size:
+            return None
+        n, parts, measures, classes = _HEADER.unpack_from(data)
+        sizes = [(n * parts + 7) // 8, 4 * n * measures, 2 * n * classes]
+        if not parts or len(data) != _HEADER.size + sum(sizes):
+            return None
+        places = _HEADER.size + np.cumsum([0, *sizes])
+        bits, measured, votes = (data[a:b] for a, b in pairwise(places))
+        wrong = np.unpackbits(np.frombuffer(bits, np.uint8), count=n * parts).astype(bool)
+        return Prediction(
+            torch.from_numpy(wrong),
+            parts,
+            _tensor(measured, torch.float32, n) if measures else None,
+            _tensor(votes, torch.float16, n) if classes else None,
+        )
+
+
+def _tensor(data: bytes, dtype: torch.dtype, rows: int) -> Tensor:
+    """Return bytes as a tensor [rows, ...] of its own memory."""
+    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(rows, -1)
 
 
 @dataclass(frozen=True)
@@ -48,41 +99,3 @@ class Predictions:
             return wrong.double().mean(dim=1)
         counts = torch.bincount(samples, minlength=wrong.shape[1] // self.parts).double()
         return (wrong.double() @ counts.repeat_interleave(self.parts)) / (self.parts * len(samples))
-
-
-def predict_population(
-    population: Population, predictor: Predictor, tracker: Tracker, *, votes: Collection[int] = ()
-) -> Predictions:
-    """Predict with every model of `population`, block by block in bounded memory.
-
-    `votes` asks for the class probabilities of these models. Under `torchrun` each process predicts with
-    its share of the models, and all of them return the same.
-    """
-    found: list[tuple[int, bytes]] = []
-    asked = frozenset(votes)
-    measure = "accuracy" if predictor.metric is None else predictor.metric.name
-    for indices in blocks(population.size, predictor.dim):
-        ours = share(indices)
-        rows = population.rows(ours) if ours else ()
-        for index, row in zip(ours, rows, strict=True):
-            prediction = predictor.predict(row, votes=index in asked)
-            found.append((index, prediction.packed()))
-            tracker.advance(1, **{measure: predictor.score(prediction)})
-        if others := len(indices) - len(ours):
-            tracker.advance(others)
-    unpacked = [Prediction.unpacked(data) for _, data in sorted(everyones(found))]
-    predictions = [each for each in unpacked if each is not None]
-    return Predictions(
-        population,
-        torch.stack([each.wrong for each in predictions]),
-        predictions[0].parts,
-        predictor.metric,
-        _stacked([each.measured for each in predictions]),
-        _stacked([each.probabilities for each in predictions]),
-    )
-
-
-def _stacked(parts: list[Tensor | None]) -> Tensor | None:
-    """Stack the parts that are there; None if there are none."""
-    there = [part for part in parts if part is not None]
-    return torch.stack(there) if there else None

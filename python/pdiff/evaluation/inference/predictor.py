@@ -14,10 +14,9 @@ from pdiff.common.wording import counted
 from pdiff.evaluation.inference.assignment import Assignment
 from pdiff.evaluation.inference.batch_norm import Statistics
 from pdiff.evaluation.inference.batches import SplitBatches, available_bytes, training_inputs
-from pdiff.evaluation.inference.cache import Cache
-from pdiff.evaluation.inference.cached import CachedPredictions, setting
-from pdiff.evaluation.inference.forward import RepeatedForward
-from pdiff.evaluation.inference.prediction import Prediction
+from pdiff.evaluation.inference.cache import Cache, CachedPredictions, setting
+from pdiff.evaluation.inference.predictions import Prediction
+from pdiff.evaluation.inference.trunk import RepeatedForward
 from pdiff.tasks.base import Split, Task
 from pdiff.tasks.data import SplitData, moved
 from pdiff.tasks.scoring import load, measured, wrong
@@ -150,7 +149,7 @@ class Predictor:
             _ = self._forward  # it puts models of its own first, too
         self._put(row)
         self.computed += 1
-        parts = [self._judge(outputs, targets, votes) for outputs, targets in self._outputs()]
+        parts = [self._predicted(outputs, targets, votes) for outputs, targets in self._outputs()]
         if len(widths := {part.parts for part in parts}) > 1:
             raise UsageError(
                 f"task {self._task.name}: error() returned [B, S] with S {min(widths)} and {max(widths)}; "
@@ -171,8 +170,8 @@ class Predictor:
             else:
                 yield self._network(moved(inputs, self._device, copy=True)), targets
 
-    def _judge(self, outputs: Any, targets: Any, votes: bool) -> Prediction:
-        """Judge the outputs of the loaded model on a batch."""
+    def _predicted(self, outputs: Any, targets: Any, votes: bool) -> Prediction:
+        """Return what the loaded model's outputs on a batch say."""
         found = wrong(self._task, outputs, targets)
         probabilities = self._task.probabilities(outputs) if votes else None
         return Prediction(

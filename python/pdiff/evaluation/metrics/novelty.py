@@ -24,19 +24,7 @@ from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.metrics.errors import Resemblance, distinct_count, resemblance
 from pdiff.evaluation.metrics.weights import Place, bank_products, distances_to, place, spread
 from pdiff.evaluation.populations import Case, Compared
-from pdiff.evaluation.schema import (
-    ZU,
-    ControlEntry,
-    EnsembleEntry,
-    FamilyEntry,
-    Nearest,
-    Novelty,
-    Point,
-    Range,
-    Selected,
-    Spread,
-    Summary,
-)
+from pdiff.evaluation.schema import ZU, FamilyEntry, Nearest, Novelty, Point, Selected, Spread
 
 
 @dataclass(frozen=True)
@@ -60,52 +48,6 @@ class Measured:
         """F64 [M], in the metric's unit."""
         return self.predictions.scores()
 
-    @property
-    def mean(self) -> float:
-        """Mean score."""
-        return _mean(self.scores)
-
-    @property
-    def max_similarity(self) -> float:
-        """Mean max-similarity."""
-        return _mean(self.resemblance.max_similarity)
-
-    @property
-    def gg(self) -> float | None:
-        """Mean similarity of two models; None for one."""
-        return None if self.resemblance.to_others is None else _mean(self.resemblance.to_others)
-
-    @staticmethod
-    def summary(populations: Sequence["Measured"], selected: Selected | None) -> Summary:
-        """Summarise the scores of all runs, or of the originals, and of the model that validation selects."""
-        scores = torch.cat([each.scores for each in populations])
-        best = None if selected is None else selected.test
-        return Summary(n=len(scores), best=best, selected=selected, **_spread(scores))
-
-    def average_entry(self) -> EnsembleEntry:
-        """Return the entry of the average of all members."""
-        return EnsembleEntry(n=self.size, mean=self.mean, max_similarity=self.max_similarity)
-
-    def baseline_entry(self) -> FamilyEntry:
-        """Return a baseline's entry."""
-        made = self.predictions.population
-        return FamilyEntry(family=made.family, strength=made.strength, league=made.access, **self._family())
-
-    def control_entry(self) -> ControlEntry:
-        """Return a control's entry."""
-        return ControlEntry(name=self.predictions.population.family, **self._family())
-
-    def _family(self) -> dict[str, Any]:
-        """Return what is said of baselines and of controls."""
-        return {
-            "n": self.size,
-            "score": Spread(**_spread(self.scores)),
-            "max_similarity": self.max_similarity,
-            "containment": _mean(self.resemblance.containment),
-            "gg": self.gg,
-            "dispersion": self.dispersion,
-        }
-
     def points(self) -> list[Point]:
         """Return one entry a model, for the scatters."""
         made, alike = self.predictions.population, self.resemblance
@@ -113,6 +55,25 @@ class Measured:
         figures = zip(self.scores.tolist(), alike.max_similarity.tolist(), others, strict=True)
         own: dict[str, Any] = {"family": made.family, "strength": made.strength, "run": made.run}
         return [Point(**own, score=score, max_similarity=near, gg=gg) for score, near, gg in figures]
+
+
+def family_entry(populations: Sequence[Measured], best: Selected | None = None) -> FamilyEntry:
+    """Return the entry of a family: of one population, or of the runs of one method."""
+    made, alike = populations[0].predictions.population, [each.resemblance for each in populations]
+    scores = torch.cat([each.scores for each in populations])
+    others = [each.to_others for each in alike if each.to_others is not None]
+    return FamilyEntry(
+        family=made.family,
+        strength=made.strength,
+        access=made.access,
+        n=len(scores),
+        score=_spread(scores),
+        best=best,
+        max_similarity=_mean(*(each.max_similarity for each in alike)),
+        containment=_mean(*(each.containment for each in alike)),
+        gg=_mean(*others) if others else None,
+        dispersion=_dispersion(populations),
+    )
 
 
 def measure(case: Case, predicted: Compared[Predictions]) -> Compared[Measured]:
@@ -138,23 +99,16 @@ def measure(case: Case, predicted: Compared[Predictions]) -> Compared[Measured]:
 def novelty(case: Case, original: Measured, runs: Sequence[Measured], places: Sequence[Place]) -> Novelty:
     """Return the novelty measures; those that need two generated models of a run are None without."""
     ours, own = [run.resemblance for run in runs], original.place
-    assert own is not None and original.gg is not None, "originals are measured in every way, and two or more"
+    assert own is not None, "originals are measured in every way"
     largest = torch.cat([each.max_similarity for each in ours])
-    to_others = [each.to_others for each in ours if each.to_others is not None]
     to_nearest = [each.to_nearest for each in ours if each.to_nearest is not None]
     aligned = [place.aligned for place in places if place.aligned is not None]
     return Novelty(
-        max_similarity=Range(mean=_mean(largest), min=float(largest.min()), max=float(largest.max())),
-        original_max_similarity=original.max_similarity,
-        containment=_mean(*(each.containment for each in ours)),
-        original_containment=_mean(original.resemblance.containment),
-        oo=original.gg,
-        gg=_mean(*to_others) if to_others else None,
+        similarities=(float(largest.min()), float(largest.max())),
         og=_mean(*(each.to_members for each in ours)),
         gg_nearest=_mean(*to_nearest) if to_nearest else None,
         distinct=distinct_count(torch.cat([run.predictions.wrong for run in runs])),
         distinct_original=distinct_count(original.predictions.wrong),
-        dispersion=_dispersion(runs),
         l2_nearest=_nearest([place.normalised for place in places]),
         l2_nearest_original=_nearest([own.normalised]),
         l2_nearest_raw=_nearest([place.raw for place in places]),
@@ -170,14 +124,16 @@ def _mean(*parts: Tensor) -> float:
     return round(float(torch.cat(parts).mean()), 12)
 
 
-def _spread(scores: Tensor) -> dict[str, float]:
+def _spread(scores: Tensor) -> Spread:
     """Summarise scores; the std is the population's, 0 for one model."""
     low, high, std = float(scores.min()), float(scores.max()), float(scores.std(correction=0))
-    return {"max": high, "mean": _mean(scores), "min": low, "std": std}
+    return Spread(max=high, mean=_mean(scores), min=low, std=std)
 
 
 def _dispersion(runs: Sequence[Measured]) -> float | None:
     """Return the dispersion ratio within runs, each as far as it is defined (RMS over their models)."""
+    if len(runs) == 1:
+        return runs[0].dispersion
     ratios = [(run.size - 1, run.dispersion) for run in runs if run.dispersion is not None]
     squares, weights = sum(n * ratio**2 for n, ratio in ratios), sum(n for n, _ in ratios)
     return float((squares / weights) ** 0.5) if ratios else None

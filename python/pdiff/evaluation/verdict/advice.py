@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass
 
 from pdiff.common.wording import printable
-from pdiff.evaluation.schema import Advice, MetricEntry, Results
+from pdiff.evaluation.schema import Advice, Results
 from pdiff.generation.card import Judgement
 
 CLEARLY = 0.5
@@ -35,35 +35,34 @@ class _Average:
 
 def advice(results: Results) -> Advice:
     """Return what to do, and the command that does it."""
-    metric, original, generated = results.task.metric, results.original.mean, results.generated.mean
-    sign = 1 if metric.higher_is_better else -1
+    scale, original, generated = results.task.metric, results.original.score, results.generated.score.mean
+    sign = 1 if scale.higher_is_better else -1
     best = max(_averages(results), key=lambda each: sign * each.score)
-    clear = sign * (best.score - original) > CLEARLY * results.original.std
-    averaging = clear and sign * (best.score - generated) > 0
+    clear = sign * (best.score - original.mean) > CLEARLY * original.std
+    averaging = clear and scale.better(best.score, generated)
     position = results.verdict.position
-    good = position == "above" or (position == "on" and sign * (generated - original) >= 0)
+    good = position == "above" or (position == "on" and not scale.better(original.mean, generated))
     sentence = _sentence(results, best, averaging=averaging, good=good)
     return Advice(sentence=f"{sentence}.", command=best.command(results.bank.path) if averaging else "")
 
 
 def _averages(results: Results) -> list[_Average]:
     """Return the average of all members, and those of k random ones."""
-    everyone = _Average(None, results.ensemble.mean, results.ensemble.max_similarity)
-    return [everyone] + [
-        _Average(int(each.strength), each.score.mean, each.max_similarity)
-        for each in results.baselines
-        if each.family == "average" and each.strength
+    random = [each for each in results.baselines if each.family == "average"]
+    return [
+        _Average(None if each.strength is None else int(each.strength), each.score.mean, each.max_similarity)
+        for each in (results.ensemble, *random)
     ]
 
 
 def _sentence(results: Results, best: _Average, *, averaging: bool, good: bool) -> str:
     """Say what to use."""
-    metric, similarity = results.task.metric, results.novelty.max_similarity.mean
-    ours = f"{_score(results.generated.mean, metric)} on average at max-similarity {similarity:.3f}"
-    theirs = f"{_score(results.original.mean, metric)} on average"
+    scale, similarity = results.task.metric, results.generated.max_similarity
+    ours = f"{scale.text(results.generated.score.mean)} on average at max-similarity {similarity:.3f}"
+    theirs = f"{scale.text(results.original.score.mean)} on average"
     averaged = f"n average of {best.members or 'all'} of your checkpoints"
-    better = "more accurate" if metric.name == "accuracy" else "better"
-    better += f" ({_score(best.score, metric)})"
+    better = "more accurate" if scale.name == "accuracy" else "better"
+    better += f" ({scale.text(best.score)})"
     if results.verdict.position == "above":
         also = f"; as a single network a{averaged} is {better}" if averaging else ""
         return (
@@ -87,14 +86,9 @@ def _sentence(results: Results, best: _Average, *, averaging: bool, good: bool) 
     )
 
 
-def _score(value: float, metric: MetricEntry) -> str:
-    """Return a score with its unit."""
-    return f"{100 * value:.1f} %" if metric.percent else f"{metric.name} {value:.4g}"
-
-
 def judgement(results: Results) -> Judgement:
     """Return what the card of generated checkpoints says of the results."""
-    task, novelty, metric = results.task, results.novelty, results.task.metric
+    task, metric, ours, theirs = results.task, results.task.metric, results.generated, results.original
     return Judgement(
         sentence=results.verdict.sentence,
         task=task.name,
@@ -103,10 +97,10 @@ def judgement(results: Results) -> Judgement:
         metric=metric.name,
         percent=metric.percent,
         rows=[
-            (f"mean {metric.name}", results.generated.mean, results.original.mean),
-            ("max-similarity", novelty.max_similarity.mean, novelty.original_max_similarity),
-            ("similarity within", novelty.gg, novelty.oo),
-            ("dispersion", novelty.dispersion, 1.0),
+            (f"mean {metric.name}", ours.score.mean, theirs.score.mean),
+            ("max-similarity", ours.max_similarity, theirs.max_similarity),
+            ("similarity within", ours.gg, theirs.gg),
+            ("dispersion", ours.dispersion, theirs.dispersion),
         ],
         version=results.provenance["pdiff"],
         date=results.provenance["date"],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pdiff.common.wording import counted
 from pdiff.evaluation.inference import Predictions
-from pdiff.evaluation.schema import Concentration, Finding, Kind, Novelty, Results
+from pdiff.evaluation.schema import FamilyEntry, Finding, Kind, Novelty, Results
 from pdiff.evaluation.verdict.verdict import FEW
 from pdiff.generation.models import Models
 from pdiff.tasks.base import Split
@@ -39,13 +39,12 @@ def findings(results: Results, more_errors: float) -> list[Finding]:
 
     `more_errors` is how many times as many samples a generated model gets wrong as a bank member does.
     """
-    novelty = results.novelty
     found: list[tuple[Kind, str | None]] = [
-        ("copies", _copies(novelty)),
-        ("averages", _averages(novelty)),
-        ("damaged", _damaged(novelty, more_errors)),
-        ("concentrated", _concentrated(novelty, results.verdict.concentration)),
-        ("another", _another(novelty)),
+        ("copies", _copies(results)),
+        ("averages", _averages(results.generated)),
+        ("damaged", _damaged(results, more_errors)),
+        ("concentrated", _concentrated(results)),
+        ("another", _another(results.novelty)),
         ("control", _control(results)),
     ]
     return [Finding(kind=kind, sentence=sentence) for kind, sentence in found if sentence]
@@ -57,48 +56,51 @@ def more_errors(original: Predictions, runs: Sequence[Predictions]) -> float:
     return wrong / max(float(original.wrong.double().sum()) / len(original.wrong), 1e-12)
 
 
-def _copies(novelty: Novelty) -> str | None:
+def _copies(results: Results) -> str | None:
     """Say if they are nearer to members than unseen ones are; without those, too near and too similar."""
-    z, at_bank = novelty.z_u.value, novelty.l2_nearest_original.mean
-    distance, similarity = novelty.l2_nearest.mean, novelty.max_similarity.mean
+    ours, theirs, novelty = results.generated, results.original.max_similarity, results.novelty
+    z, at_bank, distance = novelty.z_u.value, novelty.l2_nearest_original.mean, novelty.l2_nearest.mean
+    dispersion = "–" if ours.dispersion is None else f"{ours.dispersion:.2f}"
     if z is not None and z < COPYING_Z:
         return (
             "Copies: generated models lie nearer to the training members than held-out members do "
-            f"(Z_U {z:.1f}, dispersion {_ratio(novelty)})."
+            f"(Z_U {z:.1f}, dispersion {dispersion})."
         )
-    if similarity >= novelty.original_max_similarity and distance < NEAR * at_bank:
+    if ours.max_similarity >= theirs and distance < NEAR * at_bank:
         return (
-            f"Copies: max-similarity {similarity:.3f} is no lower than the members' own "
-            f"{novelty.original_max_similarity:.3f}, at distance {distance:.3g} from the nearest member, "
-            f"where members have {at_bank:.3g} (dispersion {_ratio(novelty)})."
+            f"Copies: max-similarity {ours.max_similarity:.3f} is no lower than the members' own "
+            f"{theirs:.3f}, at distance {distance:.3g} from the nearest member, where members have "
+            f"{at_bank:.3g} (dispersion {dispersion})."
         )
     return None
 
 
-def _averages(novelty: Novelty) -> str | None:
+def _averages(ours: FamilyEntry) -> str | None:
     """Say if they are drawn together."""
-    if novelty.dispersion is None or novelty.dispersion >= AVERAGING:
+    if ours.dispersion is None or ours.dispersion >= AVERAGING:
         return None
     return (
-        f"Averages: the models spread {novelty.dispersion:.2f} times as far around their mean as the bank "
+        f"Averages: the models spread {ours.dispersion:.2f} times as far around their mean as the bank "
         "does, and an average of members is a good model by itself."
     )
 
 
-def _damaged(novelty: Novelty, more_errors: float) -> str | None:
+def _damaged(results: Results, more_errors: float) -> str | None:
     """Say if they are members made worse: their own errors repeated, others added."""
-    if novelty.containment < REPEATED or more_errors < MORE_ERRORS or novelty.cosine < UNRELATED:
+    ours = results.generated
+    if ours.containment < REPEATED or more_errors < MORE_ERRORS or results.novelty.cosine < UNRELATED:
         return None
     return (
-        f"Damaged members: max-similarity {novelty.max_similarity.mean:.3f} is low because of "
-        f"{more_errors:.1f} times as many errors, while {100 * novelty.containment:.0f} % of the nearest "
-        "member's errors are repeated (containment)."
+        f"Damaged members: max-similarity {ours.max_similarity:.3f} is low because of {more_errors:.1f} "
+        f"times as many errors, while {100 * ours.containment:.0f} % of the nearest member's errors are "
+        "repeated (containment)."
     )
 
 
-def _concentrated(novelty: Novelty, above: Concentration | None) -> str | None:
+def _concentrated(results: Results) -> str | None:
     """Say if they are more alike than the members are, or alike somewhere else."""
-    gg, oo, og = novelty.gg, novelty.oo, novelty.og
+    gg, oo, og = results.generated.gg, results.original.gg, results.novelty.og
+    above = results.verdict.concentration
     if gg is None:
         return None
     if og < MOVED * gg:
@@ -127,21 +129,15 @@ def _another(novelty: Novelty) -> str | None:
 
 def _control(results: Results) -> str | None:
     """Say which control does as well in both respects, without the bank."""
-    sign = 1 if results.task.metric.higher_is_better else -1
+    ours, scale = results.generated, results.task.metric
     for control in results.controls:
         found, similarity = control.score.mean, control.max_similarity
-        as_good = sign * found >= sign * results.generated.mean
-        if as_good and similarity <= results.novelty.max_similarity.mean:
+        if similarity <= ours.max_similarity and not scale.better(ours.score.mean, found):
             return (
-                f"The control {control.name} is as good and as new (score {found:.4g} at max-similarity "
+                f"The control {control.family} is as good and as new (score {found:.4g} at max-similarity "
                 f"{similarity:.3f}): the bank is not what it comes from."
             )
     return None
-
-
-def _ratio(novelty: Novelty) -> str:
-    """Return the dispersion ratio as text."""
-    return "–" if novelty.dispersion is None else f"{novelty.dispersion:.2f}"
 
 
 def warnings(runs: Sequence[Models], split: Split, baselines_n: int) -> list[str]:

@@ -16,10 +16,10 @@ from pdiff.evaluation.schema import (
     Advice,
     Bootstrap,
     Concentration,
-    Envelopes,
-    MetricEntry,
+    Fronts,
     PlaneEntry,
     Position,
+    Scale,
     Verdict,
 )
 from pdiff.evaluation.verdict.bootstrap import LEVEL, Margins, bootstrap, interval
@@ -47,7 +47,7 @@ def position(low: float, high: float) -> Position:
 def decide(
     comparison: Comparison,
     access: AccessEntry,
-    metric: MetricEntry,
+    scale: Scale,
     *,
     seed: int,
     replicates: int,
@@ -73,10 +73,9 @@ def decide(
         compared += ": there was nothing to re-estimate"
     over = ["samples", "models", *(["runs"] if comparison.runs > 1 else [])]
     return Verdict(
-        league=access.kind,
         position=overall,
         advice=Advice(sentence=""),
-        sentence=_sentence(overall, at_similarity, at_gg, f"{but} ({compared})", metric),
+        sentence=_sentence(overall, at_similarity, at_gg, f"{but} ({compared})", scale),
         at_max_similarity=at_similarity,
         at_gg=at_gg,
         concentration=_concentration(estimates, margins),
@@ -85,12 +84,12 @@ def decide(
     )
 
 
-def envelopes(comparison: Comparison) -> Envelopes:
+def fronts(comparison: Comparison) -> Fronts:
     """Return the front's vertices in both planes, scores in the metric's unit."""
     estimates = comparison.estimates(comparison.everything())
     x, score, several = estimates.baseline_similarities, estimates.baseline_scores, estimates.several
     gg = gg_front(estimates.baseline_gg[np.ix_(several, several)], score[several]) if len(several) else []
-    return Envelopes(
+    return Fronts(
         max_similarity=[(float(x[i]), comparison.oriented(float(score[i]))) for i in vertices(x, score)],
         gg=[(place, comparison.oriented(best)) for place, best in gg],
     )
@@ -102,11 +101,11 @@ def _entry(comparison: Comparison, plane: Plane, margins: Values) -> PlaneEntry:
     return PlaneEntry(
         at=plane.at,
         score=comparison.oriented(plane.score),
-        frontier=comparison.oriented(plane.front.score),
+        front=comparison.oriented(plane.front.score),
         margin=plane.margin,
         interval=(low, high),
         position=position(low, high),
-        rival=_name(comparison.baselines, plane.front),
+        reached_by=_name(comparison.baselines, plane.front),
     )
 
 
@@ -136,24 +135,13 @@ def _overall(similarity: PlaneEntry, gg: PlaneEntry | None) -> Position:
 
 
 def _sentence(
-    overall: Position, similarity: PlaneEntry, gg: PlaneEntry | None, tail: str, metric: MetricEntry
+    overall: Position, similarity: PlaneEntry, gg: PlaneEntry | None, tail: str, scale: Scale
 ) -> str:
-    """Say it in one sentence."""
-    places = [(similarity, "max-similarity")] + ([(gg, "GG")] if gg else [])
-    if overall == "above":
-        parts = [f"by {_margin(entry, metric)} at {name} {entry.at:.3f}" for entry, name in places]
-        return f"Above the Pareto front {' and '.join(parts)}{tail}."
-    parts = [
-        f"{_margin(entry, metric, sign=True)} at {name} {entry.at:.3f} ({entry.position})"
-        for entry, name in places
-    ]
+    """Say it in one sentence: `Below the Pareto front: −0.24 points (−0.36 to −0.15) at …`."""
+    parts = []
+    for entry, name in ((similarity, "max-similarity"), (gg, "GG")):
+        if entry is not None:
+            low, high = map(scale.difference, entry.interval)
+            margin = f"{scale.difference(entry.margin)} {scale.points} ({low} to {high})"
+            parts.append(f"{margin} at {name} {entry.at:.3f} ({entry.position})")
     return f"{overall.capitalize()} the Pareto front: {' and '.join(parts)}{tail}."
-
-
-def _margin(entry: PlaneEntry, metric: MetricEntry, *, sign: bool = False) -> str:
-    """Return a margin with its interval, which need not be symmetric: `0.24 points (0.15 to 0.36)`."""
-    scale, digits = (100, ".2f") if metric.percent else (1, ".3g")
-    low, high = (f"{scale * end:{digits}}" for end in entry.interval)
-    margin = f"{scale * entry.margin:{'+' if sign else ''}{digits}}"
-    unit = "points" if metric.percent else metric.name
-    return f"{margin} {unit} ({low} to {high})".replace("-", "−")

@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
-from pdiff.evaluation.schema import Curve, Results, ReverseData, TrainingData, Votes
+from pdiff.evaluation.schema import Curve, Results, ReverseData, Scale, TrainingData, Votes
 from pdiff.report.marks import colour_name, marker
 from pdiff.report.plot import NARROW, WIDE, Colours, Plot, is_wide
-from pdiff.report.text import Scale
 
 _WIDE_RANGE = 20
 """From this ratio on, a loss is drawn on a logarithmic axis."""
@@ -41,11 +40,11 @@ def _draw_training(stages: Mapping[str, Curve], figure: Figure, colours: Colours
 
 def reverse(results: Results, data: ReverseData) -> Plot:
     """Draw the mean score at each point of the reverse process, and the originals' (the paper's fig. 5b)."""
-    scale = Scale.of(results)
+    scale = results.task.metric
     pairs = zip(data.progress, data.score["mean"], strict=True)
     steps = ", ".join(f"{scale.text(mean)} at {progress:.0%}" for progress, mean in pairs)
     alternative = f"Line: mean {scale.name} along the reverse process: {steps}."
-    draw = partial(_draw_reverse, data, scale, scale.drawn(results.original.mean))
+    draw = partial(_draw_reverse, data, scale, scale.drawn(results.original.score.mean))
     return Plot("reverse", alternative, draw, (WIDE, 3.4), (NARROW, 3.4))
 
 
@@ -72,7 +71,7 @@ def votes(results: Results, data: Votes) -> Plot:
 
     The band is a standard deviation over draws of the models to either side of the mean.
     """
-    scale = Scale.of(results)
+    scale = results.task.metric
     alternative = (
         f"Three line charts against the number of models that vote: {scale.name}, negative "
         "log-likelihood and expected calibration error; the same figures are in the table of votes."

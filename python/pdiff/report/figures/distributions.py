@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, FuncFormatter, MaxNLocator, ScalarFormatter
 
 from pdiff.common.wording import shown
-from pdiff.evaluation.schema import Histogram, Results
+from pdiff.evaluation.schema import Histogram, Results, Scale
 from pdiff.report.marks import OURS, marker
 from pdiff.report.plot import NARROW, WIDE, Colours, Plot, is_wide, plain
-from pdiff.report.text import Scale, called
+from pdiff.report.tables import called
 
 Values = npt.NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class Cloud:
 
 def clouds(results: Results) -> list[Cloud]:
     """Group the points by family and strength: originals, the average of all, then as they come."""
-    scale = Scale.of(results)
+    scale = results.task.metric
     groups: dict[tuple[str, float | None], list[tuple[float, float, float]]]
     groups = {("original", None): [], ("ensemble", None): []}
     for point in results.points:
@@ -59,7 +59,7 @@ def worst_drawn(results: Results) -> float:
     Originals, generated models and the average of all are always in view, and as much again on the worse
     side of them, at least 2 points (2 % of the best score, where scores are no fractions).
     """
-    scale = Scale.of(results)
+    scale = results.task.metric
     sign = 1.0 if scale.higher_is_better else -1.0
     ours = [sign * point.score for point in results.points if point.family in OURS]
     everything = [sign * point.score for point in results.points]
@@ -69,7 +69,7 @@ def worst_drawn(results: Results) -> float:
 
 def hidden(results: Results) -> int:
     """Return how many models are worse than `worst_drawn`."""
-    scale, limit = Scale.of(results), worst_drawn(results)
+    scale, limit = results.task.metric, worst_drawn(results)
     return sum(scale.better(limit, point.score) for point in results.points)
 
 
@@ -93,7 +93,7 @@ def score_axis(
 
 def strips(results: Results) -> Plot:
     """Draw each family's scores as a strip of points with a bar at the mean."""
-    name = Scale.of(results).name
+    name = results.task.metric.name
     alternative = f"Strip plot: {name} of each family's models, one point a model, with a bar at the mean."
     height = 0.6 + 0.3 * len(_in_view(results))
     return Plot("strips", alternative, partial(_draw_strips, results), (WIDE, height), (NARROW, height))
@@ -101,7 +101,7 @@ def strips(results: Results) -> Plot:
 
 def _draw_strips(results: Results, figure: Figure, colours: Colours) -> None:
     """Draw one row a family, the first on top."""
-    scale, found = Scale.of(results), _in_view(results)
+    scale, found = results.task.metric, _in_view(results)
     axes = figure.subplots()
     worst = scale.drawn(worst_drawn(results))
     for row, cloud in enumerate(found):
@@ -126,7 +126,7 @@ def _draw_strips(results: Results, figure: Figure, colours: Colours) -> None:
 
 def _in_view(results: Results) -> list[Cloud]:
     """Return the families that have a model that is not worse than what is drawn."""
-    scale, worst = Scale.of(results), worst_drawn(results)
+    scale, worst = results.task.metric, worst_drawn(results)
     return [cloud for cloud in clouds(results) if not _worse(cloud.score, scale.drawn(worst), scale).all()]
 
 

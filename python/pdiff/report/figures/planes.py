@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from pdiff.evaluation.schema import PlaneEntry, Results
-from pdiff.report.figures.distributions import Cloud, Values, clouds, score_axis, worst_drawn
+from pdiff.evaluation.schema import PlaneEntry, Results, Scale
+from pdiff.report.figures.distributions import Cloud, clouds, score_axis, worst_drawn
 from pdiff.report.marks import OURS, colour_name, marker
-from pdiff.report.plot import NARROW, WIDE, Colours, Plot, is_wide, ticks
-from pdiff.report.text import Scale
+from pdiff.report.plot import NARROW, WIDE, Colours, Plot, around, is_wide, ticks
 
 Plane = Literal["max_similarity", "gg"]
 
@@ -48,7 +47,7 @@ def margins(results: Results) -> Plot:
 
 
 def _in_words(results: Results) -> list[str]:
-    scale, level = Scale.of(results), results.verdict.bootstrap.level
+    scale, level = results.task.metric, results.verdict.bootstrap.level
     words = []
     for which, name in _MARGINS:
         found, where = stand(results, which), name.replace("\n", " ")
@@ -63,7 +62,7 @@ def _in_words(results: Results) -> list[str]:
 
 def _draw_margins(results: Results, figure: Figure, colours: Colours) -> None:
     """Draw one row a plane; the Pareto front is the line at 0, better lies to the right."""
-    axes, scale = figure.subplots(), Scale.of(results)
+    axes, scale = figure.subplots(), results.task.metric
     stands = [stand(results, which) for which, _ in _MARGINS]
     reach = max(_draw_row(axes, row, found, scale, colours) for row, found in enumerate(stands))
     reach = 1.25 * reach or 1.0
@@ -102,7 +101,7 @@ def plane(results: Results, which: Plane) -> Plot:
     One point a model, one large mark a family's mean, the strengths of a swept baseline joined to a curve,
     the Pareto front of the baselines as a dashed line, and the margin of the verdict as a bar.
     """
-    name = Scale.of(results).name
+    name = results.task.metric.name
     alternative = (
         f"Two scatter plots, all models and a close-up: {name} against {AXES[which]}, one point for each "
         "model, one large mark for each family's mean, a line for the Pareto front that the baselines reach; "
@@ -113,7 +112,7 @@ def plane(results: Results, which: Plane) -> Plot:
 
 
 def _draw_plane(results: Results, which: Plane, figure: Figure, colours: Colours) -> None:
-    scale = Scale.of(results)
+    scale = results.task.metric
     found = [cloud for cloud in clouds(results) if not np.isnan(getattr(cloud, which)).all()]
     worst = scale.drawn(worst_drawn(results))
     whole, close = figure.subplots(*((1, 2) if is_wide(figure) else (2, 1)))
@@ -162,10 +161,10 @@ def _draw_clouds(axes: Axes, found: Sequence[Cloud], which: Plane, size: float, 
 
 def front_line(axes: Axes, results: Results, which: Plane, colours: Colours, colour: str = "ink") -> None:
     """Draw the Pareto front across the axes: flat outside the vertices, where nothing is extrapolated."""
-    vertices = getattr(results.envelopes, which)
+    vertices = getattr(results.fronts, which)
     if not vertices:
         return
-    scale, (left, right) = Scale.of(results), axes.get_xlim()
+    scale, (left, right) = results.task.metric, axes.get_xlim()
     x = [min(left, vertices[0][0]), *(v[0] for v in vertices), max(right, vertices[-1][0])]
     y = [scale.drawn(score) for score in (vertices[0][1], *(v[1] for v in vertices), vertices[-1][1])]
     axes.plot(x, y, color=colours[colour], linewidth=1.3, linestyle=(0, (4, 2)), zorder=2.5)
@@ -177,14 +176,14 @@ def _draw_margin(axes: Axes, results: Results, which: Plane, colours: Colours) -
     found = stand(results, which)
     if found is None:
         return
-    scale = Scale.of(results)
-    ends = [scale.drawn(found.frontier), scale.drawn(found.score)]
+    scale = results.task.metric
+    ends = [scale.drawn(found.front), scale.drawn(found.score)]
     axes.plot([found.at] * 2, ends, color=colours["generated"], linewidth=2.2, zorder=2.6)
 
 
 def _limits(found: Sequence[Cloud], which: Plane) -> tuple[float, float]:
     """Return limits that hold all models, within what a similarity can be."""
-    low, high = _around([getattr(cloud, which) for cloud in found], 0.04, 0.02)
+    low, high = around([getattr(cloud, which) for cloud in found], 0.04, 0.02)
     return max(low, -0.02), min(high, 1.02)
 
 
@@ -193,15 +192,7 @@ def _close_up(
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return limits (x, score) that hold originals, generated models, their average and the front there."""
     ours = [cloud for cloud in found if cloud.family in OURS]
-    there, scale = stand(results, which), Scale.of(results)
-    heights = np.array([] if there is None else [scale.drawn(there.frontier)])
+    there, scale = stand(results, which), results.task.metric
+    heights = np.array([] if there is None else [scale.drawn(there.front)])
     x, y = ([getattr(cloud, field) for cloud in ours] for field in (which, "score"))
-    return _around(x, 0.08), _around([*y, heights], 0.08)
-
-
-def _around(values: Sequence[Values], share: float, least: float | None = None) -> tuple[float, float]:
-    """Return limits around values, with a `share` of their range, or `least` if they are one, as room."""
-    every = np.concatenate(values)
-    low, high = float(np.nanmin(every)), float(np.nanmax(every))
-    room = share * (high - low) or least or 0.02 * (abs(high) or 1)
-    return low - room, high + room
+    return around(x, 0.08), around([*y, heights], 0.08)

@@ -17,11 +17,10 @@ from pdiff.common.config import Config
 from pdiff.common.progress import SILENT, Tracker
 from pdiff.evaluation.figure_data import figure_data, similarity_map
 from pdiff.evaluation.figure_data.curves import training_curves, training_warnings
-from pdiff.evaluation.figure_data.histograms import Histograms
-from pdiff.evaluation.figure_data.projection import Projection
 from pdiff.evaluation.figure_data.reverse import recorded_run, reverse
-from pdiff.evaluation.figure_data.sampling import rounded, spread_over
-from pdiff.evaluation.inference import Predictions, Predictor, predict_population
+from pdiff.evaluation.figure_data.weight_space import Histograms, Projection, rounded, spread_over
+from pdiff.evaluation.inference import Predictions, Predictor
+from pdiff.evaluation.inference.compared import predict_population
 from pdiff.evaluation.populations import Compared, Population
 from pdiff.evaluation.schema import Curve, ReverseData, TrainingData
 from pdiff.generation import generate

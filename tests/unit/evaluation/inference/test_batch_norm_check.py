@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pdiff.bank import Bank
 from pdiff.common.progress import SILENT
-from pdiff.evaluation.inference import Predictions, Predictor, predict_population
-from pdiff.evaluation.inference.compared import MUCH, SUBSAMPLE, batch_norm_warning
+from pdiff.evaluation.inference import Predictions, Predictor
+from pdiff.evaluation.inference.compared import MUCH, SUBSAMPLE, batch_norm_warning, predict_population
 from pdiff.evaluation.populations import Population
 from pdiff.tasks.base import Metric
 from tests.unit.evaluation.waves import MEMBERS, NORMS, SAMPLES, Residual, Waves, save_bank

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import Bank
-from pdiff.evaluation.inference import Prediction, Predictor, cached
+from pdiff.evaluation.inference import Prediction, Predictor
+from pdiff.evaluation.inference.cache import prediction_keys
 from pdiff.tasks import load_task
 from pdiff.tasks.base import Metric, Split
 from tests.unit.evaluation.waves import NORMS, Waves, save_bank
@@ -202,6 +203,6 @@ def test_a_class_in_no_file_is_said_not_to_be_cached(norm_bank: Bank, tmp_path: 
 
 def test_keys_are_of_the_row_and_the_votes() -> None:
     one, other = torch.zeros(3), torch.ones(3)
-    found = [cached.prediction_keys(context, row, False) for context in "ab" for row in (one, other)]
+    found = [prediction_keys(context, row, False) for context in "ab" for row in (one, other)]
     assert len({key for each in found for key in each}) == 8
-    assert cached.prediction_keys("a", one, True) == found[0][1:]
+    assert prediction_keys("a", one, True) == found[0][1:]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pdiff.evaluation.inference.prediction import Prediction
+from pdiff.evaluation.inference.predictions import Prediction
 
 
 @pytest.mark.parametrize("measures", [0, 3])

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.evaluation.inference.predictions import Predictions, predict_population
+from pdiff.evaluation.inference.compared import predict_population
+from pdiff.evaluation.inference.predictions import Predictions
 from pdiff.evaluation.inference.predictor import Predictor
 from pdiff.evaluation.populations import Population, blocks
 from pdiff.tasks.base import Metric, Split

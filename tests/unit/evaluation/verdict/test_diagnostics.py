@@ -5,72 +5,59 @@ from typing import Any
 
 import pytest
 
-from pdiff.evaluation.schema import (
-    ZU,
-    Concentration,
-    ControlEntry,
-    MetricEntry,
-    Nearest,
-    Novelty,
-    Range,
-    Spread,
-)
+from pdiff.evaluation.schema import ZU, Concentration, FamilyEntry, Nearest, Scale, Spread
 from pdiff.evaluation.verdict.diagnostics import findings
 
 ABOVE = (-0.01, 0.02)
 
 
-def novelty(**changes: Any) -> Novelty:
-    """The novelty of a plain generator, but for what is given."""
+def family(name: str, **measures: Any) -> FamilyEntry:
+    """A family of three models."""
     plain: dict[str, Any] = {
-        "max_similarity": Range(mean=0.80, min=0.7, max=0.9),
-        "original_max_similarity": 0.95,
-        "containment": 0.85,
-        "original_containment": 0.97,
-        "oo": 0.70,
-        "gg": 0.71,
-        "og": 0.70,
-        "gg_nearest": 0.8,
-        "distinct": 1,
-        "distinct_original": 1,
-        "dispersion": 0.95,
-        "l2_nearest": Nearest(mean=4.0, min=3.0),
-        "l2_nearest_original": Nearest(mean=3.0, min=2.0),
-        "l2_nearest_raw": Nearest(mean=4.0, min=3.0),
-        "l2_nearest_raw_original": Nearest(mean=3.0, min=2.0),
-        "l2_nearest_aligned": None,
-        "cosine": 0.98,
-        "z_u": ZU(value=0.3, generated=50, held_out=30),
+        "score": Spread(max=0.97, mean=0.97, min=0.97, std=0),
+        "max_similarity": 0.95,
+        "containment": 0.97,
+        "gg": 0.70,
+        "dispersion": 1.0,
     }
-    return Novelty(**plain | changes)
+    return FamilyEntry(family=name, strength=None, access="weights", n=3, **plain | measures)
 
 
 def sentences(
-    found: Novelty,
     more_errors: float = 1.0,
     *,
     above_oo: tuple[float, float] | None = ABOVE,
-    controls: tuple[ControlEntry, ...] = (),
+    controls: tuple[FamilyEntry, ...] = (),
     better: bool = True,
+    **changes: Any,
 ) -> dict[str, str]:
-    metric = MetricEntry(name="accuracy", higher_is_better=better, percent=True)
+    """What is found about a plain generator, but for the measures that are given."""
+    ours = {"max_similarity": 0.80, "containment": 0.85, "gg": 0.71, "dispersion": 0.95}
+    others: dict[str, Any] = {
+        "og": 0.70,
+        "l2_nearest": Nearest(mean=4.0, min=3.0),
+        "l2_nearest_original": Nearest(mean=3.0, min=2.0),
+        "cosine": 0.98,
+        "z_u": ZU(value=0.3, generated=50, held_out=30),
+    }
     above = above_oo and Concentration(difference=sum(above_oo) / 2, interval=above_oo)
     results: Any = SimpleNamespace(
-        novelty=found,
+        novelty=SimpleNamespace(**{name: changes.get(name, value) for name, value in others.items()}),
         verdict=SimpleNamespace(concentration=above),
         controls=controls,
-        task=SimpleNamespace(metric=metric),
-        generated=SimpleNamespace(mean=0.97),
+        task=SimpleNamespace(metric=Scale(name="accuracy", higher_is_better=better, percent=True)),
+        original=family("original"),
+        generated=family("generated", **{name: changes.get(name, value) for name, value in ours.items()}),
     )
     return {each.kind: each.sentence for each in findings(results, more_errors)}
 
 
 def test_a_plain_generator_gives_rise_to_nothing() -> None:
-    assert sentences(novelty()) == {}
+    assert sentences() == {}
 
 
 def test_copies_by_rank() -> None:
-    found = sentences(novelty(z_u=ZU(value=-7.25, generated=50, held_out=30)))
+    found = sentences(z_u=ZU(value=-7.25, generated=50, held_out=30))
     assert found == {
         "copies": "Copies: generated models lie nearer to the training members than held-out members do "
         "(Z_U -7.2, dispersion 0.95)."
@@ -83,11 +70,9 @@ def test_copies_by_rank() -> None:
 )
 def test_copies_without_held_out_members(similarity: float, distance: float, conspicuous: bool) -> None:
     found = sentences(
-        novelty(
-            z_u=ZU(value=None, reason="no member is known to be held out"),
-            max_similarity=Range(mean=similarity, min=0, max=1),
-            l2_nearest=Nearest(mean=distance, min=0.0),
-        )
+        z_u=ZU(value=None, reason="no member is known to be held out"),
+        max_similarity=similarity,
+        l2_nearest=Nearest(mean=distance, min=0.0),
     )
     assert ("copies" in found) == conspicuous
     if conspicuous:
@@ -95,59 +80,50 @@ def test_copies_without_held_out_members(similarity: float, distance: float, con
 
 
 def test_averages() -> None:
-    assert list(sentences(novelty(dispersion=0.43))) == ["averages"]
-    assert "spread 0.43 times as far" in sentences(novelty(dispersion=0.43))["averages"]
-    assert sentences(novelty(dispersion=None)) == {}
+    assert list(sentences(dispersion=0.43)) == ["averages"]
+    assert "spread 0.43 times as far" in sentences(dispersion=0.43)["averages"]
+    assert sentences(dispersion=None) == {}
 
 
 def test_another_network_is_not_taken_for_a_damaged_member() -> None:
-    found = sentences(novelty(cosine=0.04, containment=0.74), 1.6)
+    found = sentences(1.6, cosine=0.04, containment=0.74)
     assert list(found) == ["another"]
     assert "(cosine 0.04)" in found["another"]
 
 
 def test_damage_needs_more_errors_and_the_members_own_kept() -> None:
-    low = Range(mean=0.33, min=0.2, max=0.4)
-    damaged = novelty(max_similarity=low, containment=0.73, gg=0.3)
-    assert sentences(damaged, 1.9)["damaged"] == (
+    damaged = {"max_similarity": 0.33, "containment": 0.73, "gg": 0.3}
+    assert sentences(1.9, **damaged)["damaged"] == (
         "Damaged members: max-similarity 0.330 is low because of 1.9 times as many errors, while 73 % of the "
         "nearest member's errors are repeated (containment)."
     )
-    assert "damaged" not in sentences(damaged, 1.0)
-    assert sentences(novelty(max_similarity=low, containment=0.47, gg=0.3), 1.9) == {}
+    assert "damaged" not in sentences(1.0, **damaged)
+    assert sentences(1.9, **damaged | {"containment": 0.47}) == {}
 
 
 def test_concentration_and_a_cloud_that_has_moved() -> None:
-    near = sentences(novelty(gg=0.785), above_oo=(0.07, 0.1))["concentrated"]
+    near = sentences(gg=0.785, above_oo=(0.07, 0.1))["concentrated"]
     assert near == (
         "Concentrated: generated models are more alike (GG 0.785) than members are (OO 0.700), by 0.085 "
         "(0.070 to 0.100)."
     )
-    assert sentences(novelty(gg=0.741), above_oo=(0.002, 0.08)) == {}, "it may be nothing"
-    moved = sentences(novelty(gg=0.68, og=0.22))["concentrated"]
+    assert sentences(gg=0.741, above_oo=(0.002, 0.08)) == {}, "it may be nothing"
+    moved = sentences(gg=0.68, og=0.22)["concentrated"]
     assert moved == (
         "Concentrated: generated models are alike (GG 0.680; members OO 0.700), but not like members "
         "(OG 0.220): the cloud has moved away as a whole."
     )
-    assert sentences(novelty(gg=0.28, og=0.23)) == {}, "new models, each for itself"
-    assert sentences(novelty(gg=None), above_oo=None) == {}
+    assert sentences(gg=0.28, og=0.23) == {}, "new models, each for itself"
+    assert sentences(gg=None, above_oo=None) == {}
 
 
 @pytest.mark.parametrize(
     ("better", "score", "found"), [(True, 0.98, True), (True, 0.96, False), (False, 0.96, True)]
 )
 def test_a_control_that_does_as_well(better: bool, score: float, found: bool) -> None:
-    def control(similarity: float) -> ControlEntry:
+    def control(similarity: float) -> FamilyEntry:
         spread = Spread(max=score, mean=score, min=score, std=0)
-        return ControlEntry(
-            name="one-checkpoint",
-            n=3,
-            score=spread,
-            max_similarity=similarity,
-            containment=0.5,
-            gg=None,
-            dispersion=None,
-        )
+        return family("one-checkpoint", score=spread, max_similarity=similarity)
 
-    assert ("control" in sentences(novelty(), controls=(control(0.5),), better=better)) == found
-    assert sentences(novelty(), controls=(control(0.9),), better=better) == {}
+    assert ("control" in sentences(controls=(control(0.5),), better=better)) == found
+    assert sentences(controls=(control(0.9),), better=better) == {}

@@ -6,9 +6,9 @@ import torch
 
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.metrics.errors import resemblance
-from pdiff.evaluation.schema import AccessEntry, MetricEntry, Verdict
+from pdiff.evaluation.schema import AccessEntry, Scale, Verdict
 from pdiff.evaluation.verdict.comparison import Comparison
-from pdiff.evaluation.verdict.verdict import decide, envelopes, position
+from pdiff.evaluation.verdict.verdict import decide, fronts, position
 from pdiff.generators.base import DataKind
 from pdiff.tasks.base import Metric
 from tests.unit.evaluation.errors import models, predictions
@@ -23,7 +23,7 @@ BASELINES = [
 ]
 
 
-ACCURACY = MetricEntry(name="accuracy", higher_is_better=True, percent=True)
+ACCURACY = Scale(name="accuracy", higher_is_better=True, percent=True)
 
 
 def access(kind: DataKind = "weights", asked: DataKind | None = None) -> AccessEntry:
@@ -55,14 +55,14 @@ def test_better_at_the_same_similarities_is_above() -> None:
     assert found.position == "above"
     similarity, gg = found.at_max_similarity, found.at_gg
     first, second = (
-        "{:.2f} points ({:.2f} to {:.2f})".format(*(100 * x for x in (each.margin, *each.interval)))
+        "{:+.2f} points ({:+.2f} to {:+.2f})".format(*(100 * x for x in (each.margin, *each.interval)))
         for each in (similarity, gg)
     )
     assert found.sentence == (
-        f"Above the Pareto front by {first} at max-similarity {similarity.at:.3f} "
-        f"and by {second} at GG {gg.at:.3f} (with baselines from weights alone)."
+        f"Above the Pareto front: {first} at max-similarity {similarity.at:.3f} (above) "
+        f"and {second} at GG {gg.at:.3f} (above) (with baselines from weights alone)."
     )
-    assert similarity.rival.startswith("mixture of ")
+    assert similarity.reached_by.startswith("mixture of ")
     assert (found.bootstrap.replicates, found.bootstrap.level) == (40, 0.95)
     assert (found.bootstrap.seed, found.bootstrap.over) == (0, ["samples", "models"])
 
@@ -80,7 +80,7 @@ def test_the_numbers_are_those_of_the_models() -> None:
     low, high = found.concentration.interval
     assert low < found.concentration.difference < high
     for each in (similarity, gg):
-        assert each.margin == pytest.approx(each.score - each.frontier, abs=1e-12)
+        assert each.margin == pytest.approx(each.score - each.front, abs=1e-12)
         assert each.interval[0] <= each.interval[1]
 
 
@@ -158,24 +158,24 @@ def test_a_score_of_which_less_is_better() -> None:
     found = decide(
         comparison,
         access("gradients"),
-        MetricEntry(name="RMSE", higher_is_better=False, percent=False),
+        Scale(name="RMSE", higher_is_better=False, percent=False),
         seed=0,
         replicates=10,
     )
     assert found.position == "above"
     assert found.at_gg.score == pytest.approx(2.0, abs=0.01)
-    assert found.at_gg.frontier == pytest.approx(2.5, abs=0.6)
+    assert found.at_gg.front == pytest.approx(2.5, abs=0.6)
     assert found.at_gg.margin > 0.4
-    assert " RMSE (0." in found.sentence
-    assert all(score > 1.9 for _, score in envelopes(comparison).gg)
+    assert " RMSE (+0." in found.sentence
+    assert all(score > 1.9 for _, score in fronts(comparison).gg)
 
 
-def test_the_envelopes_are_the_frontiers_that_the_margins_are_over() -> None:
+def test_the_fronts_are_those_that_the_margins_are_over() -> None:
     found, comparison = decided(0.11, 0.3, 0.6)
-    drawn = envelopes(comparison)
+    drawn = fronts(comparison)
     for plane, key in (("max_similarity", "at_max_similarity"), ("gg", "at_gg")):
         x, score = torch.tensor(getattr(drawn, plane), dtype=torch.float64).T.numpy()
         at = getattr(found, key).at
-        assert getattr(found, key).frontier == pytest.approx(float(np.interp(at, x, score)), abs=1e-4)
+        assert getattr(found, key).front == pytest.approx(float(np.interp(at, x, score)), abs=1e-4)
         assert (np.diff(x) > 0).all()
         assert (np.diff(score) >= -1e-12).all()

@@ -1,13 +1,12 @@
 """The table and the figures' words."""
 
 import pytest
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
-from pdiff.evaluation.schema import ZU, Envelopes, Hull, Nearest
+from pdiff.evaluation.schema import ZU, Fronts, Hull, Nearest, Scale
 from pdiff.report import summary_rows
-from pdiff.report.measures import measures
-from pdiff.report.summary import COLUMNS, summary
-from pdiff.report.text import Scale, duration, number
+from pdiff.report.page import duration
+from pdiff.report.tables import COLUMNS, measures, number, summary
 from tests.unit.report.sample import FAMILIES, RMSE, changed, control, sample_results
 
 
@@ -17,37 +16,31 @@ def test_the_table_as_text() -> None:
     assert header == COLUMNS
     assert [row[0] for row in rows[:4]] == ["original", "average of all", "p-diff", "noise σ 0.013"]
     assert len(rows) == len(FAMILIES)
-    mean = results.ensemble.mean
+    mean = results.ensemble.score.mean
     assert rows[1][:4] == ("average of all", "1", f"{100 * mean:.2f}", "–")
     assert rows[2][1] == "8"
-    assert rows[2][7:9] == (number(results.novelty.max_similarity.mean, 3), "0.930")
+    assert rows[2][7:9] == (number(results.generated.max_similarity, 3), "0.930")
     assert rows[2][10:] == ("0.83", "")
     assert all(len(row) == len(header) for row in rows)
 
 
-def test_the_table_as_numbers() -> None:
+def test_a_row_stands_for_an_entry() -> None:
     results = sample_results()
-    original, ensemble, ours, *baselines = summary(results)
-    assert (original.scores["mean"], original.gg, original.dispersion) == (
-        results.original.mean,
-        results.novelty.oo,
-        1,
-    )
-    assert (ensemble.dispersion, ensemble.gg, ensemble.scores.get("best")) == (None, None, None)
-    assert {k: v for k, v in asdict(results.generated).items() if k in ours.scores} == ours.scores
-    assert [(b.family, b.n, b.scores["mean"], b.gg) for b in baselines] == [
-        (b.family, b.n, b.score.mean, b.gg) for b in results.baselines
-    ]
+    entries = [row.entry for row in summary(results)]
+    assert entries == [results.original, results.ensemble, results.generated, *results.baselines]
+    ours = summary(results)[2]
+    assert ours.cells[6] == results.task.metric.bare(ours.entry.best.test if ours.entry.best else None)
+    assert summary(results)[1].cells[3:7] == ("–", "–", "–", "–"), "of one model the mean says all"
 
 
 def test_controls_have_rows() -> None:
     results = changed(sample_results(), {"controls": [control(sample_results(), "one checkpoint")]})
     row = summary(results)[-1]
-    assert (row.name, row.n, row.containment, row.front) == ("one checkpoint", 8, 0.25, "")
+    assert (row.cells[:2], row.cells[8], row.cells[-1]) == (("one checkpoint", "8"), "0.250", "")
 
 
 def test_spreads_of_other_metrics_take_little_room() -> None:
-    scores = {"original.mean": 0.0123456, "original.std": 0.000123456}
+    scores = {"original.score.mean": 0.0123456, "original.score.std": 0.000123456}
     results = changed(sample_results(), {"task.metric": RMSE, **scores})
     assert summary(results)[0].cells[2:4] == ("0.01235", "0.00012")
 
@@ -58,26 +51,26 @@ def test_the_front_is_where_no_mixture_is_better() -> None:
         replace(each, score=replace(each.score, mean=score), max_similarity=at, gg=at)
         for each, (at, score) in zip(sample_results().baselines, places, strict=False)
     ]
-    envelopes = Envelopes(max_similarity=[(0.2, 0.5), (0.6, 0.9)], gg=[(0.2, 0.6), (0.6, 0.9)])
-    results = changed(sample_results(), {"baselines": baselines, "envelopes": envelopes})
-    assert [row.front for row in summary(results)[3:]] == ["MS", "MS", "MS, GG"]
+    fronts = Fronts(max_similarity=[(0.2, 0.5), (0.6, 0.9)], gg=[(0.2, 0.6), (0.6, 0.9)])
+    results = changed(sample_results(), {"baselines": baselines, "fronts": fronts})
+    assert [row.cells[-1] for row in summary(results)[3:]] == ["MS", "MS", "MS, GG"]
     results = changed(results, {"baselines.1.gg": None, "baselines.0.score.mean": 0.4})
-    assert [row.front for row in summary(results)[3:]] == ["", "MS", "MS, GG"]
+    assert [row.cells[-1] for row in summary(results)[3:]] == ["", "MS", "MS, GG"]
 
 
 def test_the_generated_models_are_called_as_the_evaluation_says() -> None:
-    assert summary(changed(sample_results(), {"name": "mine"}))[2].name == "mine"
+    assert summary(changed(sample_results(), {"name": "mine"}))[2].cells[0] == "mine"
 
 
 def test_measures_stand_beside_the_originals() -> None:
     results = sample_results()
     novelty = results.novelty
-    oo, nearest = number(novelty.oo, 3), number(novelty.original_max_similarity, 3)
+    oo, nearest = number(results.original.gg, 3), number(results.original.max_similarity, 3)
     texts = {measure.name: (measure.value, measure.reference) for measure in measures(results)}
     assert texts == {
-        "Max-similarity": (number(novelty.max_similarity.mean, 3), f"originals {nearest}"),
+        "Max-similarity": (number(results.generated.max_similarity, 3), f"originals {nearest}"),
         "Containment": ("0.930", "originals 0.951"),
-        "Similarity within (GG)": (number(novelty.gg, 3), f"originals (OO) {oo}"),
+        "Similarity within (GG)": (number(results.generated.gg, 3), f"originals (OO) {oo}"),
         "Nearest generated": ("0.884", f"originals {nearest}"),
         "Distinct models": (
             f"{novelty.distinct}",
@@ -117,7 +110,7 @@ def test_off_the_hull_where_there_is_one() -> None:
 
 def test_what_one_model_does_not_define_is_a_dash() -> None:
     results = sample_results()
-    undefined = dict.fromkeys(("novelty.gg", "novelty.gg_nearest", "novelty.dispersion"))
+    undefined = dict.fromkeys(("generated.gg", "novelty.gg_nearest", "generated.dispersion"))
     results = changed(results, undefined)
     dashes = [measure.name for measure in measures(results) if measure.value == "–"]
     assert dashes == ["Similarity within (GG)", "Nearest generated", "Dispersion", "Copying (Z_U)"]
@@ -146,7 +139,7 @@ def test_numbers() -> None:
 
 
 def test_scores_are_written_in_the_metrics_unit() -> None:
-    accuracy, error = Scale("accuracy", True, True), Scale("RMSE", False, False)
+    accuracy, error = Scale(name="accuracy", higher_is_better=True, percent=True), RMSE
     assert (accuracy.text(0.97126), accuracy.bare(0.97126), accuracy.difference(0.0024)) == (
         "97.13%",
         "97.13",

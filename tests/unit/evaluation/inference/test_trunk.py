@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pdiff.evaluation.inference.forward import RepeatedForward
-from pdiff.evaluation.inference.operations import halve
+from pdiff.evaluation.inference.trunk import RepeatedForward, halve
 
 VARYING = ("norm.weight", "norm.bias")
 GENEROUS = 2**30

@@ -1,9 +1,90 @@
-"""Explain the novelty measures: each beside what the originals have, with a line that says what it is."""
+"""Tabulate an evaluation: a row a family, for terminal and page alike, and the novelty measures."""
 
+from collections.abc import Sequence
 from string import Formatter
 from typing import Any, NamedTuple
 
-from pdiff.evaluation.schema import Results
+import numpy as np
+
+from pdiff.evaluation.schema import FamilyEntry, Results, Scale
+from pdiff.generators.sweeps import label
+
+COLUMNS = (
+    *("models", "n", "mean", "std", "min", "max", "best"),
+    *("max-similarity", "containment", "GG", "dispersion", "front"),
+)
+"""Headings of a row; scores are in the unit of the metric, per cent for fractions.
+
+`best` is the test score of the model that is best on validation, `front` the planes in which a family is on
+the Pareto front of the baselines: `MS`, `GG`, both, none.
+"""
+
+_CLOSE = 1e-9
+
+
+class Row(NamedTuple):
+    """One family, and its cells as text in the order of `COLUMNS`."""
+
+    entry: FamilyEntry
+    cells: tuple[str, ...]
+
+
+def summary_rows(results: Results) -> list[tuple[str, ...]]:
+    """Return the table of an evaluation as text: the headings, then a row a family."""
+    return [COLUMNS, *(row.cells for row in summary(results))]
+
+
+def summary(results: Results) -> list[Row]:
+    """Return the table: originals, their average, generated models, baselines, controls."""
+    front = [results.original, results.ensemble, *results.baselines]
+    ours = [results.original, results.ensemble, results.generated]
+    return [
+        Row(each, _cells(results, each, _front(results, each) if each in front else ""))
+        for each in (*ours, *results.baselines, *results.controls)
+    ]
+
+
+def _cells(results: Results, entry: FamilyEntry, front: str) -> tuple[str, ...]:
+    scale, score, best = results.task.metric, entry.score, entry.best
+    spread = (score.std, score.min, score.max) if entry.n > 1 else (None, None, None)
+    return (
+        called(results, entry.family, entry.strength),
+        f"{entry.n:,}",
+        scale.bare(score.mean),
+        *(scale.bare(value, digits) for value, digits in zip(spread, (2, 4, 4), strict=True)),
+        scale.bare(None if best is None else best.test),
+        number(entry.max_similarity, 3),
+        number(entry.containment, 3),
+        number(entry.gg, 3),
+        number(entry.dispersion, 2),
+        front,
+    )
+
+
+def _front(results: Results, entry: FamilyEntry) -> str:
+    """Return the planes in which no mixture of baselines is better at this family's place."""
+    scale, score, fronts = results.task.metric, entry.score.mean, results.fronts
+    planes = (("MS", entry.max_similarity, fronts.max_similarity), ("GG", entry.gg, fronts.gg))
+    return ", ".join(name for name, place, front in planes if _reaches(place, score, front, scale))
+
+
+def _reaches(place: float | None, score: float, front: Sequence[tuple[float, float]], scale: Scale) -> bool:
+    """Return whether a point lies on a Pareto front, which is flat outside its vertices."""
+    if place is None or not front:
+        return False
+    x, y = np.array(front).T
+    height = float(np.interp(place, x, y))
+    return abs(score - height) < _CLOSE or scale.better(score, height)
+
+
+def called(results: Results, family: str, strength: float | None = None) -> str:
+    """Return how people call a family at one strength; the generated models as the evaluation does."""
+    return results.name if family == "generated" else label(family, strength)
+
+
+def number(value: float | None, digits: int) -> str:
+    """Format with a fixed number of digits; a dash for a figure that is not defined."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 class Measure(NamedTuple):
@@ -19,22 +100,22 @@ class Measure(NamedTuple):
 _CLOSEST = " The closest model is at {0.min:.3g}; near 0 is a copy."
 _ERRORS = (
     (
-        *("Max-similarity", "{0.max_similarity.mean:.3f}", "originals {0.original_max_similarity:.3f}"),
+        *("Max-similarity", "{1.generated.max_similarity:.3f}", "originals {1.original.max_similarity:.3f}"),
         "Overlap (IoU) of a model's wrong predictions with those of the most similar bank member: from "
-        "{0.max_similarity.min:.3f} to {0.max_similarity.max:.3f}, mean above. Lower is newer.",
+        "{0.similarities[0]:.3f} to {0.similarities[1]:.3f}, mean above. Lower is newer.",
     ),
     (
-        *("Containment", "{0.containment:.3f}", "originals {0.original_containment:.3f}"),
+        *("Containment", "{1.generated.containment:.3f}", "originals {1.original.containment:.3f}"),
         "Share of that member's errors that the model repeats. High beside a low max-similarity, it gives a "
         "damaged copy away.",
     ),
     (
-        *("Similarity within (GG)", "{0.gg:.3f}", "originals (OO) {0.oo:.3f}"),
+        *("Similarity within (GG)", "{1.generated.gg:.3f}", "originals (OO) {1.original.gg:.3f}"),
         "Mean overlap of the errors of two generated models. Above OO, they are more alike than the "
         "originals are.",
     ),
     (
-        *("Nearest generated", "{0.gg_nearest:.3f}", "originals {0.original_max_similarity:.3f}"),
+        *("Nearest generated", "{0.gg_nearest:.3f}", "originals {1.original.max_similarity:.3f}"),
         "Overlap with the most similar other generated model, mean over models.",
     ),
     (
@@ -43,11 +124,11 @@ _ERRORS = (
         "As many can be picked, one after the other, that overlap pairwise by less than half.",
     ),
     (
-        *("Similarity across (OG)", "{0.og:.3f}", "originals (OO) {0.oo:.3f}"),
+        *("Similarity across (OG)", "{0.og:.3f}", "originals (OO) {1.original.gg:.3f}"),
         "Mean overlap between a generated model and an original, over all pairs.",
     ),
     (
-        *("Dispersion", "{0.dispersion:.2f}", "originals 1 by definition"),
+        *("Dispersion", "{1.generated.dispersion:.2f}", "originals 1 by definition"),
         "Spread of the weights around their mean over the bank's. Well under 1 is averaging.",
     ),
 )
