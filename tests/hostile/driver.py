@@ -1,9 +1,11 @@
 """`python -m tests.hostile.driver`: runs commands of pdiff, each in a fork, and some of them not to the end.
 
-Reads a request a line (JSON) and answers with what became of it. Importing torch once, not for each of a
-hundred runs, is what this is for; the parent itself runs nothing, so that its forks have all their threads.
+Reads a request a line (JSON) and answers with what became of it. Importing torch once, and the modules that
+are its arguments, not for each of a hundred runs, is what this is for; the parent itself runs nothing, so
+that its forks have all their threads.
 """
 
+import importlib
 import json
 import mmap
 import os
@@ -23,16 +25,17 @@ import pdiff.evaluation.evaluate
 import pdiff.generation
 import pdiff.report
 from pdiff import cli
+from tests.hostile.quick import quick
 
 DEADLINE = 60
 
 
-def child(argv: list[str], log: int, limit: int | None, pages: bool) -> None:
-    """Run one command as `python -m pdiff` would, but for the content of `pages`; never returns."""
+def child(argv: list[str], log: int, limit: int | None, whole: bool) -> None:
+    """Run one command as `python -m pdiff` would, or as `quick` says; never returns."""
     code = 70
     try:
-        if not pages:
-            pdiff.report.page.render_report = lambda _: ""
+        if not whole:
+            quick()
         os.dup2(log, 1)
         os.dup2(log, 2)
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
@@ -56,7 +59,7 @@ def child(argv: list[str], log: int, limit: int | None, pages: bool) -> None:
 def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
     """Run `argv`; with `after`, until that many seconds have passed, with `at`, until that many changes.
 
-    Without `pages` those of an evaluation are empty: drawing them takes longer than a small evaluation.
+    Unless it is `whole`, an evaluation is `quick`.
     """
     fault = (request.get("at", 0), request.get("errno", 0), request.get("always", 0), 0)
     faults[:] = struct.pack("4q", *fault)
@@ -64,7 +67,7 @@ def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
     begin = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        child(request["argv"], log, request.get("limit"), request.get("pages", True))
+        child(request["argv"], log, request.get("limit"), request.get("whole", True))
     os.close(log)
     if (after := request.get("after")) is not None:
         end = os.pidfd_open(pid)
@@ -82,6 +85,8 @@ def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
 def main() -> None:
     """Answer requests until there are no more."""
     assert pdiff.bank and pdiff.generation and pdiff.cli.evaluate and pdiff.evaluation
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     path = Path(os.environ["FAULTS_STATE"])
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 32) as faults:
         for line in sys.stdin:

@@ -25,6 +25,8 @@ from tests.unit.evaluation.waves import NORMS, Residual, save_bank
 KILLS = 6
 MEMBERS = 24
 GENERATED_MODELS = 6
+TRACING = "torch._inductor"
+"""What looking at a network's operations imports, for seconds."""
 
 TASK = """
 import time
@@ -32,7 +34,7 @@ from tests.unit.evaluation.waves import Waves
 
 class Slow(Waves):
     def error(self, outputs, targets):
-        time.sleep(0.003)  # so that most of the command's time goes into predictions
+        time.sleep(0.002)  # so that most of the command's time goes into predictions
         return super().error(outputs, targets)
 
 factory = Slow
@@ -87,14 +89,14 @@ def judgement(out: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def driver(place: Path) -> Iterator[Commands]:
-    with commands(place, place) as driver:
+    with commands(place, place, TRACING) as driver:
         yield driver
 
 
 @pytest.fixture(scope="module")
 def whole(place: Path, driver: Commands) -> Done:
     """An evaluation that nothing stopped, in `whole`, with its predictions in `cache`."""
-    done = driver.run(*arguments(place, place / "whole", place / "cache"), pages=False)
+    done = driver.run(*arguments(place, place / "whole", place / "cache"), whole=False)
     assert done.code == 0, done.text
     return done
 
@@ -108,11 +110,11 @@ def test_after_a_kill_only_the_model_in_progress_is_run_again(
     for step in range(KILLS):
         cache, out = place / f"cache-{step}", place / f"out-{step}"
         after = (0.2 + 0.8 * (step + rng.random()) / KILLS) * whole.seconds
-        code = driver.run(*arguments(place, out, cache), after=after, pages=False).code
+        code = driver.run(*arguments(place, out, cache), after=after, whole=False).code
         assert code == -signal.SIGKILL or out.exists()
         before.append(len(cached(cache)))
         assert len(set(cached(cache))) == before[-1]
-        again = driver.run(*arguments(place, out, cache), "--overwrite", pages=False)
+        again = driver.run(*arguments(place, out, cache), "--overwrite", whole=False)
         assert again.code == 0, again.text
         assert sorted(cached(cache)) == sorted(models), "some were run twice, or others were"
         assert judgement(out) == expected
@@ -125,13 +127,13 @@ def test_without_a_cache_nothing_is_cached(place: Path, driver: Commands) -> Non
     out, before = place / "without", cached(default)
     start = arguments(place, out, place)
     start = start[: start.index("--cache")] + start[start.index("--cache") + 2 :]
-    done = driver.run(*start, "--no-cache", pages=False)
+    done = driver.run(*start, "--no-cache", whole=False)
     assert done.code == 0, done.text
     assert cached(default) == before
-    done = driver.run(*start, "--overwrite", "--cache", place / "task.py" / "below a file", pages=False)
+    done = driver.run(*start, "--overwrite", "--cache", place / "task.py" / "below a file", whole=False)
     assert done.code == 0, done.text
     assert done.text.count("predictions are computed without a cache") == 1, done.text
-    done = driver.run(*start, "--overwrite", pages=False)
+    done = driver.run(*start, "--overwrite", whole=False)
     assert done.code == 0, done.text
     assert len(cached(default)) > len(before)
 
@@ -142,8 +144,9 @@ def test_two_processes_give_what_one_gives(place: Path) -> None:
     paths = [str(ROOT / "python"), str(ROOT)]
     environment["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, sys.path)])
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    models = arguments(place, place / "two", place / "cache of two")
     done = subprocess.run(
-        [*launch, "-m", "pdiff", *arguments(place, place / "two", place / "cache of two"), "--json"],
+        [*launch, "-m", "tests.hostile.quick", *models, "--json"],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
