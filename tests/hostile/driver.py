@@ -19,8 +19,15 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import rich.progress  # what the console imports when it is first used
+
 import pdiff.bank
+import pdiff.cli.collect
+import pdiff.cli.console
+import pdiff.cli.convert
 import pdiff.cli.evaluate
+import pdiff.cli.export
+import pdiff.cli.generate
 import pdiff.evaluation.evaluate
 import pdiff.generation
 import pdiff.report
@@ -84,7 +91,7 @@ def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
 
 def main() -> None:
     """Answer requests until there are no more."""
-    assert pdiff.bank and pdiff.generation and pdiff.cli.evaluate and pdiff.evaluation
+    assert pdiff.bank and pdiff.generation and pdiff.cli.evaluate and pdiff.evaluation and rich.progress
     for module in sys.argv[1:]:
         importlib.import_module(module)
     path = Path(os.environ["FAULTS_STATE"])

@@ -1,7 +1,6 @@
 """Files that would run code are refused by the name of what they would call, and run none."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import pytest
 
 from pdiff import _core
 from pdiff.bank import Bank
+from tests import command
 from tests.hostile import payloads
 from tests.hostile.assembler import pickled, state_dict, text
 from tests.hostile.files import replaced, safetensors, torch_legacy, torch_zip, write
@@ -109,14 +109,14 @@ def test_bare_pickles_are_refused(tmp_path: Path, canary: Path) -> None:
 
 
 def test_text_in_a_safetensors_file_stays_text(tmp_path: Path, canary: Path) -> None:
-    command = f"$(touch '{canary}')\n`touch '{canary}'`"
+    shell = f"$(touch '{canary}')\n`touch '{canary}'`"
     header = {
-        "__metadata__": {command: command},
-        command: {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]},
+        "__metadata__": {shell: shell},
+        shell: {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]},
     }
     path = write(tmp_path / "a.safetensors", safetensors(header))
-    assert read_all(path) == {command: b""}
-    assert _core.Checkpoint([path]).metadata == {command: command}
+    assert read_all(path) == {shell: b""}
+    assert _core.Checkpoint([path]).metadata == {shell: shell}
     assert not canary.exists()
 
 
@@ -141,15 +141,7 @@ def folder(tmp_path: Path, canary: Path) -> Path:
 @pytest.fixture
 def pdiff(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command line in an empty folder."""
-
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pdiff", *map(str, arguments)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
-        )
-
-    return run
+    return lambda *arguments: command.pdiff(tmp_path, *map(str, arguments))
 
 
 def test_commands_leave_evil_files_out(

@@ -1,15 +1,18 @@
 """The whole way through the command line, on a task small enough for a test."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import pdiff
+from pdiff.evaluation.evaluate import evaluate
 from tests import command
 
 TRAIN = ["--set", "train.steps=60", "--set", "diffusion.width=64", "--set", "diffusion.timesteps=10"]
+BASELINES = 5
 
 
 def run(folder: Path, *arguments: str) -> str:
@@ -33,7 +36,7 @@ def test_from_a_folder_of_checkpoints_to_a_report(
     run(tmp_path, "generate", "--n", "5", "--format", generated)
     verified = run(tmp_path, "verify", "bank", "run", "generated").splitlines()
     assert [line.endswith(", all as written") for line in verified] == [True] * 3
-    shown = run(tmp_path, "evaluate")
+    shown = run(tmp_path, "evaluate", "--baselines-n", str(BASELINES))
     assert "Report: evaluation/report.html" in shown
 
     results = json.loads((tmp_path / "evaluation" / "results.json").read_text())
@@ -66,7 +69,10 @@ def test_the_python_way_gives_what_the_commands_give(tmp_path: Path) -> None:
     assert torch.equal(models.rows(), pdiff.Generated.open(tmp_path / "generated").rows())
 
 
-def test_the_demo_ends_with_table_and_report(tmp_path: Path) -> None:
+def test_the_demo_ends_with_table_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdiff.Config, "build", partial(pdiff.Config.build, settings=TRAIN[1::2]))
+    fewer = partial(evaluate, baselines_n=BASELINES)
+    monkeypatch.setattr("pdiff.evaluation.evaluate.evaluate", fewer)
     shown = run(tmp_path, "demo", "--task", "digits", "--arch", "mlp", "--k", "20", "--n", "4")
     assert "Report: pdiff-demo/evaluation/report.html" in shown
     assert (tmp_path / "pdiff-demo" / "evaluation" / "report.html").is_file()

@@ -22,6 +22,20 @@ from tests.killing import finish
 
 Pdiff = Callable[..., subprocess.CompletedProcess[str]]
 
+SLOW = """
+import sys, time
+from pdiff.cli import main
+from pdiff.training.trainer import Trainer
+step = Trainer._one_step
+def slow(trainer):
+    time.sleep(0.03)
+    return step(trainer)
+Trainer._one_step = slow
+sys.argv = ['pdiff', *sys.argv[1:]]
+main()
+"""
+"""A training of 200 steps takes six seconds at least, so that a signal comes between two of them."""
+
 
 @pytest.fixture
 def pdiff(tmp_path: Path) -> Pdiff:
@@ -115,9 +129,9 @@ def test_a_stopped_training_says_so_and_resumes(
     pdiff: Pdiff, bank: Bank, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     assert bank.path == tmp_path / "bank"
-    settings = ["--set", "train.steps=1500", "--set", "diffusion.width=8", "--set", "train.batch_size=4"]
+    settings = ["--set", "train.steps=200", "--set", "diffusion.width=8", "--set", "train.batch_size=4"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pdiff", "train", *settings], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLOW, "train", *settings], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     while not (tmp_path / "run" / "latents.safetensors").exists():
         time.sleep(0.02)
@@ -127,7 +141,7 @@ def test_a_stopped_training_says_so_and_resumes(
     assert process.returncode == code, errors
     assert pdiff("generate").returncode == 2
     assert pdiff("train", *settings, "--resume").returncode == 0
-    assert len((tmp_path / "run" / "denoiser.metrics.jsonl").read_text().splitlines()) == 1500
+    assert len((tmp_path / "run" / "denoiser.metrics.jsonl").read_text().splitlines()) == 200
 
 
 def test_damaged_records_are_one_line_not_a_traceback(pdiff: Pdiff, tmp_path: Path) -> None:

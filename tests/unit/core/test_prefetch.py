@@ -18,7 +18,7 @@ from tests.unit.core.scripts import interrupted, run
 # Batches of 8 million numbers, which take a while.
 PREPARE = """
     import os, signal, sys, threading, time
-    import numpy as np, torch
+    import numpy as np
     from safetensors.numpy import save_file
     from pdiff import _core
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,8 @@ class Nets:
     """One trajectory."""
     independent: Tensor
     """F32 [PLANTED, D], trained from scratch each."""
+    cache: Path
+    """Predictions, so that members and baselines are run once for all tests."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,11 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Nets:
     build_zoo(Small(), out=folder / "ckpts", k=MEMBERS, **common)
     build_zoo(Small(), out=folder / "others", k=3, runs=PLANTED, seed=1, **common)
     others = collect(folder / "others", out=folder / "others-bank")
-    return Nets(collect(folder / "ckpts", out=folder / "bank"), others.batch(range(2, 3 * PLANTED, 3)))
+    return Nets(
+        collect(folder / "ckpts", out=folder / "bank"),
+        others.batch(range(2, 3 * PLANTED, 3)),
+        folder / "cache",
+    )
 
 
 Evaluate = Callable[[Tensor], dict[str, Any]]
@@ -54,7 +61,9 @@ def evaluated(nets: Nets, save_generated: Callable[..., Generated]) -> Evaluate:
 
     def found(rows: Tensor, **options: Any) -> dict[str, Any]:
         generated = save_generated(nets.bank, rows)
-        return evaluate(generated, task=Small(), arch="convnet", baselines_n=8, replicates=40, **options)
+        return evaluate(
+            generated, task=Small(), arch="convnet", baselines_n=8, replicates=40, cache=nets.cache, **options
+        )
 
     return found
 
