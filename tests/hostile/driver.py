@@ -24,7 +24,6 @@ import rich.progress  # what the console imports when it is first used
 import pdiff.bank
 import pdiff.cli.collect
 import pdiff.cli.console
-import pdiff.cli.convert
 import pdiff.cli.evaluate
 import pdiff.cli.export
 import pdiff.cli.generate
