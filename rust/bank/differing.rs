@@ -111,13 +111,17 @@ impl Comparison<'_> {
         {
             return Ok(here != there);
         }
-        let (mut here, mut there) = (
-            other.reader(found, self.cancel)?,
-            self.first.reader(expected, self.cancel)?,
-        );
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let pieces = self.extent.pieces(found.byte_len());
-        self.sampled[index].fetch_or(pieces.len() > 1, Ordering::Relaxed);
+        let sampled = pieces.len() > 1;
+        self.sampled[index].fetch_or(sampled, Ordering::Relaxed);
+        let open = if sampled {
+            Checkpoint::sampler
+        } else {
+            Checkpoint::reader
+        };
+        let mut here = open(other, found, self.cancel)?;
+        let mut there = open(&self.first, expected, self.cancel)?;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for (skipped, compared) in pieces {
             here.skip(skipped);
             there.skip(skipped);
