@@ -106,6 +106,7 @@ impl Comparison<'_> {
     ) -> Result<bool> {
         let varies = &self.varies[index];
         if self.extent != Extent::Bytes
+            && found.strides == expected.strides
             && let Some(here) = other.recorded_crc(found)
             && let Some(there) = self.first.recorded_crc(expected)
         {

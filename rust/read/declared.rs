@@ -136,6 +136,25 @@ impl Tensor {
         let bytes = self.dtype.byte_len(&self.shape);
         bytes.expect("checked by the reader of the container")
     }
+
+    /// Whether it is all of a storage of `len` bytes, each once, in whatever order of its axes.
+    pub fn is_whole(&self, len: u64) -> bool {
+        let Some(strides) = &self.strides else {
+            return self.byte_len() == len;
+        };
+        let axes = self.shape.iter().zip(strides);
+        let mut axes: Vec<(usize, usize)> = axes
+            .filter(|&(&size, _)| size != 1)
+            .map(|(&size, &stride)| (stride, size))
+            .collect();
+        axes.sort_unstable();
+        let mut next = Some(1);
+        for (stride, size) in axes {
+            next = next.filter(|&next| next == stride);
+            next = next.and_then(|next: usize| next.checked_mul(size));
+        }
+        next.is_some() && self.byte_len() == len
+    }
 }
 
 /// For each tensor, the first one that is the very same view of the same memory, if there is one before it.
