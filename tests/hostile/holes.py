@@ -10,7 +10,7 @@ __all__ = ["hole"]
 
 
 def hole(path: Path, shape: list[int], strides: list[int], numbers: int, first: bytes = b"") -> Path:
-    """Write a file with the one F32 tensor `weight`, a view of a storage of `numbers` that begins with `first`.
+    """Write a file with the one F32 tensor `weight`, a view of a storage of `numbers` beginning with `first`.
 
     The archive has no checksums, so that nothing but the tensor asks for the storage.
     """
