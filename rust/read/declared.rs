@@ -201,3 +201,38 @@ pub struct Weights {
     /// The free text of a safetensors header.
     pub metadata: Vec<(String, String)>,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whole_is_each_element_once(
+            axes in prop::collection::vec((1_usize..4, 0_usize..10), 0..4),
+            count in 1_usize..30,
+        ) {
+            let (shape, strides): (Vec<_>, Vec<_>) = axes.iter().copied().unzip();
+            let mut places = vec![0];
+            for &(size, stride) in &axes {
+                places = places.iter().flat_map(|at| (0..size).map(move |i| at + i * stride)).collect();
+            }
+            places.sort_unstable();
+            let tensor = Tensor {
+                name: "a".into(),
+                source_name: "a".into(),
+                dtype: DType::parse("F32").unwrap(),
+                shape,
+                storage: 0,
+                offset: 0,
+                strides: Some(strides),
+            };
+            for count in [count, places.len()] {
+                let expected = places == (0..count).collect::<Vec<_>>();
+                prop_assert_eq!(tensor.is_whole(4 * count as u64), expected);
+            }
+        }
+    }
+}
