@@ -7,7 +7,7 @@
 //!
 //! Imports run downward only, and no two files import each other:
 //! `py > overlap, algebra, statistics > normalise > bank > files > read > fingerprint, dtype, natural_order > runtime
-//! > error`. Only `py`, which is compiled for the extension module alone, knows Python.
+//! > memory, error`. Only `py`, which is compiled for the extension module alone, knows Python.
 // Without the extension module only tests call the crate.
 #![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
 
@@ -17,6 +17,7 @@ mod dtype;
 mod error;
 mod files;
 mod fingerprint;
+mod memory;
 mod natural_order;
 mod normalise;
 mod overlap;

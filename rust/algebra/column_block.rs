@@ -12,7 +12,7 @@ pub const NUMBERS: usize = 1 << 18;
 /// Columns of a block, at least: fewer leave a matrix product no room to work in.
 const NARROW: usize = 64;
 
-/// Columns of the blocks of `count` rows of `dim` numbers.
+/// Columns of the blocks of rows of `dim` numbers of which a thread has `count` in its cache, results included.
 pub fn width(count: usize, dim: usize) -> usize {
     (NUMBERS / count.max(1)).max(NARROW).min(dim)
 }

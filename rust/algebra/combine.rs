@@ -23,7 +23,9 @@ pub fn combine(
 ) -> Result<()> {
     let (count, dim) = (rows.len(), rows.dim());
     let wanted = out.len() / dim;
-    if wanted * dim != out.len() || coefficients.len() != wanted * count {
+    let fits =
+        out.len().is_multiple_of(dim) && wanted.checked_mul(count) == Some(coefficients.len());
+    if !fits {
         return Err(Error::Value(format!(
             "{} coefficients for {} numbers out; accepted: [n, {count}] and [n, {dim}]",
             coefficients.len(),
@@ -33,7 +35,7 @@ pub fn combine(
     if out.is_empty() {
         return Ok(());
     }
-    let width = column_block::width(count, dim);
+    let width = column_block::width(count + wanted, dim);
     let weights = Matrix::new(coefficients, wanted, count, count);
     let scratch = || {
         let block = ColumnBlock::new(rows, normalizer, centred, width);

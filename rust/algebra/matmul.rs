@@ -80,7 +80,8 @@ fn multiply(
 }
 
 fn fits(len: usize, rows: usize, columns: usize, stride: usize) -> bool {
-    rows == 0 || columns == 0 || (columns <= stride && (rows - 1) * stride + columns <= len)
+    let end = || (rows - 1).checked_mul(stride)?.checked_add(columns);
+    rows == 0 || columns == 0 || (columns <= stride && end().is_some_and(|end| end <= len))
 }
 
 #[cfg(test)]
@@ -129,5 +130,18 @@ mod tests {
     #[should_panic(expected = "rows outside")]
     fn rows_must_lie_in_the_slice() {
         Matrix::new(&[0.0; 5], 2, 3, 3);
+    }
+
+    #[test]
+    fn rows_beyond_any_memory_lie_in_no_slice() {
+        for (rows, columns, stride) in [
+            (3, 1, 1 << 63),
+            (2, usize::MAX, usize::MAX),
+            (usize::MAX, 1, 1),
+            (5, 1, 1 << 62),
+        ] {
+            assert!(!fits(5, rows, columns, stride), "{rows} {columns} {stride}");
+        }
+        assert!(fits(0, 0, 1, usize::MAX));
     }
 }

@@ -106,18 +106,23 @@ impl Comparison<'_> {
     ) -> Result<bool> {
         let varies = &self.varies[index];
         if self.extent != Extent::Bytes
+            && found.strides == expected.strides
             && let Some(here) = other.recorded_crc(found)
             && let Some(there) = self.first.recorded_crc(expected)
         {
             return Ok(here != there);
         }
-        let (mut here, mut there) = (
-            other.reader(found, self.cancel)?,
-            self.first.reader(expected, self.cancel)?,
-        );
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let pieces = self.extent.pieces(found.byte_len());
-        self.sampled[index].fetch_or(pieces.len() > 1, Ordering::Relaxed);
+        let sampled = pieces.len() > 1;
+        self.sampled[index].fetch_or(sampled, Ordering::Relaxed);
+        let open = if sampled {
+            Checkpoint::sampler
+        } else {
+            Checkpoint::reader
+        };
+        let mut here = open(other, found, self.cancel)?;
+        let mut there = open(&self.first, expected, self.cancel)?;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for (skipped, compared) in pieces {
             here.skip(skipped);
             there.skip(skipped);

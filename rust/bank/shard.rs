@@ -7,11 +7,9 @@ use memmap2::Mmap;
 
 use crate::bank::precision::{Numbers, Precision};
 use crate::error::{Error, Result};
-use crate::files::map::map_shard;
-use crate::read::{Header, Source};
+use crate::files::map::{ROWS, map_shard};
+use crate::read::Source;
 
-/// The one tensor of a shard.
-const ROWS: &str = "rows";
 /// Data begins at a multiple of this many bytes: a cache line, and more than any vector unit asks for.
 const ALIGNMENT: usize = 64;
 
@@ -45,24 +43,17 @@ impl Shard {
     /// Maps the shard at `path`, which must hold exactly one tensor `rows` of two axes.
     pub fn open(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
-        let header = Header::read(&source)?;
         let not_a_shard = || {
             source.refuse(format!(
                 "not a shard of a bank; accepted: exactly one tensor {ROWS:?} of two axes, \
                  F32, F16 or BF16"
             ))
         };
-        let [tensor] = &header.tensors[..] else {
+        let (map, tensor) = map_shard(&source)?.ok_or_else(not_a_shard)?;
+        let precision = Precision::parse(tensor.dtype.name());
+        let (Some(precision), &[rows, dim]) = (precision, &tensor.shape[..]) else {
             return Err(not_a_shard());
         };
-        let (Some(precision), ROWS, &[rows, dim]) = (
-            Precision::parse(tensor.dtype.name()),
-            tensor.name.as_str(),
-            &tensor.shape[..],
-        ) else {
-            return Err(not_a_shard());
-        };
-        let map = map_shard(source.file()).map_err(Error::io(path))?;
         let data = tensor.begin as usize..tensor.end as usize;
         let numbers = map.get(data.clone()).map(|b| Numbers::of(precision, b));
         if numbers.flatten().is_none() {
@@ -180,6 +171,7 @@ impl<'a> Rows<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read::Header;
     use crate::testing::{Folder, Tensor, f32s, safetensors};
 
     #[test]

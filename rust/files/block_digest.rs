@@ -13,6 +13,8 @@ use blake3::hazmat::{
 };
 use rayon::prelude::*;
 
+use crate::memory;
+
 /// Bytes of a block, but for the last one: they stay in the cache of one core while they are hashed and written.
 pub const BLOCK: usize = 1 << 18;
 
@@ -24,13 +26,12 @@ pub struct BlockDigest {
 }
 
 impl BlockDigest {
-    /// For a file of `len` bytes, none of them hashed.
-    pub fn new(len: u64) -> Self {
+    /// For a file of `len` bytes, none of them hashed; fails with a message if it is too long for the memory.
+    pub fn new(len: u64) -> Result<Self, String> {
         let count = len.div_ceil(BLOCK as u64) as usize;
-        Self {
-            len,
-            values: (0..count).map(|_| OnceLock::new()).collect(),
-        }
+        let mut values = memory::room(count, "the digest of so long a file")?;
+        values.resize_with(count, OnceLock::new);
+        Ok(Self { len, values })
     }
 
     /// Hashes the bytes of the file from `begin` on, if they are exactly a block.
@@ -120,7 +121,7 @@ mod tests {
             let bytes = numbered(whole * BLOCK + rest);
             let folder = Folder::new();
             let file = File::open(folder.write("a", &bytes)).unwrap();
-            let blocks = BlockDigest::new(bytes.len() as u64);
+            let blocks = BlockDigest::new(bytes.len() as u64).unwrap();
             for index in added {
                 if let Some(block) = bytes.chunks(BLOCK).nth(index) {
                     blocks.add((index * BLOCK) as u64, block);
@@ -135,7 +136,7 @@ mod tests {
         let bytes = numbered(2 * BLOCK + 5);
         let folder = Folder::new();
         let file = File::open(folder.write("a", &bytes)).unwrap();
-        let blocks = BlockDigest::new(bytes.len() as u64);
+        let blocks = BlockDigest::new(bytes.len() as u64).unwrap();
         blocks.add(0, &[7; BLOCK - 1]);
         blocks.add(64, &[7; BLOCK]);
         blocks.add(BLOCK as u64, &[7; 5]);
@@ -148,7 +149,7 @@ mod tests {
         let bytes = numbered(2 * BLOCK + 5);
         let folder = Folder::new();
         let empty = File::open(folder.write("a", &[])).unwrap();
-        let blocks = BlockDigest::new(bytes.len() as u64);
+        let blocks = BlockDigest::new(bytes.len() as u64).unwrap();
         for (index, block) in bytes.chunks(BLOCK).enumerate().skip(1) {
             blocks.add((index * BLOCK) as u64, block);
         }

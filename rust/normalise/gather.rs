@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::nontemporal::{Cached, Streamed};
+use super::nontemporal::{Cached, Sink, Streamed};
 use super::normalizer::Normalizer;
 use crate::bank::precision::narrow_bf16;
 use crate::bank::shard::Rows;
@@ -69,14 +69,21 @@ pub fn gather(
 ) -> Result<()> {
     let width = columns.len();
     assert!(columns.end <= rows.dim(), "see `columns`");
-    assert_eq!(out.len(), indices.len() * width, "one number for each");
+    let wanted = indices.len().checked_mul(width);
+    if wanted != Some(out.len()) {
+        return Err(Error::Value(format!(
+            "out has {} numbers; accepted: {} × {width}",
+            out.len(),
+            indices.len()
+        )));
+    }
     let part = |row: usize, offset: usize, count: usize| {
         let first = columns.start + offset;
         (first, rows.part(indices[row], first..first + count))
     };
     match out {
         Batch::F32(out) if out.len() < STREAMED => {
-            for_each_part(out, width, cancel, |row, offset, tile| {
+            for_each_part::<_, Cached>(out, width, cancel, |row, offset, tile| {
                 let (first, numbers) = part(row, offset, tile.len());
                 let next = if row + 1 < indices.len() {
                     row + 1
@@ -88,11 +95,11 @@ pub fn gather(
                 normalizer.load(first, numbers, tile, sink);
             })
         }
-        Batch::F32(out) => for_each_part(out, width, cancel, |row, offset, tile| {
+        Batch::F32(out) => for_each_part::<_, Streamed>(out, width, cancel, |row, offset, tile| {
             let (first, numbers) = part(row, offset, tile.len());
             normalizer.load(first, numbers, tile, Streamed);
         }),
-        Batch::BF16(out) => for_each_part(out, width, cancel, |row, offset, out| {
+        Batch::BF16(out) => for_each_part::<_, Cached>(out, width, cancel, |row, offset, out| {
             let mut tile = [0.0; STAGE];
             for (i, out) in out.chunks_mut(STAGE).enumerate() {
                 let tile = &mut tile[..out.len()];
@@ -107,7 +114,7 @@ pub fn gather(
 /// Normalises `rows` [N, D] in place.
 pub fn apply(normalizer: &Normalizer, rows: &mut [f32], cancel: &Cancel) -> Result<()> {
     let dim = normalizer.layout().dim();
-    for_each_part(rows, dim, cancel, |_, first, tile| {
+    for_each_part::<_, Cached>(rows, dim, cancel, |_, first, tile| {
         normalizer.apply(first, tile);
     })
 }
@@ -115,15 +122,16 @@ pub fn apply(normalizer: &Normalizer, rows: &mut [f32], cancel: &Cancel) -> Resu
 /// De-normalises `rows` [N, D] in place.
 pub fn invert(normalizer: &Normalizer, rows: &mut [f32], cancel: &Cancel) -> Result<()> {
     let dim = normalizer.layout().dim();
-    for_each_part(rows, dim, cancel, |_, first, tile| {
+    for_each_part::<_, Cached>(rows, dim, cancel, |_, first, tile| {
         normalizer.invert(first, tile);
     })
 }
 
 /// Runs `work(row, first column, numbers)` over all parts of `out` [rows, width], in parallel if it is large.
 ///
-/// A task goes down the rows of one block of columns, whose statistics stay in the cache meanwhile.
-fn for_each_part<T: Send>(
+/// A task goes down the rows of one block of columns, whose statistics stay in the cache meanwhile. `S` is what
+/// `work` stores through.
+fn for_each_part<T: Send, S: Sink>(
     out: &mut [T],
     width: usize,
     cancel: &Cancel,
@@ -136,6 +144,7 @@ fn for_each_part<T: Send>(
     let rows = out.chunks_mut(width).enumerate();
     if rows.len() * width <= SMALL {
         rows.for_each(|(row, numbers)| work(row, 0, numbers));
+        S::finish();
         return Ok(());
     }
     let mut blocks: Vec<(usize, usize, &mut [T])> = rows
@@ -151,6 +160,7 @@ fn for_each_part<T: Send>(
         for (offset, row, block) in task {
             work(*row, *offset, block);
         }
+        S::finish();
         Ok(())
     })
 }

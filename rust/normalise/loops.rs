@@ -101,7 +101,6 @@ fn for_each_line<N: Number, S: Sink>(
     for (i, (out, number)) in tail.iter_mut().zip(rest).enumerate() {
         *out = map(number.widen(), at + i);
     }
-    S::finish();
 }
 
 /// value ← value · std + mean.

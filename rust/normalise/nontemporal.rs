@@ -39,7 +39,9 @@ pub trait Sink: Copy {
     fn prefetch<T>(self, here: &T);
     /// The same for numbers that were brought elsewhere before they are read.
     fn moved(self) -> Self;
-    /// Makes everything that was stored visible to other threads before anything that follows.
+    /// Makes everything that this thread has stored visible to others before anything that follows.
+    ///
+    /// Whoever stores does so once at the end of a task: it waits for the memory.
     fn finish();
 }
 

@@ -132,6 +132,8 @@ impl Normalizer {
     }
 
     /// Stored `numbers` of one row, its columns from `first` on, normalised, as `out`.
+    ///
+    /// The caller calls [`Sink::finish`] of the sink when it has loaded what it wants.
     pub fn load<S: Sink>(&self, first: usize, numbers: Numbers<'_>, out: &mut [f32], sink: S) {
         match numbers {
             Numbers::F32(numbers) => self.load_as(first, numbers, out, sink),

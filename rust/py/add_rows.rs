@@ -42,6 +42,7 @@ pub fn add_rows(
         .transpose()?;
     if let Some(samples) = &samples {
         samples.check_shape([origins.len(), columns])?;
+        sums.place().check_apart([&samples.place()])?;
     }
     let sums = sums.as_mut_slice()?;
     let samples = match &mut samples {

@@ -23,7 +23,11 @@ pub fn gram<'py>(
         let rows = Rows::new(&shards, normalizer.0.layout().dim())?;
         algebra::gram::gram(&rows, &normalizer.0, centred, cancel)
     })?;
-    Ok(PyByteArray::new(py, bytemuck::cast_slice(&found)))
+    let bytes: &[u8] = bytemuck::cast_slice(&found);
+    PyByteArray::new_with(py, bytes.len(), |out| {
+        out.copy_from_slice(bytes);
+        Ok(())
+    })
 }
 
 /// Write `coefficients` [n, K] times the normalised rows [K, D] to `out` [n, D]; all f32.
@@ -41,6 +45,7 @@ pub fn combine<'py>(
     let [wanted, _] = coefficients.axes("two axes")?;
     let mut out = Array::<f32>::get(out, "out")?;
     out.check_shape([wanted, normalizer.0.layout().dim()])?;
+    out.place().check_apart([&coefficients.place()])?;
     let (shards, coefficients) = (mapped(&shards), coefficients.as_slice());
     let out = out.as_mut_slice()?;
     enter(py, |cancel| {

@@ -16,6 +16,7 @@ use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::apart::Place;
 use super::enter::guard;
 use crate::bank::precision::Precision;
 use crate::bank::shard;
@@ -72,6 +73,15 @@ impl<T: Element> Array<T> {
         self.buffer.shape()
     }
 
+    /// Where its memory is.
+    pub fn place(&self) -> Place {
+        let begin = self.buffer.buf_ptr().addr();
+        Place {
+            bytes: begin..begin + self.buffer.len_bytes(),
+            name: self.name,
+        }
+    }
+
     /// Checks the size of both axes.
     pub fn check_shape(&self, wanted: [usize; 2]) -> PyResult<()> {
         let (name, found) = (self.name, self.shape());
@@ -112,8 +122,9 @@ impl<T: Element> Array<T> {
         if self.buffer.item_count() == 0 {
             return Ok(&mut []);
         }
-        // SAFETY: as in `as_slice`, and the buffer is writable; that nobody else reads or writes it
-        // meanwhile is the caller's promise.
+        // SAFETY: as in `as_slice`, and the buffer is writable. That the other arguments of a call do not
+        // share it, the call has checked (see `Place`); that no other thread reads or writes it meanwhile is
+        // the caller's promise.
         Ok(unsafe {
             std::slice::from_raw_parts_mut(self.buffer.buf_ptr().cast(), self.buffer.item_count())
         })

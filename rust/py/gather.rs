@@ -27,6 +27,7 @@ pub fn gather<'py>(
     let [count] = indices.axes("one axis")?;
     let mut out = Out::get(out, "out")?;
     out.check_shape([count, columns.len()])?;
+    out.place().check_apart([&indices.place()])?;
     let (shards, indices, out) = (mapped(&shards), indices.as_slice(), out.batch()?);
     let small = out.len() <= core::SMALL;
     let work = |cancel: &Cancel| {

@@ -2,6 +2,7 @@
 
 mod add_rows;
 mod algebra;
+mod apart;
 mod buffer;
 mod checkpoint;
 mod differing;

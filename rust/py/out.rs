@@ -5,6 +5,7 @@ use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::apart::Place;
 use super::buffer::Array;
 use crate::error::Result;
 use crate::normalise::gather::Batch;
@@ -33,6 +34,14 @@ impl Out {
         match self {
             Self::F32(array) => array.shape(),
             Self::BF16(array) => array.shape(),
+        }
+    }
+
+    /// Where its memory is.
+    pub fn place(&self) -> Place {
+        match self {
+            Self::F32(array) => array.place(),
+            Self::BF16(array) => array.place(),
         }
     }
 

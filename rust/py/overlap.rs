@@ -64,9 +64,12 @@ impl WrongSets {
         itself: &Bound<'_, PyAny>,
         out: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let (models, members) = (vector(models, "models")?, vector(members, "members")?);
+        let models = vector::<i64>(models, "models")?;
+        let members = vector::<i64>(members, "members")?;
         let itself = vector::<i64>(itself, "itself")?;
         let mut out = vector::<f64>(out, "out")?;
+        let read = [models.place(), members.place(), itself.place()];
+        out.place().check_apart(&read)?;
         let (models, members) = (models.as_slice(), members.as_slice());
         let (itself, out) = (itself.as_slice(), out.as_mut_slice()?);
         enter(py, |cancel| {
@@ -85,12 +88,14 @@ impl WrongSets {
         out: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let (models, weights) = (
-            vector(models, "models")?,
+            vector::<i64>(models, "models")?,
             vector::<f64>(weights, "weights")?,
         );
-        let ends = vector(ends, "ends")?;
+        let ends = vector::<i64>(ends, "ends")?;
         let mut out = Array::<f64>::get(out, "out")?;
         let [_, _] = out.axes("two axes")?;
+        let read = [models.place(), weights.place(), ends.place()];
+        out.place().check_apart(&read)?;
         let (models, ends) = (models.as_slice(), ends.as_slice());
         let (weights, out) = (weights.as_slice(), out.as_mut_slice()?);
         enter(py, |cancel| {

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rayon::ThreadPool;
 
+use super::apart::Place;
 use super::buffer::{Array, Shard};
 use super::enter::{TICK, guard, pool};
 use super::normalizer::Normalizer;
@@ -56,6 +57,8 @@ pub struct Prefetch {
     prefetcher: Prefetcher<Job>,
     /// The buffers, by slot, that are not under way. Locked with the GIL and for a moment only.
     free: Mutex<Vec<Option<Out>>>,
+    /// Where the buffers are, by slot, under way or not.
+    places: Vec<Place>,
 }
 
 #[pymethods]
@@ -70,10 +73,12 @@ impl Prefetch {
         end: Option<i64>,
     ) -> PyResult<Self> {
         let columns = gather::columns(begin, end, normalizer.0.layout().dim())?;
-        let mut free = Vec::new();
+        let (mut free, mut places) = (Vec::new(), Vec::new());
         for buffer in &buffers {
             let mut out = Out::get(buffer, "buffer")?;
             check_buffer(&mut out, columns.len())?;
+            out.place().check_apart(&places)?;
+            places.push(out.place());
             free.push(Some(out));
         }
         let source = Source {
@@ -86,6 +91,7 @@ impl Prefetch {
         Ok(Self {
             prefetcher,
             free: Mutex::new(free),
+            places,
         })
     }
 
@@ -94,6 +100,7 @@ impl Prefetch {
         self.prefetcher.check_process()?;
         let indices = Array::<i64>::get(indices, "indices")?;
         let [count] = indices.axes("one axis")?;
+        indices.place().check_apart(&self.places)?;
         let mut free = self.free();
         let slots = free.len();
         let Some(buffer) = free.get_mut(slot) else {

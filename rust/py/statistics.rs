@@ -22,16 +22,22 @@ pub fn statistics<'py>(
         core::statistics(&rows, &layout.0, cancel)
     })?;
     let dict = PyDict::new(py);
+    // One after the other is copied and freed, so that little is there twice.
     for (name, values) in [
-        ("log_scale", &found.log_scale),
-        ("tensor_mean", &found.tensor_mean),
-        ("tensor_std", &found.tensor_std),
-        ("tensor_min", &found.tensor_min),
-        ("tensor_max", &found.tensor_max),
-        ("element_mean", &found.element_mean),
-        ("element_std", &found.element_std),
+        ("log_scale", found.log_scale),
+        ("tensor_mean", found.tensor_mean),
+        ("tensor_std", found.tensor_std),
+        ("tensor_min", found.tensor_min),
+        ("tensor_max", found.tensor_max),
+        ("element_mean", found.element_mean),
+        ("element_std", found.element_std),
     ] {
-        dict.set_item(name, PyByteArray::new(py, bytemuck::cast_slice(values)))?;
+        let bytes: &[u8] = bytemuck::cast_slice(&values);
+        let copy = PyByteArray::new_with(py, bytes.len(), |out| {
+            out.copy_from_slice(bytes);
+            Ok(())
+        })?;
+        dict.set_item(name, copy)?;
     }
     Ok(dict)
 }

@@ -11,6 +11,7 @@ use super::reader::{self, TensorReader};
 use super::source::{CHUNK, Source, Stamp};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
+use crate::memory;
 use crate::runtime::parallel::Cancel;
 
 /// Open files, and the weights that they declare.
@@ -102,22 +103,37 @@ impl Checkpoint {
         tensor: &'a Tensor,
         cancel: &'a Cancel,
     ) -> Result<TensorReader<'a>> {
+        self.open_tensor(tensor, false, cancel)
+    }
+
+    /// The same for a few of the bytes, which does not cost more than they do: no CRC is verified.
+    pub fn sampler<'a>(
+        &'a self,
+        tensor: &'a Tensor,
+        cancel: &'a Cancel,
+    ) -> Result<TensorReader<'a>> {
+        self.open_tensor(tensor, true, cancel)
+    }
+
+    fn open_tensor<'a>(
+        &'a self,
+        tensor: &'a Tensor,
+        sample: bool,
+        cancel: &'a Cancel,
+    ) -> Result<TensorReader<'a>> {
         let storage = &self.weights.storages[tensor.storage];
         let verified = &self.verified[tensor.storage];
-        reader::open(
-            &self.sources[storage.file],
-            storage,
-            tensor,
-            verified,
-            cancel,
-        )
+        let source = &self.sources[storage.file];
+        reader::open(source, storage, tensor, verified, sample, cancel)
     }
 
     /// The whole storage of `tensor` if the tensor is exactly that and its CRC is recorded: CRC and length.
+    ///
+    /// Two tensors whose strides differ have their elements in another order there.
     pub fn recorded_crc(&self, tensor: &Tensor) -> Option<(u32, u64)> {
         let storage = &self.weights.storages[tensor.storage];
-        let whole = tensor.strides.is_none() && tensor.byte_len() == storage.len;
-        Some((storage.crc.filter(|_| whole)?, storage.len))
+        let crc = storage.crc.filter(|_| tensor.is_whole(storage.len))?;
+        Some((crc, storage.len))
     }
 
     /// BLAKE3 over names, dtypes and shapes in order of name.
@@ -131,8 +147,10 @@ impl Checkpoint {
 
     /// The bytes of a tensor in memory.
     pub fn bytes(&self, tensor: &Tensor, cancel: &Cancel) -> Result<Vec<u8>> {
+        let what = format!("tensor {:?}", tensor.source_name);
+        let room = memory::room(tensor.byte_len() as usize, &what);
+        let mut bytes = room.map_err(|message| self.refuse(message))?;
         let mut reader = self.reader(tensor, cancel)?;
-        let mut bytes = Vec::with_capacity(reader.left() as usize);
         let mut scratch = Vec::new();
         while reader.left() > 0 {
             cancel.check()?;

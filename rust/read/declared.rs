@@ -136,6 +136,25 @@ impl Tensor {
         let bytes = self.dtype.byte_len(&self.shape);
         bytes.expect("checked by the reader of the container")
     }
+
+    /// Whether it is all of a storage of `len` bytes, each once, in whatever order of its axes.
+    pub fn is_whole(&self, len: u64) -> bool {
+        let Some(strides) = &self.strides else {
+            return self.byte_len() == len;
+        };
+        let axes = self.shape.iter().zip(strides);
+        let mut axes: Vec<(usize, usize)> = axes
+            .filter(|&(&size, _)| size != 1)
+            .map(|(&size, &stride)| (stride, size))
+            .collect();
+        axes.sort_unstable();
+        let mut next = Some(1);
+        for (stride, size) in axes {
+            next = next.filter(|&next| next == stride);
+            next = next.and_then(|next: usize| next.checked_mul(size));
+        }
+        next.is_some() && self.byte_len() == len
+    }
 }
 
 /// For each tensor, the first one that is the very same view of the same memory, if there is one before it.
@@ -181,4 +200,39 @@ pub struct Weights {
     pub numbers: Vec<(String, f64)>,
     /// The free text of a safetensors header.
     pub metadata: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whole_is_each_element_once(
+            axes in prop::collection::vec((1_usize..4, 0_usize..10), 0..4),
+            count in 1_usize..30,
+        ) {
+            let (shape, strides): (Vec<_>, Vec<_>) = axes.iter().copied().unzip();
+            let mut places = vec![0];
+            for &(size, stride) in &axes {
+                places = places.iter().flat_map(|at| (0..size).map(move |i| at + i * stride)).collect();
+            }
+            places.sort_unstable();
+            let tensor = Tensor {
+                name: "a".into(),
+                source_name: "a".into(),
+                dtype: DType::parse("F32").unwrap(),
+                shape,
+                storage: 0,
+                offset: 0,
+                strides: Some(strides),
+            };
+            for count in [count, places.len()] {
+                let expected = places == (0..count).collect::<Vec<_>>();
+                prop_assert_eq!(tensor.is_whole(4 * count as u64), expected);
+            }
+        }
+    }
 }

@@ -27,5 +27,5 @@ pub use checkpoint::origin_of;
 pub use declared::{Choice, Key, Tensor, Weights, ties};
 pub use origin::Origin;
 pub use reader::TensorReader;
-pub use safetensors::Header;
+pub use safetensors::{Header, TensorInfo};
 pub use source::Source;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::declared::{Storage, Tensor};
 use super::source::{CHUNK, Source};
-use super::strided;
+use super::strided::Strided;
 use crate::error::Result;
 use crate::runtime::parallel::Cancel;
 
@@ -24,8 +24,8 @@ enum Bytes<'a> {
         at: u64,
         check: Option<Check<'a>>,
     },
-    /// They lay apart and have been brought together.
-    Gathered { bytes: Vec<u8>, at: usize },
+    /// They lie apart.
+    Strided(Strided<'a>),
 }
 
 /// The CRC of a storage that is being read as a whole.
@@ -39,19 +39,21 @@ struct Check<'a> {
 
 /// Begins to read `tensor`, which is a view of `storage` in `source`.
 ///
-/// A storage whose CRC is recorded is verified once: on the way if the tensor is all of it, else now.
-/// Elements that do not lie in C order are brought together in memory: the tensor and the part of the
-/// storage that it spans are there at once.
+/// A storage whose CRC is recorded is verified once: on the way if the tensor is all of it, else now. Of a
+/// `sample` that would cost all of it, so it is not.
 pub(super) fn open<'a>(
     source: &'a Source,
     storage: &Storage,
     tensor: &'a Tensor,
     verified: &'a AtomicBool,
-    cancel: &Cancel,
+    sample: bool,
+    cancel: &'a Cancel,
 ) -> Result<TensorReader<'a>> {
     let left = tensor.byte_len();
     let begin = storage.resolve(source)?.start;
-    let unverified = storage.crc.filter(|_| !verified.load(Ordering::Relaxed));
+    let unverified = storage
+        .crc
+        .filter(|_| !sample && !verified.load(Ordering::Relaxed));
     let mut check = unverified.map(|expected| Check {
         hasher: crc32fast::Hasher::new(),
         expected,
@@ -65,10 +67,7 @@ pub(super) fn open<'a>(
     let at = begin + tensor.offset;
     let bytes = match &tensor.strides {
         None => Bytes::InFile { source, at, check },
-        Some(strides) => Bytes::Gathered {
-            bytes: strided::gathered(source, at, tensor, strides, cancel)?,
-            at: 0,
-        },
+        Some(strides) => Bytes::Strided(Strided::new(source, at, tensor, strides, cancel)?),
     };
     Ok(TensorReader { bytes, left })
 }
@@ -90,7 +89,7 @@ impl<'a> TensorReader<'a> {
                 *at += count;
                 *check = None;
             }
-            Bytes::Gathered { at, .. } => *at += count as usize,
+            Bytes::Strided(strided) => strided.skip(count),
         }
     }
 
@@ -98,7 +97,7 @@ impl<'a> TensorReader<'a> {
     pub fn place(&self) -> Option<(&'a File, u64)> {
         match self.bytes {
             Bytes::InFile { source, at, .. } => Some((source.file(), at)),
-            Bytes::Gathered { .. } => None,
+            Bytes::Strided(_) => None,
         }
     }
 
@@ -117,8 +116,8 @@ impl<'a> TensorReader<'a> {
                     None => Ok(()),
                 }
             }
-            Bytes::Gathered { at, .. } => {
-                *at += bytes.len();
+            Bytes::Strided(strided) => {
+                strided.skip(bytes.len() as u64);
                 Ok(())
             }
         }
@@ -126,9 +125,12 @@ impl<'a> TensorReader<'a> {
 
     /// Fills `out` with the next bytes, at most as many as are left.
     pub fn read(&mut self, out: &mut [u8]) -> Result<()> {
-        match &self.bytes {
+        match &mut self.bytes {
             Bytes::InFile { source, at, .. } => source.read_exact_at(out, *at)?,
-            Bytes::Gathered { bytes, at } => out.copy_from_slice(&bytes[*at..*at + out.len()]),
+            Bytes::Strided(strided) => {
+                self.left -= out.len() as u64;
+                return strided.read(out);
+            }
         }
         self.pass(out)
     }

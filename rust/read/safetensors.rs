@@ -7,6 +7,7 @@ use super::json::{RawHeader, RawTensor};
 use super::source::Source;
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::memory;
 
 /// The largest header that the format allows, in bytes.
 pub const MAX_HEADER: u64 = 100_000_000;
@@ -62,7 +63,8 @@ impl Header {
                  accepted: at most {limit}"
             )));
         }
-        let mut json = vec![0; length as usize];
+        let json = memory::filled(0, length as usize, "its header");
+        let mut json = json.map_err(|message| source.refuse(message))?;
         source.read_exact_at(&mut json, LENGTH_BYTES)?;
         Self::parse(&json, rest - length).map_err(|message| source.refuse(message))
     }

@@ -1,109 +1,178 @@
-//! Copies elements that do not lie in C order into C order, in memory.
+//! Reads elements that do not lie in C order in C order, a block of them at a time.
+//!
+//! Whatever its shape and strides, of a view only the block is in memory, and beside it a piece of the file. A
+//! block is cut into boxes, each a range of indices on every axis. A box is read in the order of the file: what
+//! lies close together with one call, what lies far apart with a call each. Then it is put in order in memory.
 
 use super::declared::Tensor;
 use super::source::{CHUNK, Source};
 use crate::error::Result;
+use crate::memory;
 use crate::runtime::parallel::Cancel;
 
-/// An axis: its size, and the bytes from one element to the next.
-type Axis = (usize, usize);
+mod boxes;
+#[cfg(test)]
+mod tests;
 
-/// Elements of a tensor whose first one is at byte `at` of the file, in C order.
-pub fn gathered(
-    source: &Source,
-    at: u64,
-    tensor: &Tensor,
-    strides: &[usize],
-    cancel: &Cancel,
-) -> Result<Vec<u8>> {
-    if tensor.shape.contains(&0) {
-        return Ok(Vec::new());
-    }
-    let item = tensor.dtype.item_bytes();
-    let bytes = strides.iter().map(|stride| stride * item);
-    let axes = merged(tensor.shape.iter().copied().zip(bytes));
-    // The reader of the container has checked that the last element lies in the storage.
-    let last: usize = axes.iter().map(|&(size, stride)| (size - 1) * stride).sum();
-    let span = span(source, at, last + item, cancel)?;
-    let mut gather = Gather {
-        span: &span,
-        out: Vec::with_capacity(tensor.byte_len() as usize),
-        unchecked: 0,
-        cancel,
-    };
-    let (axes, run) = match axes[..] {
-        // Elements side by side are copied together.
-        [ref outer @ .., (size, stride)] if stride == item => (outer, size * item),
-        ref all => (all, item),
-    };
-    gather.block(0, axes, run)?;
-    Ok(gather.out)
-}
+use boxes::{Axis, Boxed, Side};
 
-/// The same axes without those of size 1, and with neighbours merged where the outer one continues the inner one,
-/// so that the cost is that of copying the elements.
-fn merged(axes: impl Iterator<Item = Axis>) -> Vec<Axis> {
-    let mut merged: Vec<Axis> = Vec::new();
-    for (size, stride) in axes.filter(|&(size, _)| size != 1) {
-        match merged.last_mut() {
-            Some(outer) if outer.1 == size * stride => *outer = (outer.0 * size, stride),
-            _ => merged.push((size, stride)),
-        }
-    }
-    merged
-}
+/// Bytes of elements that are in memory at once, at most.
+const BLOCK: usize = 1 << 23;
+/// Bytes of the file that are in memory beside them, at most.
+const SPAN: usize = CHUNK;
+/// Bytes that nobody wants which are read all the same: another call would take as long.
+const GAP: usize = 1 << 12;
+/// How many times as much as the last time is read, where one block follows the other.
+const GROWTH: usize = 4;
 
-fn span(source: &Source, at: u64, len: usize, cancel: &Cancel) -> Result<Vec<u8>> {
-    let mut span = vec![0; len];
-    let mut at = at;
-    for part in span.chunks_mut(CHUNK) {
-        cancel.check()?;
-        source.read_exact_at(part, at)?;
-        at += part.len() as u64;
-    }
-    Ok(span)
-}
-
-struct Gather<'a> {
-    span: &'a [u8],
-    out: Vec<u8>,
-    /// Copies since the last look at whether to stop.
-    unchecked: usize,
+/// A view that is being read.
+#[derive(Debug)]
+pub struct Strided<'a> {
+    source: &'a Source,
     cancel: &'a Cancel,
+    /// The byte of the file where its first element is.
+    at: u64,
+    /// Bytes of an element.
+    item: usize,
+    /// Those of more than one element, the outer first.
+    axes: Vec<Axis>,
+    /// Elements in it.
+    count: usize,
+    /// The byte that is read next, of all bytes in C order.
+    next: u64,
+    /// Some elements in C order, from byte `begin` on.
+    block: Vec<u8>,
+    begin: u64,
+    /// Bytes that the next block has at least: a sample costs a sample.
+    ahead: usize,
+    /// A piece of the file.
+    span: Vec<u8>,
 }
 
-impl Gather<'_> {
-    /// Appends the block that begins at byte `at` of the span, in pieces of `run` bytes.
-    fn block(&mut self, at: usize, axes: &[Axis], run: usize) -> Result<()> {
-        let Some((&(size, stride), inner)) = axes.split_first() else {
-            self.out.extend_from_slice(&self.span[at..at + run]);
-            return Ok(());
-        };
-        if inner.is_empty() {
-            self.unchecked += size;
-            if self.unchecked > CHUNK {
-                self.unchecked = 0;
-                self.cancel.check()?;
+impl<'a> Strided<'a> {
+    /// The elements of `tensor`, the first of which is at byte `at` of the file.
+    ///
+    /// The reader of the container has checked that the last element lies in the storage.
+    pub fn new(
+        source: &'a Source,
+        at: u64,
+        tensor: &Tensor,
+        strides: &[usize],
+        cancel: &'a Cancel,
+    ) -> Result<Self> {
+        let item = tensor.dtype.item_bytes();
+        let axes = boxes::merged(&tensor.shape, strides, item).ok_or_else(|| {
+            let name = &tensor.source_name;
+            source.refuse(format!("tensor {name:?} has strides that overflow"))
+        })?;
+        Ok(Self {
+            source,
+            cancel,
+            at,
+            item,
+            axes,
+            count: tensor.byte_len() as usize / item,
+            next: 0,
+            block: Vec::new(),
+            begin: 0,
+            ahead: 0,
+            span: Vec::new(),
+        })
+    }
+
+    /// Leaves out the next `count` bytes.
+    pub fn skip(&mut self, count: u64) {
+        self.next += count;
+        self.ahead = 0;
+    }
+
+    /// Fills `out` with the next bytes, at most as many as are left.
+    pub fn read(&mut self, mut out: &mut [u8]) -> Result<()> {
+        while !out.is_empty() {
+            let from = self.next.checked_sub(self.begin);
+            let ready = from.and_then(|from| self.block.get(from as usize..));
+            let count = ready.map_or(0, <[u8]>::len).min(out.len());
+            if count == 0 {
+                self.bring(out.len())?;
+                continue;
             }
+            let (now, later) = out.split_at_mut(count);
+            now.copy_from_slice(&ready.unwrap_or_default()[..count]);
+            self.next += count as u64;
+            out = later;
         }
-        for index in 0..size {
-            self.block(at + index * stride, inner, run)?;
+        Ok(())
+    }
+
+    /// Makes a block of the elements from the next byte on: `wanted` bytes of them, if it can have as many.
+    fn bring(&mut self, wanted: usize) -> Result<()> {
+        let first = (self.next / self.item as u64) as usize;
+        let bytes = wanted.saturating_add(self.item).max(self.ahead).min(BLOCK);
+        let count = bytes.div_ceil(self.item).min(self.count - first);
+        let mut block = std::mem::take(&mut self.block);
+        let refuse = |message: String| self.source.refuse(message);
+        resize(&mut block, count * self.item).map_err(refuse)?;
+        let mut done = 0;
+        while done < count {
+            let part = boxes::first(&self.axes, self.item, first + done, count - done);
+            let out = &mut block[done * self.item..][..part.count * self.item];
+            self.read_box(&part, part.at, out)?;
+            done += part.count;
+        }
+        self.ahead = (GROWTH * count * self.item).min(BLOCK);
+        self.begin = (first * self.item) as u64;
+        self.block = block;
+        Ok(())
+    }
+
+    /// Reads a box whose first element is `at` bytes after that of the tensor.
+    fn read_box(&mut self, part: &Boxed, at: usize, out: &mut [u8]) -> Result<()> {
+        let Some((&outer, inner)) = part.sides.split_first() else {
+            return self.source.read_exact_at(out, self.at + at as u64);
+        };
+        let inner = part.inside(inner);
+        if inner.span > SPAN || !inner.is_close(GAP) {
+            for index in 0..outer.size {
+                let out = &mut out[index * outer.step..];
+                self.read_box(&inner, at + index * outer.stride, out)?;
+            }
+            return Ok(());
+        }
+        let close = outer.stride.saturating_sub(inner.span) <= GAP;
+        let step = if close { outer.stride } else { inner.span };
+        let most = (SPAN - inner.span)
+            .checked_div(step)
+            .map_or(outer.size, |more| more + 1);
+        for begin in (0..outer.size).step_by(most) {
+            self.cancel.check()?;
+            let size = most.min(outer.size - begin);
+            let place = |index: usize| self.at + (at + (begin + index) * outer.stride) as u64;
+            let len = (size - 1) * step + inner.span;
+            let refuse = |message: String| self.source.refuse(message);
+            resize(&mut self.span, len).map_err(refuse)?;
+            if close {
+                self.source.read_exact_at(&mut self.span, place(0))?;
+            } else {
+                for (index, bytes) in self.span.chunks_exact_mut(step).enumerate() {
+                    self.source.read_exact_at(bytes, place(index))?;
+                }
+            }
+            let outer = Side {
+                size,
+                stride: step,
+                ..outer
+            };
+            let out = &mut out[begin * outer.step..];
+            boxes::put(outer, &inner, &self.span, out);
         }
         Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn axes_without_a_step_of_their_own_go() {
-        let ones = |axes: &[Axis]| merged(axes.iter().copied());
-        assert_eq!(ones(&[(1, 7), (3, 4), (1, 0)]), [(3, 4)]);
-        assert_eq!(ones(&[(2, 24), (3, 8), (2, 4)]), [(12, 4)]);
-        assert_eq!(ones(&[(2, 4), (3, 8)]), [(2, 4), (3, 8)]);
-        assert_eq!(ones(&[(5, 0), (2, 0)]), [(10, 0)]);
-        assert_eq!(ones(&[]), []);
+fn resize(bytes: &mut Vec<u8>, len: usize) -> Result<(), String> {
+    if len > bytes.capacity() {
+        *bytes = memory::room(len, "a block of a tensor")?;
     }
+    bytes.resize(len, 0);
+    Ok(())
 }

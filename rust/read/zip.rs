@@ -12,6 +12,7 @@ mod tests;
 use super::declared::{Begin, Storage};
 use super::source::Source;
 use crate::error::Result;
+use crate::memory;
 
 use directory::Entry;
 
@@ -144,7 +145,11 @@ fn read_after_header(source: &Source, entry: &Entry) -> Result<(Vec<u8>, usize)>
     const USUAL_EXTRA: u64 = 64 + 64;
     let least = (local::FIXED + entry.name.len()) as u64;
     let room = entry.limit - entry.header;
-    let mut bytes = vec![0; room.min(least + USUAL_EXTRA + entry.len) as usize];
+    let buffer = |len: u64| {
+        let what = format!("the zip entry {:?}", entry.name);
+        memory::filled(0, len as usize, &what).map_err(|message| source.refuse(message))
+    };
+    let mut bytes = buffer(room.min(least + USUAL_EXTRA + entry.len))?;
     source.read_exact_at(&mut bytes, entry.header)?;
     let data = local::data(&bytes, &entry.name, entry.header, entry.len, entry.limit)
         .map_err(|message| source.refuse(message))?;
@@ -154,7 +159,7 @@ fn read_after_header(source: &Source, entry: &Entry) -> Result<(Vec<u8>, usize)>
         bytes.truncate(end);
         return Ok((bytes, begin));
     }
-    let mut bytes = vec![0; entry.len as usize];
+    let mut bytes = buffer(entry.len)?;
     source.read_exact_at(&mut bytes, data.start)?;
     Ok((bytes, 0))
 }

@@ -17,6 +17,7 @@ use moments::{Moments, Welford};
 use crate::bank::layout::{Layout, Segment};
 use crate::bank::shard::Rows;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::normalise::{log_variance, loops, nontemporal};
 use crate::runtime::parallel::{Cancel, try_map};
 
@@ -59,7 +60,11 @@ pub fn statistics(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<S
         log_scale: log_scales(rows, layout, cancel)?,
         cancel,
     };
-    let (mut element_mean, mut element_std) = (vec![0.0; layout.dim()], vec![0.0; layout.dim()]);
+    let zeros = || {
+        let zeros = memory::filled(0.0, layout.dim(), "a number of each column");
+        zeros.map_err(Error::Refused)
+    };
+    let (mut element_mean, mut element_std) = (zeros()?, zeros()?);
     let mut elements: Vec<_> = element_mean
         .par_chunks_mut(BLOCK)
         .zip(element_std.par_chunks_mut(BLOCK))
@@ -215,7 +220,9 @@ fn log_scales(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<Vec<f
             return Ok(1.0);
         }
         let mut total = 0.0;
-        let mut values = vec![0.0; segment.columns.len()];
+        let what = format!("tensor {:?}", segment.name);
+        let values = memory::filled(0.0, segment.columns.len(), &what);
+        let mut values = values.map_err(Error::Refused)?;
         for row in 0..rows.len() {
             rows.part(row, segment.columns.clone()).widen(&mut values);
             check_variances(segment, row, &values)?;

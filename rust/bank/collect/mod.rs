@@ -24,6 +24,9 @@ mod copy_range;
 pub mod read_row;
 mod row_writer;
 
+/// Bytes that the header of a shard has at most.
+const MAX_HEADER: usize = 1 << 10;
+
 /// A shard to be written: its file, and the checkpoints that are its rows.
 #[derive(Debug)]
 pub struct Part<'a> {
@@ -105,18 +108,21 @@ impl<'a> NewShard<'a> {
                 "no checkpoints; accepted: at least one".into(),
             ));
         }
-        if rows.checked_mul(layout.dim() * precision.size()).is_none() {
-            return Err(Error::Value("more rows than any file can hold".into()));
-        }
+        let size = layout.dim().checked_mul(precision.size());
+        let size = size.and_then(|size| size.checked_mul(rows));
+        let too_many = || Error::Value("more rows than any file can hold".into());
+        let size = size.filter(|&size| size <= i64::MAX as usize - MAX_HEADER);
+        let size = size.ok_or_else(too_many)?;
         let header = shard::header(precision, rows, layout.dim());
-        let len = (header.len() + rows * layout.dim() * precision.size()) as u64;
+        let len = (header.len() + size) as u64;
+        let blocks = BlockDigest::new(len).map_err(|why| Error::input(part.path, why))?;
         let durable = Durable::create(part.path)?;
         Ok(Self {
             part,
             precision,
             file: durable.file().try_clone().map_err(Error::io(part.path))?,
             header,
-            blocks: BlockDigest::new(len),
+            blocks,
             durable: Mutex::new(Some(durable)),
             rows_left: AtomicUsize::new(rows),
             digest: OnceLock::new(),
@@ -177,7 +183,7 @@ pub fn read_rows(
     out: &mut [f32],
     cancel: &Cancel,
 ) -> Result<()> {
-    if out.len() != origins.len() * layout.dim() {
+    if Some(out.len()) != origins.len().checked_mul(layout.dim()) {
         let (rows, dim) = (origins.len(), layout.dim());
         return Err(Error::Value(format!(
             "out has {} numbers; accepted: {rows} × {dim}",

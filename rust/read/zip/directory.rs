@@ -1,6 +1,7 @@
 //! Parses the entries of a directory.
 
 use super::end::Directory;
+use crate::memory;
 
 /// The method of entries that are not compressed.
 const METHOD_STORED: u16 = 0;
@@ -34,7 +35,7 @@ pub struct Entry {
 pub fn entries(directory: &Directory) -> Result<Vec<Entry>, String> {
     let mut rest = directory.bytes.as_slice();
     // `end` has checked that the bytes could hold that many.
-    let mut entries = Vec::with_capacity(directory.entries);
+    let mut entries = memory::room(directory.entries, "the zip directory")?;
     while !rest.is_empty() {
         entries.push(entry(&mut rest)?);
     }

@@ -1,6 +1,7 @@
 //! Finds the directory by the records at the end of an archive.
 
 use crate::error::Result;
+use crate::memory;
 use crate::read::source::Source;
 
 const FIXED: usize = 22;
@@ -58,7 +59,8 @@ pub fn directory(source: &Source) -> Result<Directory> {
     let bytes = match end.begin.checked_sub(tail_begin) {
         Some(from) => tail[from as usize..][..end.len as usize].to_vec(),
         None => {
-            let mut bytes = vec![0; end.len as usize];
+            let bytes = memory::filled(0, end.len as usize, "the zip directory");
+            let mut bytes = bytes.map_err(refuse)?;
             source.read_exact_at(&mut bytes, end.begin)?;
             bytes
         }

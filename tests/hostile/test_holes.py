@@ -1,0 +1,143 @@
+"""Views of storages that are far larger than the memory: read a piece at a time, or refused."""
+
+import json
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pdiff import _core
+from tests.hostile.bounded import MIB, opened
+from tests.hostile.holes import hole
+from tests.support import checkpoint
+
+TERA = 10**12
+VIEWS = {
+    "every other": ([2, TERA // 2], [1, 2]),
+    "transposed": ([10**6, 10**6], [1, 10**6]),
+    "a row of others": ([2, 10**8], [1, 10**4]),
+    "overlapping": ([10**6, 10**6], [1, 999_000]),
+    "reversed axes": ([10**4, 10**4, 10**4], [1, 10**4, 10**8]),
+}
+
+_SCRIPT = """
+import json, resource, sys, time
+import pdiff.checkpoints, pdiff.cli.console, pdiff.cli.inspection
+from pdiff import _core, cli
+
+room, *arguments = sys.argv[1:]
+if "collect" in arguments:
+    import pdiff.bank
+_core.open_checkpoints([])
+if int(room):
+    with open("/proc/self/status") as file:
+        size = next(1024 * int(line.split()[1]) for line in file if line.startswith("VmSize:"))
+    resource.setrlimit(resource.RLIMIT_AS, (size + int(room), size + int(room)))
+sys.argv = ["pdiff", *arguments]
+begin = time.process_time()
+try:
+    cli.main()
+finally:
+    sys.stdout.flush()
+    print(json.dumps(time.process_time() - begin))
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    errors: str
+    seconds: float
+    """Of the processor, imports left out."""
+
+
+def command(room: int, *arguments: str | Path) -> Ended:
+    """Run a command with `room` more bytes of address space than the imports take, or as many as it likes."""
+    argv = [sys.executable, "-c", _SCRIPT, str(room), *map(str, arguments)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return Ended(done.returncode, done.stderr, json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with a kind of network for each view: three files that differ in their first number."""
+    for name, (shape, strides) in VIEWS.items():
+        (tmp_path / "ckpts" / name).mkdir(parents=True)
+        for index in range(3):
+            first = struct.pack("<f", 1.0 + index)
+            hole(tmp_path / "ckpts" / name / f"{index}.pt", shape, strides, TERA, first)
+    return tmp_path / "ckpts"
+
+
+ROOM = [0, 2 * 10**9]
+
+
+@pytest.mark.parametrize("room", ROOM)
+def test_files_of_holes_are_inspected(folder: Path, room: int) -> None:
+    done = command(room, "inspect", folder)
+    assert done.code == 0, done.errors
+    assert done.seconds < 2
+
+
+@pytest.mark.parametrize("room", ROOM)
+def test_files_of_holes_do_not_fit_a_bank(folder: Path, room: int) -> None:
+    done = command(room, "collect", folder / "every other", "--out", folder.parent / "bank")
+    assert done.code == 2
+    *_, last = done.errors.splitlines()
+    assert last.startswith("pdiff: ")
+    assert "needs 32 TB" in last
+    assert done.seconds < 2
+
+
+@pytest.mark.parametrize("room", ROOM)
+def test_a_hole_beside_good_files_is_refused(tmp_path: Path, room: int) -> None:
+    folder = tmp_path / "ckpts"
+    folder.mkdir()
+    for index in range(3):
+        torch.save(checkpoint(index), folder / f"{index}.pt")
+    hole(folder / "z.pt", [2, TERA // 2], [1, 2], TERA)
+    done = command(room, "collect", folder, "--out", tmp_path / "bank")
+    assert done.code == 3
+    *_, last = done.errors.splitlines()
+    assert last.startswith("pdiff: 2 kinds of checkpoint")
+    assert done.seconds < 2
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_a_tensor_beyond_the_memory_is_refused_by_name(
+    tmp_path: Path, view: tuple[list[int], list[int]]
+) -> None:
+    path = hole(tmp_path / "evil.pt", *view, TERA)
+    outcome = opened(path, room=64 * MIB)
+    assert outcome.text.startswith(f'InputError: {path}: tensor "weight" takes ')
+    assert "bytes of memory, and there is less" in outcome.text
+    assert "\n" not in outcome.text
+    assert outcome.memory < 8 * MIB
+    assert outcome.seconds < 1
+
+
+def test_a_dense_tensor_beyond_the_memory_is_refused_by_name(tmp_path: Path) -> None:
+    path = hole(tmp_path / "evil.pt", [TERA], [1], TERA)
+    assert 'tensor "weight" takes 4000000000000 bytes of memory' in opened(path, room=64 * MIB).text
+
+
+@pytest.mark.parametrize("shape", [(3000, 2000), (2000, 3000), (64, 93_750)])
+def test_a_transposed_tensor_is_streamed(tmp_path: Path, shape: tuple[int, int]) -> None:
+    state = {"weight": torch.randn(shape, generator=torch.Generator().manual_seed(0)).t()}
+    torch.save(state, tmp_path / "a.pt")
+    row = np.empty((1, 6_000_000), np.float32)
+    layout = _core.Layout([("weight", "F32", shape[::-1])])
+    _core.read_rows(layout, [_core.Checkpoint([tmp_path / "a.pt"]).origin], row)
+    np.testing.assert_array_equal(row[0], state["weight"].reshape(-1).numpy())
+
+
+def test_a_step_that_nobody_takes_may_be_as_long_as_it_likes(tmp_path: Path) -> None:
+    path = hole(tmp_path / "a.pt", [1, 2], [2**62, 2], 3, struct.pack("<3f", 1, 2, 3))
+    assert _core.Checkpoint([path]).read("weight") == struct.pack("<2f", 1, 3)
