@@ -14,6 +14,7 @@ from pdiff.bank.shards import ShardWriter, Written, remove_orphans
 from pdiff.bank.writer import rows_bytes, write_statistics
 from pdiff.checkpoints import difference, open_one
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Opened
+from pdiff.checkpoints.roles import refuse_parts
 from pdiff.common.directories import locked, require_space, require_writable
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
@@ -103,6 +104,7 @@ def _fitting(
         example = opened.examples[kind]
         for note in (*describe(checkpoints, example), *describe_subset(example.header.tensors, bank.layout)):
             progress.message(note)
+    refuse_parts(checkpoints)
     check_averaged(checkpoints, request.choice, bank.manifest.source.averaged)
     check_ties(checkpoints, bank.manifest.tied)
     return checkpoints

@@ -8,6 +8,7 @@ from pathlib import Path
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
+from pdiff.checkpoints.roles import of_one_kind_of_average, refuse_parts
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some
@@ -43,6 +44,7 @@ def read_group(request: Request, progress: Progress) -> Group:
         if not request.majority:
             raise InputError(f"{what}; collect them apart, or take the largest group with --majority")
         progress.message(f"{what}; the largest group is taken")
+    refuse_parts(group.checkpoints)
     check_averaged(group.checkpoints, request.choice)
     for note in describe(group.checkpoints, example):
         progress.message(note)
@@ -54,6 +56,9 @@ def open_all(request: Request, progress: Progress) -> Opened:
     """Open every checkpoint, and report what is skipped or left out; raises `InputError` if there is none."""
     found = find_checkpoints(request.roots)
     _report(progress, "skipped", [each for each in found.skipped if not each[0].endswith(".json")])
+    found, note = of_one_kind_of_average(found, request.choice)
+    if note:
+        progress.message(note)
     opened = open_checkpoints(found, request.choice, progress)
     refused = [*found.refused, *opened.refused]
     if refused and (request.strict or not opened.checkpoints):

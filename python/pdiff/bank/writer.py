@@ -29,6 +29,7 @@ from pdiff.bank.shards import Purpose, Written
 from pdiff.checkpoints.folders import read_companion, read_index
 from pdiff.checkpoints.listing import INDEX
 from pdiff.checkpoints.records import Candidate, Example, Group
+from pdiff.checkpoints.roles import averaged_by_name
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError
@@ -101,7 +102,7 @@ def describe_source(example: Example) -> Source:
         shape=candidate.shape,
         format=header.format,
         keys=tuple(header.keys),
-        averaged=header.averaged,
+        averaged=header.averaged or averaged_by_name(candidate.source),
         counted=AVERAGE_COUNT in header.left_out,
         names={t.name: t.source_name for t in tensors if t.name != t.source_name},
         files=files,
