@@ -31,9 +31,13 @@ class Request:
     """Refuse all if any cannot be read."""
 
 
-def read_group(request: Request, progress: Progress) -> Group:
-    """Read every header and return the checkpoints, which are of one network; raises `InputError`."""
+def read_group(request: Request, progress: Progress, base: Path | None = None) -> Group:
+    """Read every header and return the checkpoints, which are of one network; raises `InputError`.
+
+    `base`, a file that is among them but of another kind, is no member.
+    """
     group, *others = open_all(request, progress).groups()
+    others = [other for other in others if base is None or not _is_alone(base, other)]
     example = group.example
     if others:
         odd = others[0].example
@@ -50,6 +54,12 @@ def read_group(request: Request, progress: Progress) -> Group:
         progress.message(note)
     check_ties(group.checkpoints, ties(example))
     return group
+
+
+def _is_alone(base: Path, group: Group) -> bool:
+    """Return whether a group is the one file `base`."""
+    files = {Path(file).resolve() for each in group.checkpoints for file in each.origin.files}
+    return files == {base.resolve()}
 
 
 def open_all(request: Request, progress: Progress) -> Opened:
