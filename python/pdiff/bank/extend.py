@@ -14,6 +14,7 @@ from pdiff.bank.shards import ShardWriter, Written, remove_orphans
 from pdiff.bank.writer import rows_bytes, write_statistics
 from pdiff.checkpoints import difference, open_one
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Opened
+from pdiff.checkpoints.roles import refuse_parts
 from pdiff.common.directories import locked, require_space, require_writable
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
@@ -87,7 +88,7 @@ def _tidy(path: Path, bank: Bank) -> None:
 def _check_base(bank: Bank, own: Example, base: Path, request: Request, progress: Progress) -> None:
     """Raise `InputError` if the rest of the checkpoint `base` is not the bank's own."""
     given = open_base(base, request.choice, own)
-    if different := compared([own.header.origin, given], _rest(bank, own), progress):
+    if different := compared([own.header.origin, given.header.origin], _rest(bank, own), progress):
         what = f"{shown(min(different))} differs from the bank's"
         raise InputError(f"{base}: {what}; {bank.path / BASE} takes the bank's own")
 
@@ -103,6 +104,7 @@ def _fitting(
         example = opened.examples[kind]
         for note in (*describe(checkpoints, example), *describe_subset(example.header.tensors, bank.layout)):
             progress.message(note)
+    refuse_parts(checkpoints)
     check_averaged(checkpoints, request.choice, bank.manifest.source.averaged)
     check_ties(checkpoints, bank.manifest.tied)
     return checkpoints
@@ -167,8 +169,8 @@ def _own_base(bank: Bank) -> Example:
     return Example(candidate, _core.Checkpoint([path]))
 
 
-def open_base(base: Path, choice: Choice, example: Example) -> _core.Origin:
-    """Return where the weights of the checkpoint `base` are, which must be of the same network.
+def open_base(base: Path, choice: Choice, example: Example) -> Example:
+    """Open the checkpoint `base`, which must hold every tensor of `example`, and may hold others besides.
 
     `choice` is for torch files; a safetensors file holds one set of weights.
     """
@@ -176,6 +178,8 @@ def open_base(base: Path, choice: Choice, example: Example) -> _core.Origin:
         found = open_one(base, Choice() if base.suffix == ".safetensors" else choice)
     except InputError as error:
         raise InputError(f"{error} (--base)") from None
-    if found.header.kind != example.header.kind:
+    theirs = {(t.name, t.dtype, t.shape) for t in found.header.tensors}
+    same_adapter = found.candidate.adapter == example.candidate.adapter
+    if not same_adapter or not theirs.issuperset((t.name, t.dtype, t.shape) for t in example.header.tensors):
         raise InputError(f"{base} {difference(example, found)}; --base must be of the same network")
-    return found.header.origin
+    return found

@@ -4,6 +4,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from pdiff import _core
 from pdiff.bank.bank import Bank
 from pdiff.bank.extend import extend_bank, open_base
@@ -82,17 +84,27 @@ def _plan(
     request: Request, selection: Selection, base: Path | None, dtype: StoreDtype, progress: Progress
 ) -> Plan:
     """Read what there is and decide what the rows are; raises for what cannot become a bank."""
-    group = read_group(request, progress)
+    group = read_group(request, progress, base)
     if len(group.checkpoints) < MINIMUM_MEMBERS:
         found = counted(len(group.checkpoints), "checkpoint")
         raise InputError(f"{found} found, at least {MINIMUM_MEMBERS} are needed")
-    rest = group.checkpoints[-1].origin if base is None else open_base(base, request.choice, group.example)
-    tensors = group.example.header.tensors
+    example, rest, tensors = group.example, group.checkpoints[-1].origin, group.example.header.tensors
+    if base is not None:
+        given = open_base(base, request.choice, example)
+        rest = given.header.origin
+        if given.header.kind != example.header.kind:
+            example = given
+            if not selection.explicit:  # the members are the selection
+                selection = msgspec.structs.replace(selection, include=("*",))
+            whole, part = len(given.header.tensors), counted(len(tensors), "tensor")
+            progress.message(
+                f"{base} is the whole network, {whole:,} tensors; the checkpoints hold {part} of it"
+            )
     layout, lost = select(group.checkpoints, tensors, selection, check_rest=base is None, progress=progress)
     for note in describe_subset(tensors, layout, lost):
         progress.message(note)
     purpose = Purpose(layout.fingerprint, selection, dtype)
-    return Plan(group, layout, purpose, rest, base is not None, find_task(request.roots))
+    return Plan(group, layout, purpose, example, rest, base is not None, find_task(request.roots))
 
 
 def _write(staged: Path, plan: Plan, out: Path, progress: Progress) -> None:
@@ -101,7 +113,7 @@ def _write(staged: Path, plan: Plan, out: Path, progress: Progress) -> None:
     journal = Journal(staged, plan.purpose)
     _keep_shards(staged)
     there = sum(path.stat().st_size for path in (staged / SHARDS).iterdir())
-    size = rows_bytes(len(checkpoints), plan.layout, dtype) + stored_bytes(plan.group.example.header.tensors)
+    size = rows_bytes(len(checkpoints), plan.layout, dtype) + stored_bytes(plan.example.header.tensors)
     require_space(out, size - there)
     rows = Written()
     try:

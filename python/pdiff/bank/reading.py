@@ -8,6 +8,7 @@ from pathlib import Path
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
+from pdiff.checkpoints.roles import of_one_kind_of_average, refuse_parts
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some
@@ -30,9 +31,13 @@ class Request:
     """Refuse all if any cannot be read."""
 
 
-def read_group(request: Request, progress: Progress) -> Group:
-    """Read every header and return the checkpoints, which are of one network; raises `InputError`."""
+def read_group(request: Request, progress: Progress, base: Path | None = None) -> Group:
+    """Read every header and return the checkpoints, which are of one network; raises `InputError`.
+
+    `base`, a file that is among them but of another kind, is no member.
+    """
     group, *others = open_all(request, progress).groups()
+    others = [other for other in others if base is None or not _is_alone(base, other)]
     example = group.example
     if others:
         odd = others[0].example
@@ -43,6 +48,7 @@ def read_group(request: Request, progress: Progress) -> Group:
         if not request.majority:
             raise InputError(f"{what}; collect them apart, or take the largest group with --majority")
         progress.message(f"{what}; the largest group is taken")
+    refuse_parts(group.checkpoints)
     check_averaged(group.checkpoints, request.choice)
     for note in describe(group.checkpoints, example):
         progress.message(note)
@@ -50,10 +56,19 @@ def read_group(request: Request, progress: Progress) -> Group:
     return group
 
 
+def _is_alone(base: Path, group: Group) -> bool:
+    """Return whether a group is the one file `base`."""
+    files = {Path(file).resolve() for each in group.checkpoints for file in each.origin.files}
+    return files == {base.resolve()}
+
+
 def open_all(request: Request, progress: Progress) -> Opened:
     """Open every checkpoint, and report what is skipped or left out; raises `InputError` if there is none."""
     found = find_checkpoints(request.roots)
     _report(progress, "skipped", [each for each in found.skipped if not each[0].endswith(".json")])
+    found, note = of_one_kind_of_average(found, request.choice)
+    if note:
+        progress.message(note)
     opened = open_checkpoints(found, request.choice, progress)
     refused = [*found.refused, *opened.refused]
     if refused and (request.strict or not opened.checkpoints):

@@ -14,6 +14,7 @@ from torch import Tensor
 from pdiff import _core
 from pdiff._core import Layout, Normalizer
 from pdiff.bank.manifest import MANIFEST, FileEntry, Manifest
+from pdiff.bank.spectral import layers, singular_vectors
 from pdiff.common.artifacts import TORCH_DTYPES, read_tensors
 from pdiff.common.errors import InputError
 from pdiff.common.sealing import check_digest
@@ -131,6 +132,7 @@ def flatten(layout: Layout, state_dict: Mapping[str, Tensor]) -> Tensor:
 def restore(layout: Layout, row: Tensor) -> dict[str, Tensor]:
     """Cut a raw row [D] into named tensors with the source's shapes and dtypes; inverse of `flatten`.
 
+    Layers under `spectral_norm` get the singular vectors of their weight, unless they have some of length 1.
     Raises `InputError` if a value does not fit the dtype (float16 overflows at 65,504).
     """
     if row.shape != (layout.dim,):
@@ -143,6 +145,8 @@ def restore(layout: Layout, row: Tensor) -> dict[str, Tensor]:
             largest = float(values.abs().max()) if values.numel() else math.nan
             raise InputError(f"tensor {shown(segment.name)}: {largest:g} does not fit {segment.dtype}")
         tensors[segment.name] = tensor
+    for layer in layers(tensors):
+        tensors |= singular_vectors(tensors, layer)
     return tensors
 
 

@@ -29,6 +29,7 @@ from pdiff.bank.shards import Purpose, Written
 from pdiff.checkpoints.folders import read_companion, read_index
 from pdiff.checkpoints.listing import INDEX
 from pdiff.checkpoints.records import Candidate, Example, Group
+from pdiff.checkpoints.roles import averaged_by_name
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError
@@ -49,6 +50,8 @@ class Plan:
     group: Group
     layout: Layout
     purpose: Purpose
+    example: Example
+    """How checkpoints are laid out: a member, or a given base that holds more than the members do."""
     base: Origin
     """The checkpoint that everything that is not generated is taken from."""
     base_given: bool
@@ -63,7 +66,7 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
     if len(rows.members) < MINIMUM_MEMBERS:
         found = counted(len(rows.members), "different checkpoint")
         raise InputError(f"{found}, at least {MINIMUM_MEMBERS} are needed")
-    layout, example = plan.layout, plan.group.example
+    layout, example = plan.layout, plan.example
     statistics = write_statistics(bank, STATISTICS, rows.shards, layout)
     _core.write_checkpoint(bank / BASE, plan.base, {"format": "pt"})
     companions = read_companions(example.candidate)
@@ -83,10 +86,17 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
         members=tuple(rows.members),
         kind=plan.group.checkpoints[0].kind,
         source=msgspec.structs.replace(describe_source(example), companions=digests),
-        tied=ties(example),
+        tied=_ties(example, layout),
         base_given=plan.base_given,
         task=plan.task,
     ).write(bank)
+
+
+def _ties(example: Example, layout: Layout) -> dict[str, str]:
+    """Return the tied names of a checkpoint, alias → name; of two, what a row holds is the name."""
+    names = {segment.name for segment in layout.segments}
+    swapped = {name: alias for alias, name in ties(example).items() if alias in names and name not in names}
+    return {alias: name for alias, name in ties(example).items() if alias not in swapped.values()} | swapped
 
 
 def describe_source(example: Example) -> Source:
@@ -101,7 +111,7 @@ def describe_source(example: Example) -> Source:
         shape=candidate.shape,
         format=header.format,
         keys=tuple(header.keys),
-        averaged=header.averaged,
+        averaged=header.averaged or averaged_by_name(candidate.source),
         counted=AVERAGE_COUNT in header.left_out,
         names={t.name: t.source_name for t in tensors if t.name != t.source_name},
         files=files,

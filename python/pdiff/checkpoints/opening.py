@@ -4,16 +4,17 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pdiff import _core
 from pdiff.checkpoints.find import find_checkpoints
 from pdiff.checkpoints.listing import is_index
-from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Found, Opened
+from pdiff.checkpoints.records import FLOATING, Candidate, Checkpoint, Choice, Example, Found, Opened
+from pdiff.checkpoints.roles import averaged_by_name
 from pdiff.common.errors import CodeError, InputError
 from pdiff.common.progress import SILENT, Progress
-from pdiff.common.wording import printable, shown
+from pdiff.common.wording import agreeing, printable, shown, some
 
 _BATCH = 256
 
@@ -29,15 +30,26 @@ def open_checkpoints(found: Found, choice: Choice, progress: Progress = SILENT) 
     with progress.track("Reading headers", len(found.candidates), "checkpoint") as tracker:
         for begin in range(0, len(found.candidates), _BATCH):
             batch = found.candidates[begin : begin + _BATCH]
-            files = [candidate.files for candidate in batch]
-            outcomes = _core.open_checkpoints(files, key=choice.key, ema=choice.ema)
-            for candidate, outcome in zip(batch, outcomes, strict=True):
+            for candidate, outcome in _outcomes(batch, choice):
                 try:
                     _add(opened, candidate, outcome)
                 except (InputError, OSError) as error:
                     opened.refused.append((candidate.source, _cause(error, candidate)))
             tracker.advance(len(batch))
     return opened
+
+
+def _outcomes(
+    batch: Sequence[Candidate], choice: Choice
+) -> Iterator[tuple[Candidate, _core.Summary | InputError | OSError]]:
+    """Open files together; of those whose names say that they are averaged, that is not asked again."""
+    asked = [None if choice.ema and averaged_by_name(each.source) else choice.ema for each in batch]
+    found: dict[int, _core.Summary | InputError | OSError] = {}
+    for ema in dict.fromkeys(asked):
+        places = [place for place, each in enumerate(asked) if each is ema]
+        files = [batch[place].files for place in places]
+        found |= zip(places, _core.open_checkpoints(files, key=choice.key, ema=ema), strict=True)
+    return ((candidate, found[place]) for place, candidate in enumerate(batch))
 
 
 def _add(opened: Opened, candidate: Candidate, outcome: _core.Summary | InputError | OSError) -> None:
@@ -50,7 +62,13 @@ def _add(opened: Opened, candidate: Candidate, outcome: _core.Summary | InputErr
         _check(candidate, header)
         opened.examples.setdefault(kind, Example(candidate, header))
     opened.checkpoints.append(
-        Checkpoint(candidate.source, outcome.origin, kind, outcome.averaged, outcome.numbers)
+        Checkpoint(
+            candidate.source,
+            outcome.origin,
+            kind,
+            outcome.averaged or averaged_by_name(candidate.source),
+            outcome.numbers,
+        )
     )
 
 
@@ -129,6 +147,7 @@ def _check(candidate: Candidate, header: _core.Checkpoint) -> None:
     """Raise `InputError` if there are no tensors, or those of a sharded checkpoint contradict its index."""
     if not header.tensors:
         raise InputError("no weights found: it holds no tensors")
+    _check_whole(header)
     if candidate.shape != "sharded":
         return
     files = [file.name for file in candidate.files]
@@ -142,6 +161,17 @@ def _check(candidate: Candidate, header: _core.Checkpoint) -> None:
     if missing:
         name, file = next(iter(missing.items()))
         raise InputError(f"{shown(name)} is missing in {shown(file)}, where its index says that it is")
+
+
+def _check_whole(header: _core.Checkpoint) -> None:
+    """Raise `InputError` if most weights are placeholders without numbers, as those of sharded trainings."""
+    weights = [t for t in header.tensors if t.dtype in FLOATING and ".running_" not in t.name]
+    empty = [t.name for t in weights if 0 in t.shape]
+    if len(empty) > len(weights) // 2:
+        raise InputError(
+            f"{some(empty)} {agreeing(len(empty), 'hold')} no numbers: placeholders for weights that are in "
+            "other files, as DeepSpeed's ZeRO-3 leaves them; make whole checkpoints with its zero_to_fp32.py"
+        )
 
 
 def _kind(candidate: Candidate, kind: str) -> str:

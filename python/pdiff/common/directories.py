@@ -154,8 +154,8 @@ def staged_directory(
     refuse_directory(out, marker, overwrite)
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
-    staged, lock = _take(out, journal if resume else None) or _fresh(out)
     told: bytes | None = None
+    staged, lock = _take(out, journal if resume else None) or _fresh(out)
     try:
         yield staged
         if journal and (staged / journal).exists():
@@ -205,10 +205,14 @@ def _fresh(out: Path) -> tuple[Path, int]:
     """Make an empty staging directory; return it and its lock, held."""
     while True:
         staged = Path(tempfile.mkdtemp(prefix=f".{out.name}.staged-", dir=out.parent))
-        lock = _hold(staged, new=True)
-        if lock is not None:  # else another process took it for one of the dead
-            staged.chmod(0o777 & ~process_umask())
-            return staged, lock
+        try:
+            lock = _hold(staged, new=True)
+            if lock is not None:  # else another process took it for one of the dead
+                staged.chmod(0o777 & ~process_umask())
+                return staged, lock
+        except BaseException:  # a signal, too
+            staged.rmdir()
+            raise
 
 
 def _take(out: Path, journal: str | None) -> tuple[Path, int] | None:

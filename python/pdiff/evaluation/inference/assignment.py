@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
+from pdiff.bank.spectral import layers
 
 
 class Assignment:
@@ -24,7 +25,7 @@ class Assignment:
                 names[name].append(alias)
         self._order = [index for index, found in enumerate(names.values()) for _ in found]
         into = [state[name] for found in names.values() for name in found]
-        plain = all(segment.dtype == "F32" for segment in segments)
+        plain = all(segment.dtype == "F32" for segment in segments) and not layers(names)
         self._flat = [tensor.view(-1) for tensor in into] if plain and all(map(_simple, into)) else None
 
     def __call__(self, row: Tensor) -> None:

@@ -1,0 +1,156 @@
+"""Several files of one step: averaged and plain weights, ranks of a model, networks trained together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pdiff.bank import Bank, collect
+from pdiff.checkpoints.roles import averaged_by_name
+from pdiff.common.errors import InputError
+from pdiff.common.progress import SILENT
+
+STEPS = range(1, 6)
+
+
+class Said(list[str]):
+    """A progress that keeps the messages."""
+
+    track = staticmethod(SILENT.track)
+    message = list.append
+
+
+def state(seed: float) -> dict[str, Tensor]:
+    return {"w": torch.full((2, 3), seed), "b": torch.full((3,), -seed)}
+
+
+def save(folder: Path, paths: Sequence[str]) -> Path:
+    """Save a network of its own at each of these paths."""
+    for number, path in enumerate(paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state(1.0 + number), folder / path)
+    return folder
+
+
+def sources(bank: Bank) -> list[str]:
+    return [member.source for member in bank.members]
+
+
+@pytest.mark.parametrize(
+    ("plain", "averaged"),
+    [
+        ("model{:06d}.pt", "ema_0.9999_{:06d}.pt"),
+        ("unet/step-{}.pt", "unet_ema/step-{}.pt"),
+        ("step-{}.pt", "step-{}-ema.pt"),
+        ("last/{}.pth", "swa/{}.pth"),
+        ("run/model_{}.bin", "run/averaged_{}.bin"),
+    ],
+)
+@pytest.mark.parametrize("ema", [None, True, False])
+def test_of_averaged_and_plain_weights_of_one_step_one_is_taken(
+    tmp_path: Path, plain: str, averaged: str, ema: bool | None
+) -> None:
+    folder = save(tmp_path / "ckpts", [name.format(step) for name in (plain, averaged) for step in STEPS])
+    said = Said()
+    bank = collect(folder, out=tmp_path / "bank", ema=ema, progress=said)
+    wanted = plain if ema is False else averaged
+    assert sources(bank) == [wanted.format(step) for step in STEPS]
+    assert bank.manifest.source.averaged is (ema is not False)
+    (note,) = (line for line in said if "weights are taken, like" in line)
+    assert note.startswith("plain" if ema is False else "averaged")
+    assert ("choose with --ema or --no-ema" in note) is (ema is None)
+
+
+def test_a_single_average_among_plain_checkpoints_is_asked_about(tmp_path: Path) -> None:
+    folder = save(tmp_path / "ckpts", [*(f"step-{step}.pt" for step in STEPS), "ema.pt"])
+    with pytest.raises(InputError, match=r"1 hold averaged \(EMA\) weights \(like ema.pt\), 5 do not"):
+        collect(folder, out=tmp_path / "bank")
+    assert len(collect(folder, out=tmp_path / "bank", ema=False)) == len(STEPS)
+
+
+def test_a_folder_of_averages_alone_needs_no_choice(tmp_path: Path) -> None:
+    folder = save(tmp_path / "ckpts", [f"ema/step-{step}.pt" for step in STEPS])
+    assert len(collect(folder, out=tmp_path / "bank")) == len(STEPS)
+    assert len(collect(folder, out=tmp_path / "asked", ema=True)) == len(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("names", "listed"),
+    [
+        (
+            [f"iter_{{:07d}}/mp_rank_0{rank}/model_optim_rng.pt" for rank in range(2)],
+            "mp_rank_00, mp_rank_01",
+        ),
+        (
+            [f"iter_{{}}/tp_rank_00_pp_rank_00{rank}/model.pt" for rank in range(2)],
+            "tp_rank_00_pp_rank_000, tp_rank_00_pp_rank_001",
+        ),
+        ([f"step_{{}}/rank{rank}.pt" for rank in range(3)], "rank0, rank1, rank2"),
+        ([f"step_{{}}/consolidated.0{rank}.pth" for rank in range(2)], "00, 01"),
+        (["{}_net_G_A.pth", "{}_net_G_B.pth"], "net_G_A, net_G_B"),
+        (["actor_{}.pt", "critic_{}.pt"], "actor, critic"),
+        (["G_{}.pth", "D_{}.pth"], "D, G"),
+    ],
+)
+def test_parts_of_one_step_are_no_members(tmp_path: Path, names: Sequence[str], listed: str) -> None:
+    folder = save(tmp_path / "ckpts", [name.format(step) for name in names for step in STEPS])
+    with pytest.raises(InputError, match=rf"5 steps in several files each \({listed}\): ") as refusal:
+        collect(folder, out=tmp_path / "bank")
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "bank").exists()
+    one = save(tmp_path / "one", [names[0].format(step) for step in STEPS])
+    assert len(collect(one, out=tmp_path / "bank")) == len(STEPS)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["adam/step-{}.pt", "sgd/step-{}.pt"],
+        ["run-0/step-{}.pt", "run-1/step-{}.pt"],
+        ["run_C/step-{}.pt", "run_D/step-{}.pt"],
+        ["theme/step-{}.pt", "schema/step-{}.pt"],
+        ["ranking/step-{}.pt", "frank2/step-{}.pt"],
+        ["teacher/step-{}.pt", "other/step-{}.pt"],
+    ],
+)
+def test_several_trainings_are_members_together(tmp_path: Path, names: Sequence[str]) -> None:
+    folder = save(tmp_path / "ckpts", [name.format(step) for name in names for step in STEPS])
+    assert len(collect(folder, out=tmp_path / "bank")) == len(names) * len(STEPS)
+
+
+def test_names_of_averaged_weights() -> None:
+    said = (
+        "ema.pt",
+        "model_ema.pt",
+        "EMA-3.pt",
+        "ema_0.9999_5.pt",
+        "ema0.999/1.pt",
+        "a/swa/1.pt",
+        "avg_ema_1.pt",
+    )
+    assert all(map(averaged_by_name, said))
+    assert not any(map(averaged_by_name, ("schema.pt", "emanuel_1.pt", "cinema-2.pt", "swallow.pt")))
+
+
+def test_placeholders_are_no_weights(tmp_path: Path) -> None:
+    empty = torch.tensor([], dtype=torch.float16)
+    for number in STEPS:
+        statistics = {"bn.running_mean": torch.full((3,), 1.0 * number), "bn.running_var": torch.ones(3)}
+        content = {
+            "module": {"w": empty, "v": empty, **statistics},
+            "param_shapes": [{"w": (8, 3), "v": (3,)}],
+        }
+        path = tmp_path / f"ckpts/global_step{number}/zero_pp_rank_0_mp_rank_00_model_states.pt"
+        path.parent.mkdir(parents=True)
+        torch.save(content, path)
+    with pytest.raises(InputError, match="w, v hold no numbers: placeholders .* zero_to_fp32.py"):
+        collect(tmp_path / "ckpts", out=tmp_path / "bank")
+
+
+def test_one_empty_tensor_among_weights_is_carried(tmp_path: Path) -> None:
+    for number in STEPS:
+        (tmp_path / "ckpts").mkdir(exist_ok=True)
+        torch.save(state(float(number)) | {"none": torch.zeros(0, 3)}, tmp_path / f"ckpts/{number}.pt")
+    assert len(collect(tmp_path / "ckpts", out=tmp_path / "bank")) == len(STEPS)
