@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::declared::{Begin, Candidate, Choice, Format, Key, Storage, Tensor, Weights};
+use super::pickle::{Cursor, Fault, Machine};
 use super::safetensors::{Header, TensorInfo};
 use super::source::Source;
 use super::{sniff, torch_legacy, torch_zip};
@@ -35,8 +36,7 @@ fn declared(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights
             return torch_legacy::read(source, choice, cancel);
         }
         if sniff::is_pickle(prefix) {
-            let what = "a pickle that torch.save did not write";
-            return Err(Error::code(source.path(), what));
+            return Err(raw_pickle(source, cancel));
         }
         if let Some(what) = sniff::foreign(prefix) {
             return Err(source.refuse(format!("{what}; accepted: safetensors or torch files")));
@@ -51,6 +51,20 @@ fn declared(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights
     Err(source.refuse(format!(
         "safetensors, so there is nothing under a key {key}; accepted: no --key"
     )))
+}
+
+/// What to say of a pickle that torch did not write.
+fn raw_pickle(source: &Source, cancel: &Cancel) -> Error {
+    let mut machine = Machine::new(Cursor::of(source), cancel);
+    if let Err(Fault::Source(error)) = machine.load() {
+        return *error;
+    }
+    let what = if machine.values.names_arrays() {
+        "a pickle of NumPy arrays that torch.save did not write"
+    } else {
+        "a pickle that torch.save did not write"
+    };
+    Error::code(source.path(), what)
 }
 
 /// Every tensor of a safetensors file is a storage of its own.

@@ -8,6 +8,7 @@ mod detect;
 #[cfg(test)]
 mod fixture;
 mod json;
+mod latin1;
 mod names;
 mod origin;
 mod pickle;

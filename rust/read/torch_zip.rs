@@ -38,9 +38,14 @@ pub fn read(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights
     let container = Container {
         format: Format::Torch,
         file_len: source.size(),
+        // Its CRC was verified when it was loaded.
+        pickle: Storage {
+            crc: None,
+            ..archive.storage(pickle)
+        },
         place: &|values, storage| place(&archive, root, values, storage),
     };
-    weights::choose(&machine.values, object, choice, &container).map_err(refuse)
+    weights::choose(&machine.values, object, choice, &container).map_err(|fault| fault.of(source))
 }
 
 /// The folder that all records are in.
