@@ -4,24 +4,30 @@ use std::collections::HashMap;
 
 use super::declared::{Begin, Candidate, Choice, Format, Key, Storage, Tensor, Weights};
 use super::pickle::{Cursor, Fault, Machine};
+use super::room::Room;
 use super::safetensors::{Header, TensorInfo};
 use super::source::Source;
 use super::{sniff, torch_legacy, torch_zip};
 use crate::error::{Error, Result};
 use crate::runtime::parallel::Cancel;
 
-/// Reads what the files of one state dict declare together.
-pub fn together(sources: &[Source], choice: &Choice, cancel: &Cancel) -> Result<Weights> {
-    let mut weights = declared(&sources[0], choice, cancel)?;
+/// Reads what the files of one state dict declare together, when there is `room` for it.
+pub fn together(
+    sources: &[Source],
+    choice: &Choice,
+    room: &mut Room,
+    cancel: &Cancel,
+) -> Result<Weights> {
+    let mut weights = declared(&sources[0], choice, room, cancel)?;
     for (source, file) in sources.iter().zip(0..).skip(1) {
-        join(&mut weights, declared(source, choice, cancel)?, file);
+        join(&mut weights, declared(source, choice, room, cancel)?, file);
     }
     check_names(sources, &weights)?;
     Ok(weights)
 }
 
 /// Reads what one file declares.
-fn declared(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights> {
+fn declared(source: &Source, choice: &Choice, room: &mut Room, cancel: &Cancel) -> Result<Weights> {
     let mut bytes = [0; sniff::PREFIX];
     let prefix = &mut bytes[..source.size().min(sniff::PREFIX as u64) as usize];
     source.read_exact_at(prefix, 0)?;
@@ -30,7 +36,7 @@ fn declared(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights
     }
     if !sniff::is_safetensors(prefix) {
         if torch_zip::is_zip(prefix) {
-            return torch_zip::read(source, choice, cancel);
+            return torch_zip::read(source, choice, room, cancel);
         }
         if torch_legacy::is_legacy(prefix) {
             return torch_legacy::read(source, choice, cancel);
@@ -42,7 +48,7 @@ fn declared(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights
             return Err(source.refuse(format!("{what}; accepted: safetensors or torch files")));
         }
     }
-    let weights = of_safetensors(Header::read(source)?);
+    let weights = of_safetensors(Header::read_in(source, room, cancel)?);
     let key = match &choice.key {
         Some(Key::Joined(key)) if !key.is_empty() => format!("{key:?}"),
         Some(Key::Path(keys)) if !keys.is_empty() => format!("{keys:?}"),
@@ -82,8 +88,9 @@ fn of_safetensors(header: Header) -> Weights {
         tensors: header.tensors.len(),
         numbers: header.tensors.iter().map(numbers).sum(),
     };
+    // Plain names are found once all are known.
     let tensor = |(index, tensor): (usize, TensorInfo)| Tensor {
-        name: tensor.name.clone(),
+        name: String::new(),
         source_name: tensor.name,
         dtype: tensor.dtype,
         shape: tensor.shape,

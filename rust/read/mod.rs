@@ -13,6 +13,7 @@ mod names;
 mod origin;
 mod pickle;
 mod reader;
+mod room;
 mod safetensors;
 mod sniff;
 pub mod source;

@@ -8,6 +8,7 @@ mod tests;
 
 use super::declared::{Choice, Format, Storage, Weights};
 use super::pickle::{Cursor, Fault, MAX_PICKLE, Machine, StorageRef, Values};
+use super::room::Room;
 use super::source::Source;
 use super::weights::{self, Container};
 use super::zip::Archive;
@@ -22,8 +23,8 @@ pub fn is_zip(prefix: &[u8]) -> bool {
     prefix.starts_with(b"PK\x03\x04")
 }
 
-/// Reads everything but the data of the tensors.
-pub fn read(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights> {
+/// Reads everything but the data of the tensors, when there is room for it beside others that are read now.
+pub fn read(source: &Source, choice: &Choice, room: &mut Room, cancel: &Cancel) -> Result<Weights> {
     let archive = Archive::read(source)?;
     let refuse = |message: String| source.refuse(message);
     let root = root(&archive).map_err(|fault| fault.of(source))?;
@@ -32,6 +33,7 @@ pub fn read(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights
     let pickle = archive
         .find(&format!("{root}{PICKLE}"))
         .expect("the root was found by it");
+    room.grow(pickle.len.min(MAX_PICKLE), cancel)?;
     let (bytes, begin) = archive.load(source, pickle, MAX_PICKLE)?;
     let mut machine = Machine::new(Cursor::over(bytes, begin), cancel);
     let object = machine.load().map_err(|fault| fault.of(source))?;
