@@ -124,6 +124,32 @@ impl Storage {
     }
 }
 
+impl Begin {
+    /// The same place, counted from `by` bytes further in front.
+    pub fn shifted(self, by: u64) -> Self {
+        match self {
+            Self::At(at) => Self::At(at + by),
+            Self::AfterHeader {
+                header,
+                limit,
+                name,
+            } => Self::AfterHeader {
+                header: header + by,
+                limit: limit + by,
+                name,
+            },
+            Self::Text { of, at, len } => {
+                let begin = of.begin.shifted(by);
+                Self::Text {
+                    of: Box::new(Storage { begin, ..*of }),
+                    at,
+                    len,
+                }
+            }
+        }
+    }
+}
+
 /// A named view of a storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensor {

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod tests;
+mod wrapped;
 
 use super::declared::{Choice, Format, Storage, Weights};
 use super::pickle::{Cursor, Fault, MAX_PICKLE, Machine, StorageRef, Values};
@@ -26,10 +27,23 @@ pub fn is_zip(prefix: &[u8]) -> bool {
 /// Reads everything but the data of the tensors, when there is room for it beside others that are read now.
 pub fn read(source: &Source, choice: &Choice, room: &mut Room, cancel: &Cancel) -> Result<Weights> {
     let archive = Archive::read(source)?;
+    if let Some(policy) = wrapped::policy(&archive) {
+        return wrapped::read(source, &archive, policy, choice, room, cancel);
+    }
+    read_archive(source, &archive, choice, room, cancel)
+}
+
+fn read_archive(
+    source: &Source,
+    archive: &Archive,
+    choice: &Choice,
+    room: &mut Room,
+    cancel: &Cancel,
+) -> Result<Weights> {
     let refuse = |message: String| source.refuse(message);
-    let root = root(&archive).map_err(|fault| fault.of(source))?;
+    let root = root(archive).map_err(|fault| fault.of(source))?;
     archive.check_stored().map_err(refuse)?;
-    check_byte_order(source, &archive, root)?;
+    check_byte_order(source, archive, root)?;
     let pickle = archive
         .find(&format!("{root}{PICKLE}"))
         .expect("the root was found by it");
@@ -45,7 +59,7 @@ pub fn read(source: &Source, choice: &Choice, room: &mut Room, cancel: &Cancel) 
             crc: None,
             ..archive.storage(pickle)
         },
-        place: &|values, storage| place(&archive, root, values, storage),
+        place: &|values, storage| place(archive, root, values, storage),
     };
     weights::choose(&machine.values, object, choice, &container).map_err(|fault| fault.of(source))
 }
