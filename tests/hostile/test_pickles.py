@@ -167,8 +167,8 @@ BOMBS = {
     "many keys": dictionary([(integer(n), NONE) for n in range(500_000)]),
     "many globals": b"(" + load("collections.OrderedDict") * 300_000 + b"l",
     "many states of one tensor": tensor(storage("0", 3), [3], [1]) + b"q\x010" + dictionary(
-        {f"a{i}": NONE for i in range(64)}) + b"q\x020" + b"h\x01h\x02b0" * 12_000_000 + NONE,
-    "many tensors of 64 axes": _axes() + b"h\x03h\x04R0" * 12_000_000 + NONE,
+        {f"a{i}": NONE for i in range(64)}) + b"q\x020" + b"h\x01h\x02b0" * 10_000_000 + NONE,
+    "many tensors of 64 axes": _axes() + b"h\x03h\x04R0" * 10_000_000 + NONE,
     "many objects": load("a.B") + b"q\x010" + b"h\x01)\x810" * 12_000_000 + NONE,
     "objects of objects": load("a.B") + b")R" * 2_000_000,
     "one object given much": load("a.B") + b")\x81q\x01" + b"h\x01b" * 12_000_000,
