@@ -113,7 +113,7 @@ fn one_line(path: &Path) -> String {
 }
 
 /// Without control characters: neither line feeds nor escape sequences of terminals.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.replace(|c: char| c.is_control(), "\u{fffd}")
 }
 

@@ -8,6 +8,7 @@ use super::detect;
 use super::names::{self, Plain};
 use super::origin::Origin;
 use super::reader::{self, TensorReader};
+use super::room::Room;
 use super::source::{CHUNK, Source, Stamp};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -38,7 +39,8 @@ impl Checkpoint {
         let Some(first) = sources.first() else {
             return Err(Error::Value("no files; accepted: at least one".into()));
         };
-        let mut weights = detect::together(&sources, choice, cancel)?;
+        let mut room = Room::default();
+        let mut weights = detect::together(&sources, choice, &mut room, cancel)?;
         let source_names: Vec<&str> = weights.tensors.iter().map(|t| &*t.source_name).collect();
         let Plain { names, removed } =
             names::plain(&source_names).map_err(|message| first.refuse(message))?;

@@ -94,10 +94,20 @@ pub enum Begin {
         /// The name that the header must repeat.
         name: String,
     },
+    /// Nowhere as they are: the characters of a text in another storage are the bytes (see [`super::latin1`]).
+    Text {
+        /// The storage.
+        of: Box<Storage>,
+        /// First byte of the text in it.
+        at: u64,
+        /// Bytes of the text.
+        len: u64,
+    },
 }
 
 impl Storage {
-    /// Its bytes in the file that it is in; of a zip entry the local header is read and checked.
+    /// Its bytes in the file that it is in, or the text of them; of a zip entry the local header is read and
+    /// checked.
     pub fn resolve(&self, source: &Source) -> Result<Range<u64>> {
         match &self.begin {
             Begin::At(begin) => Ok(*begin..begin + self.len),
@@ -106,6 +116,36 @@ impl Storage {
                 limit,
                 name,
             } => local::locate(source, name, *header, self.len, *limit),
+            Begin::Text { of, at, len } => {
+                let begin = of.resolve(source)?.start + at;
+                Ok(begin..begin + len)
+            }
+        }
+    }
+}
+
+impl Begin {
+    /// The same place, counted from `by` bytes further in front.
+    pub fn shifted(self, by: u64) -> Self {
+        match self {
+            Self::At(at) => Self::At(at + by),
+            Self::AfterHeader {
+                header,
+                limit,
+                name,
+            } => Self::AfterHeader {
+                header: header + by,
+                limit: limit + by,
+                name,
+            },
+            Self::Text { of, at, len } => {
+                let begin = of.begin.shifted(by);
+                Self::Text {
+                    of: Box::new(Storage { begin, ..*of }),
+                    at,
+                    len,
+                }
+            }
         }
     }
 }

@@ -3,24 +3,31 @@
 use std::collections::HashMap;
 
 use super::declared::{Begin, Candidate, Choice, Format, Key, Storage, Tensor, Weights};
+use super::pickle::{Cursor, Fault, Machine};
+use super::room::Room;
 use super::safetensors::{Header, TensorInfo};
 use super::source::Source;
 use super::{sniff, torch_legacy, torch_zip};
 use crate::error::{Error, Result};
 use crate::runtime::parallel::Cancel;
 
-/// Reads what the files of one state dict declare together.
-pub fn together(sources: &[Source], choice: &Choice, cancel: &Cancel) -> Result<Weights> {
-    let mut weights = declared(&sources[0], choice, cancel)?;
+/// Reads what the files of one state dict declare together, when there is `room` for it.
+pub fn together(
+    sources: &[Source],
+    choice: &Choice,
+    room: &mut Room,
+    cancel: &Cancel,
+) -> Result<Weights> {
+    let mut weights = declared(&sources[0], choice, room, cancel)?;
     for (source, file) in sources.iter().zip(0..).skip(1) {
-        join(&mut weights, declared(source, choice, cancel)?, file);
+        join(&mut weights, declared(source, choice, room, cancel)?, file);
     }
     check_names(sources, &weights)?;
     Ok(weights)
 }
 
 /// Reads what one file declares.
-fn declared(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights> {
+fn declared(source: &Source, choice: &Choice, room: &mut Room, cancel: &Cancel) -> Result<Weights> {
     let mut bytes = [0; sniff::PREFIX];
     let prefix = &mut bytes[..source.size().min(sniff::PREFIX as u64) as usize];
     source.read_exact_at(prefix, 0)?;
@@ -29,20 +36,19 @@ fn declared(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights
     }
     if !sniff::is_safetensors(prefix) {
         if torch_zip::is_zip(prefix) {
-            return torch_zip::read(source, choice, cancel);
+            return torch_zip::read(source, choice, room, cancel);
         }
         if torch_legacy::is_legacy(prefix) {
             return torch_legacy::read(source, choice, cancel);
         }
         if sniff::is_pickle(prefix) {
-            let what = "a pickle that torch.save did not write";
-            return Err(Error::code(source.path(), what));
+            return Err(raw_pickle(source, cancel));
         }
         if let Some(what) = sniff::foreign(prefix) {
             return Err(source.refuse(format!("{what}; accepted: safetensors or torch files")));
         }
     }
-    let weights = of_safetensors(Header::read(source)?);
+    let weights = of_safetensors(Header::read_in(source, room, cancel)?);
     let key = match &choice.key {
         Some(Key::Joined(key)) if !key.is_empty() => format!("{key:?}"),
         Some(Key::Path(keys)) if !keys.is_empty() => format!("{keys:?}"),
@@ -51,6 +57,20 @@ fn declared(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights
     Err(source.refuse(format!(
         "safetensors, so there is nothing under a key {key}; accepted: no --key"
     )))
+}
+
+/// What to say of a pickle that torch did not write.
+fn raw_pickle(source: &Source, cancel: &Cancel) -> Error {
+    let mut machine = Machine::new(Cursor::of(source), cancel);
+    if let Err(Fault::Source(error)) = machine.load() {
+        return *error;
+    }
+    let what = if machine.values.names_arrays() {
+        "a pickle of NumPy arrays that torch.save did not write"
+    } else {
+        "a pickle that torch.save did not write"
+    };
+    Error::code(source.path(), what)
 }
 
 /// Every tensor of a safetensors file is a storage of its own.
@@ -68,8 +88,9 @@ fn of_safetensors(header: Header) -> Weights {
         tensors: header.tensors.len(),
         numbers: header.tensors.iter().map(numbers).sum(),
     };
+    // Plain names are found once all are known.
     let tensor = |(index, tensor): (usize, TensorInfo)| Tensor {
-        name: tensor.name.clone(),
+        name: String::new(),
         source_name: tensor.name,
         dtype: tensor.dtype,
         shape: tensor.shape,

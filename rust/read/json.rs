@@ -1,46 +1,111 @@
 //! Parses the JSON of safetensors headers, refusing duplicate keys at every level.
 //!
-//! A header may have 100 MB. It becomes tensors in one pass, so that memory stays a small multiple of it.
+//! A header may have 100 MB. Its tensors are handed over one by one, with texts that are parts of the header, so
+//! that memory stays a small multiple of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// More axes than torch allows; bounds what a hostile shape can allocate.
 const MAX_NUMBERS: usize = 64;
+/// Entries of free text, each of which takes far more memory than bytes.
+const MAX_TEXTS: usize = 100_000;
 /// What a safetensors file has free text under, so that no tensor can have the name.
 pub const METADATA: &str = "__metadata__";
 
-/// A header as it is written, not yet validated.
+/// The three fields of a tensor as they are written, not yet validated.
 #[derive(Debug, Default)]
-pub struct RawHeader {
-    /// Name and fields of each tensor, in the order of the file; names may repeat.
-    pub tensors: Vec<(String, RawTensor)>,
-    /// The free text under `__metadata__`, each key once.
-    pub metadata: Vec<(String, String)>,
-}
-
-/// The three fields of a tensor.
-#[derive(Debug, Default)]
-pub struct RawTensor {
+pub struct RawTensor<'de> {
     /// The element type, by name.
-    pub dtype: Option<String>,
+    pub dtype: Option<Cow<'de, str>>,
     /// Axis sizes.
     pub shape: Option<Vec<u64>>,
     /// Begin and end, relative to the data.
     pub offsets: Option<Vec<u64>>,
     /// A field that should not be there, or has a value of another type.
-    pub unexpected: Option<String>,
+    pub unexpected: Option<Cow<'de, str>>,
 }
 
-impl<'de> Deserialize<'de> for RawHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Map(PhantomData::<Self>))
+/// The free text under `__metadata__`, each key once.
+pub type Metadata = Vec<(String, String)>;
+
+/// Parses a header: gives each tensor to `tensor`, in the order of the file, and returns the free text. Names of
+/// tensors may repeat.
+pub fn parse<'de>(
+    json: &'de [u8],
+    tensor: impl FnMut(Cow<'de, str>, RawTensor<'de>),
+) -> serde_json::Result<Metadata> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let metadata = Header(tensor).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(metadata)
+}
+
+struct Header<F>(F);
+
+impl<'de, F: FnMut(Cow<'de, str>, RawTensor<'de>)> DeserializeSeed<'de> for Header<F> {
+    type Value = Metadata;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Metadata, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Deserialize<'de> for RawTensor {
+impl<'de, F: FnMut(Cow<'de, str>, RawTensor<'de>)> Visitor<'de> for Header<F> {
+    type Value = Metadata;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(AN_OBJECT)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Metadata, A::Error> {
+        let mut metadata = None;
+        while let Some(Text(name)) = map.next_key()? {
+            if name != METADATA {
+                (self.0)(name, map.next_value()?);
+            } else if metadata.is_none() {
+                metadata = Some(map.next_value::<Texts>()?.0);
+            } else {
+                return Err(duplicate(METADATA));
+            }
+        }
+        Ok(metadata.unwrap_or_default())
+    }
+}
+
+const AN_OBJECT: &str = "an object";
+
+/// A string that is a part of the header, unless it has escapes.
+struct Text<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Owned(text.to_owned())))
+    }
+}
+
+impl<'de> Deserialize<'de> for RawTensor<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Map(PhantomData::<Self>))
     }
@@ -57,7 +122,7 @@ impl<'de, T: FromEntries<'de>> Visitor<'de> for Map<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        f.write_str(AN_OBJECT)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
@@ -65,30 +130,11 @@ impl<'de, T: FromEntries<'de>> Visitor<'de> for Map<T> {
     }
 }
 
-impl<'de> FromEntries<'de> for RawHeader {
-    fn read<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
-        let mut header = Self::default();
-        let mut metadata = None;
-        while let Some(name) = map.next_key::<String>()? {
-            if name != METADATA {
-                header.tensors.push((name, map.next_value()?));
-            } else if metadata.is_none() {
-                metadata = Some(map.next_value::<Texts>()?.0);
-            } else {
-                return Err(duplicate(METADATA));
-            }
-        }
-        header.metadata = metadata.unwrap_or_default();
-        Ok(header)
-    }
-}
-
-impl<'de> FromEntries<'de> for RawTensor {
+impl<'de> FromEntries<'de> for RawTensor<'de> {
     fn read<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
         let mut tensor = Self::default();
-        while let Some(key) = map.next_key::<String>()? {
-            let (slot, value) = (key.as_str(), map.next_value()?);
-            let twice = match (slot, value) {
+        while let Some(Text(key)) = map.next_key()? {
+            let twice = match (&*key, map.next_value()?) {
                 ("dtype", Field::Text(text)) => tensor.dtype.replace(text).is_some(),
                 ("shape", Field::Numbers(sizes)) => tensor.shape.replace(sizes).is_some(),
                 ("data_offsets", Field::Numbers(pair)) => tensor.offsets.replace(pair).is_some(),
@@ -106,7 +152,7 @@ impl<'de> FromEntries<'de> for RawTensor {
 }
 
 /// The entries of `__metadata__`.
-struct Texts(Vec<(String, String)>);
+struct Texts(Metadata);
 
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -116,14 +162,19 @@ impl<'de> Deserialize<'de> for Texts {
 
 impl<'de> FromEntries<'de> for Texts {
     fn read<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
-        let mut entries: Vec<(String, String)> = Vec::new();
+        let mut entries = Metadata::new();
         while let Some((key, field)) = map.next_entry::<String, Field>()? {
             let Field::Text(value) = field else {
                 return Err(A::Error::custom(format!(
                     "{METADATA} has a list under {key:?}; accepted: a string"
                 )));
             };
-            entries.push((key, value));
+            if entries.len() == MAX_TEXTS {
+                return Err(A::Error::custom(format!(
+                    "{METADATA} has more than {MAX_TEXTS} entries"
+                )));
+            }
+            entries.push((key, value.into_owned()));
         }
         let mut keys: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
         keys.sort_unstable();
@@ -139,13 +190,12 @@ fn duplicate<E: Error>(key: &str) -> E {
 }
 
 /// The two kinds of value that an inner object of the header may hold.
-#[derive(Debug)]
-enum Field {
-    Text(String),
+enum Field<'de> {
+    Text(Cow<'de, str>),
     Numbers(Vec<u64>),
 }
 
-impl<'de> Deserialize<'de> for Field {
+impl<'de> Deserialize<'de> for Field<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FieldVisitor)
     }
@@ -154,17 +204,21 @@ impl<'de> Deserialize<'de> for Field {
 struct FieldVisitor;
 
 impl<'de> Visitor<'de> for FieldVisitor {
-    type Value = Field;
+    type Value = Field<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string or a list of non-negative integers")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Field, E> {
-        Ok(Field::Text(text.to_owned()))
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Field<'de>, E> {
+        Ok(Field::Text(Cow::Borrowed(text)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field, A::Error> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<Field<'de>, E> {
+        Ok(Field::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field<'de>, A::Error> {
         let mut numbers = Vec::new();
         while let Some(number) = list.next_element()? {
             if numbers.len() == MAX_NUMBERS {

@@ -8,10 +8,12 @@ mod detect;
 #[cfg(test)]
 mod fixture;
 mod json;
+mod latin1;
 mod names;
 mod origin;
 mod pickle;
 mod reader;
+mod room;
 mod safetensors;
 mod sniff;
 pub mod source;

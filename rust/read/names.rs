@@ -40,6 +40,20 @@ pub struct Plain {
 ///
 /// Fails with a message if two names become one.
 pub fn plain(names: &[&str]) -> Result<Plain, String> {
+    // A header of very many names is as large again as components.
+    if !names.iter().any(|name| may_be_wrapped(name)) {
+        let plain: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        check_unique(names, &plain)?;
+        return Ok(Plain {
+            names: plain,
+            removed: Vec::new(),
+        });
+    }
+    without_wrappers(names)
+}
+
+/// The same, for names that may have wrappers in them.
+fn without_wrappers(names: &[&str]) -> Result<Plain, String> {
     let mut split: Vec<Vec<&str>> = names.iter().map(|name| components(name)).collect();
     let mut removed = Vec::new();
     let mut touched = HashSet::new();
@@ -75,6 +89,12 @@ pub fn plain(names: &[&str]) -> Result<Plain, String> {
         names: plain,
         removed,
     })
+}
+
+/// Whether a name has something in it that a wrapper adds.
+fn may_be_wrapped(name: &str) -> bool {
+    let is_added = |part: &str| part == MODULE || WRAPPERS.contains(&part);
+    name.starts_with(PEFT) || name.split('.').any(is_added)
 }
 
 /// Whether a tensor can have the name that is left: it is empty for `module.`.

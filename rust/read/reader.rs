@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::declared::{Storage, Tensor};
+use super::declared::{Begin, Storage, Tensor};
+use super::latin1;
 use super::source::{CHUNK, Source};
 use super::strided::Strided;
 use crate::error::Result;
@@ -50,6 +51,13 @@ pub(super) fn open<'a>(
     cancel: &'a Cancel,
 ) -> Result<TensorReader<'a>> {
     let left = tensor.byte_len();
+    if let Begin::Text { .. } = storage.begin {
+        let bytes = latin1::read(source, storage.resolve(source)?, tensor)?;
+        return Ok(TensorReader {
+            bytes: Bytes::Gathered { bytes, at: 0 },
+            left,
+        });
+    }
     let begin = storage.resolve(source)?.start;
     let unverified = storage
         .crc

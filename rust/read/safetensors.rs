@@ -3,11 +3,15 @@
 //! A file is 8 bytes of header length (little-endian), the header (JSON, may be padded with spaces),
 //! and the data. The tensors must cover the data exactly: no overlap, no hole, no trailing byte.
 
-use super::json::{RawHeader, RawTensor};
+use std::borrow::Cow;
+
+use super::json::{self, RawTensor};
+use super::room::Room;
 use super::source::Source;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::memory;
+use crate::runtime::parallel::Cancel;
 
 /// The largest header that the format allows, in bytes.
 pub const MAX_HEADER: u64 = 100_000_000;
@@ -40,6 +44,11 @@ pub struct Header {
 impl Header {
     /// Reads and checks the header of `source`.
     pub fn read(source: &Source) -> Result<Self> {
+        Self::read_in(source, &mut Room::default(), &Cancel::default())
+    }
+
+    /// The same, when there is room for it beside others that are read now.
+    pub(super) fn read_in(source: &Source, room: &mut Room, cancel: &Cancel) -> Result<Self> {
         let mut prefix = [0; LENGTH_BYTES as usize];
         if source.size() < LENGTH_BYTES {
             let size = source.size();
@@ -63,6 +72,7 @@ impl Header {
                  accepted: at most {limit}"
             )));
         }
+        room.grow(length, cancel)?;
         let json = memory::filled(0, length as usize, "its header");
         let mut json = json.map_err(|message| source.refuse(message))?;
         source.read_exact_at(&mut json, LENGTH_BYTES)?;
@@ -77,14 +87,20 @@ impl Header {
             return Err("not a safetensors file: its header does not begin with `{`".into());
         }
         let data_begin = LENGTH_BYTES + json.len() as u64;
-        let raw: RawHeader = serde_json::from_slice(json)
-            .map_err(|e| format!("malformed safetensors header: {e}"))?;
-        let tensor = |(name, fields)| tensor(name, fields, data_begin);
-        let mut tensors: Vec<TensorInfo> = raw
-            .tensors
-            .into_iter()
-            .map(tensor)
-            .collect::<Result<_, _>>()?;
+        let mut tensors: Vec<TensorInfo> = Vec::new();
+        let mut wrong = None;
+        let parsed = json::parse(json, |name, fields| {
+            if wrong.is_none() {
+                match tensor(name, fields, data_begin) {
+                    Ok(tensor) => tensors.push(tensor),
+                    Err(message) => wrong = Some(message),
+                }
+            }
+        });
+        let metadata = parsed.map_err(|e| format!("malformed safetensors header: {e}"))?;
+        if let Some(message) = wrong {
+            return Err(message);
+        }
         tensors.sort_by_key(|t| (t.begin, t.end));
         let mut names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
         names.sort_unstable();
@@ -95,15 +111,16 @@ impl Header {
             ));
         }
         check_coverage(&tensors, data_begin, data_len)?;
-        Ok(Self {
-            tensors,
-            metadata: raw.metadata,
-        })
+        Ok(Self { tensors, metadata })
     }
 }
 
 /// One tensor from its three fields, with its offsets checked against its dtype and shape.
-fn tensor(name: String, fields: RawTensor, data_begin: u64) -> Result<TensorInfo, String> {
+fn tensor(
+    name: Cow<'_, str>,
+    fields: RawTensor<'_>,
+    data_begin: u64,
+) -> Result<TensorInfo, String> {
     if name.is_empty() || name.contains('\0') {
         return Err(format!(
             "tensor name {name:?} is refused; accepted: any text without NUL"
@@ -142,7 +159,7 @@ fn tensor(name: String, fields: RawTensor, data_begin: u64) -> Result<TensorInfo
     };
     let (begin, end) = (absolute(begin)?, absolute(end)?);
     Ok(TensorInfo {
-        name,
+        name: name.into_owned(),
         dtype,
         shape,
         begin,

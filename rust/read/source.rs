@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ pub struct Source {
     path: PathBuf,
     file: File,
     stamp: Stamp,
+    /// The part of the file that this is, from its first byte on, if it is not all of it.
+    part: Option<Range<u64>>,
 }
 
 /// What changes when a file is written to or replaced.
@@ -79,6 +82,17 @@ impl Source {
             path: path.to_owned(),
             file,
             stamp: Stamp::of(&metadata),
+            part: None,
+        })
+    }
+
+    /// A part of the file, as if it were a file. Byte 0 is the first byte of the part.
+    pub fn part(&self, part: Range<u64>) -> Result<Self> {
+        Ok(Self {
+            path: self.path.clone(),
+            file: self.file.try_clone().map_err(Error::io(&self.path))?,
+            stamp: self.stamp.clone(),
+            part: Some(part),
         })
     }
 
@@ -92,9 +106,12 @@ impl Source {
         &self.file
     }
 
-    /// Bytes in the file when it was opened.
+    /// Bytes in the file when it was opened, or in the part of it.
     pub fn size(&self) -> u64 {
-        self.stamp.size
+        match &self.part {
+            Some(part) => part.end - part.start,
+            None => self.stamp.size,
+        }
     }
 
     /// What it was when it was opened.
@@ -112,7 +129,8 @@ impl Source {
 
     /// Fills `bytes` from `offset` on.
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
-        let result = self.file.read_exact_at(bytes, offset);
+        let begin = self.part.as_ref().map_or(0, |part| part.start);
+        let result = self.file.read_exact_at(bytes, begin + offset);
         result.map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => self.changed(),
             _ => Error::io(&self.path)(source),

@@ -48,9 +48,15 @@ pub fn read(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights
     let container = Container {
         format: Format::TorchLegacy,
         file_len: source.size(),
+        pickle: Storage {
+            file: 0,
+            begin: Begin::At(0),
+            len: values.bytes_read() as u64,
+            crc: None,
+        },
         place: &|values, storage| place(&places, values, storage),
     };
-    weights::choose(values, object, choice, &container).map_err(|message| source.refuse(message))
+    weights::choose(values, object, choice, &container).map_err(|fault| fault.of(source))
 }
 
 /// The object and the list of keys, after the pickles before them have been checked.

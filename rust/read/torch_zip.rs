@@ -5,9 +5,11 @@
 
 #[cfg(test)]
 mod tests;
+mod wrapped;
 
 use super::declared::{Choice, Format, Storage, Weights};
 use super::pickle::{Cursor, Fault, MAX_PICKLE, Machine, StorageRef, Values};
+use super::room::Room;
 use super::source::Source;
 use super::weights::{self, Container};
 use super::zip::Archive;
@@ -22,25 +24,44 @@ pub fn is_zip(prefix: &[u8]) -> bool {
     prefix.starts_with(b"PK\x03\x04")
 }
 
-/// Reads everything but the data of the tensors.
-pub fn read(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights> {
+/// Reads everything but the data of the tensors, when there is room for it beside others that are read now.
+pub fn read(source: &Source, choice: &Choice, room: &mut Room, cancel: &Cancel) -> Result<Weights> {
     let archive = Archive::read(source)?;
+    if let Some(policy) = wrapped::policy(&archive) {
+        return wrapped::read(source, &archive, policy, choice, room, cancel);
+    }
+    read_archive(source, &archive, choice, room, cancel)
+}
+
+fn read_archive(
+    source: &Source,
+    archive: &Archive,
+    choice: &Choice,
+    room: &mut Room,
+    cancel: &Cancel,
+) -> Result<Weights> {
     let refuse = |message: String| source.refuse(message);
-    let root = root(&archive).map_err(|fault| fault.of(source))?;
+    let root = root(archive).map_err(|fault| fault.of(source))?;
     archive.check_stored().map_err(refuse)?;
-    check_byte_order(source, &archive, root)?;
+    check_byte_order(source, archive, root)?;
     let pickle = archive
         .find(&format!("{root}{PICKLE}"))
         .expect("the root was found by it");
+    room.grow(pickle.len.min(MAX_PICKLE), cancel)?;
     let (bytes, begin) = archive.load(source, pickle, MAX_PICKLE)?;
     let mut machine = Machine::new(Cursor::over(bytes, begin), cancel);
     let object = machine.load().map_err(|fault| fault.of(source))?;
     let container = Container {
         format: Format::Torch,
         file_len: source.size(),
-        place: &|values, storage| place(&archive, root, values, storage),
+        // Its CRC was verified when it was loaded.
+        pickle: Storage {
+            crc: None,
+            ..archive.storage(pickle)
+        },
+        place: &|values, storage| place(archive, root, values, storage),
     };
-    weights::choose(&machine.values, object, choice, &container).map_err(refuse)
+    weights::choose(&machine.values, object, choice, &container).map_err(|fault| fault.of(source))
 }
 
 /// The folder that all records are in.

@@ -1,18 +1,27 @@
 //! Finds the tensors of one dictionary in the object of a torch file.
+//!
+//! Objects, which only code could make, may stand beside it. Where the weights themselves are in one, the file is
+//! refused.
 
+mod array;
 mod candidates;
+mod code;
+mod entries;
+mod objects;
 mod pick;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::declared::{Choice, Format, Storage, Tensor, Weights};
 use super::json::METADATA;
-use super::pickle::{Id, Node, StorageRef, Values};
+use super::pickle::{Fault, Id, Node, StorageRef, Values};
 
-use candidates::{Found, entries};
+use candidates::Found;
+use entries::entries;
 use view::{Budget, view};
 
 /// What the reader of a container knows and the pickle does not.
@@ -21,6 +30,8 @@ pub struct Container<'a> {
     pub format: Format,
     /// Bytes in the file.
     pub file_len: u64,
+    /// The bytes that the pickles are in, which NumPy arrays are parts of.
+    pub pickle: Storage,
     /// Finds the bytes of a storage, and checks that there are as many as the pickle says.
     pub place: &'a dyn Fn(&Values<'_>, &StorageRef) -> Result<Storage, String>,
 }
@@ -33,12 +44,15 @@ pub fn choose(
     object: Id,
     choice: &Choice,
     container: &Container<'_>,
-) -> Result<Weights, String> {
+) -> Result<Weights, Fault> {
     let found = candidates::find(values, object)?;
-    if found.is_empty() {
-        return Err(nothing(values, object));
+    if found.iter().all(|found| found.code.is_some()) {
+        return Err(code::no_data(values, &found).unwrap_or_else(|| nothing(values, object).into()));
     }
     let chosen = &found[pick::pick(&found, choice)?];
+    if let Some(code) = chosen.code {
+        return Err(code::instead_of_data(values, &found, chosen, code));
+    }
     let mut weights = Weights {
         format: container.format,
         keys: chosen.candidate.keys.clone(),
@@ -51,7 +65,9 @@ pub fn choose(
         metadata: Vec::new(),
     };
     fill(&mut weights, values, chosen, container)?;
-    weights.candidates = found.into_iter().map(|found| found.candidate).collect();
+    weights.left_out.extend(code::passed_over(values));
+    let data = found.into_iter().filter(|found| found.code.is_none());
+    weights.candidates = data.map(|found| found.candidate).collect();
     Ok(weights)
 }
 
@@ -61,37 +77,38 @@ fn fill(
     values: &Values<'_>,
     chosen: &Found<'_>,
     container: &Container<'_>,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
+    if let Some((name, object)) = chosen.coded {
+        return Err(code::in_data(values, name, object));
+    }
     let mut budget = Budget::new(container.file_len, values.bytes_read());
     let mut storages = HashMap::new();
+    let mut places = array::Places::default();
     for (name, value) in entries(values, chosen.dict).texts {
-        let reference = match values.node(value) {
-            Node::Tensor(index) => &values.tensors[*index as usize],
-            Node::Unreadable(why) => return Err(unreadable(name, why)),
+        let wrong = |what| format!("the tensor {name:?} {what}");
+        let (view, storage) = match values.node(value) {
+            Node::Tensor(index) => {
+                check_name(name)?;
+                let tensor = &values.tensors[*index as usize];
+                let view = view(values, tensor, &mut budget).map_err(wrong)?;
+                let stored = &values.storages[tensor.storage as usize];
+                (
+                    view,
+                    placed(weights, &mut storages, values, stored, container)?,
+                )
+            }
+            Node::Array(index) => {
+                check_name(name)?;
+                let array = &values.arrays[*index as usize];
+                let to = (&container.pickle, &mut *weights);
+                array::view(values, array, &mut budget, &mut places, to).map_err(wrong)?
+            }
+            Node::Unreadable(why) => return Err(unreadable(name, why).into()),
             _ => {
                 weights.left_out.push(name.to_owned());
                 continue;
             }
         };
-        check_name(name)?;
-        let stored = &values.storages[reference.storage as usize];
-        let view = view(values, reference, &mut budget)
-            .map_err(|what| format!("the tensor {name:?} {what}"))?;
-        let key = values.text(stored.key).unwrap_or_default();
-        let storage = *match storages.entry(key) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(new) => {
-                weights.storages.push((container.place)(values, stored)?);
-                new.insert(weights.storages.len() - 1)
-            }
-        };
-        let len = weights.storages[storage].len;
-        if len != stored.bytes {
-            return Err(format!(
-                "the storage {key:?} is used with {len} and with {} bytes; accepted: one size",
-                stored.bytes
-            ));
-        }
         weights.tensors.push(Tensor {
             name: name.to_owned(),
             source_name: name.to_owned(),
@@ -102,7 +119,33 @@ fn fill(
             strides: view.strides,
         });
     }
-    budget.check(&weights.tensors)
+    Ok(budget.check(&weights.tensors)?)
+}
+
+/// The index of a storage of tensors, which is found in the container the first time.
+fn placed<'v>(
+    weights: &mut Weights,
+    storages: &mut HashMap<&'v str, usize>,
+    values: &'v Values<'_>,
+    stored: &StorageRef,
+    container: &Container<'_>,
+) -> Result<usize, String> {
+    let key = values.text(stored.key).unwrap_or_default();
+    let storage = match storages.entry(key) {
+        Entry::Occupied(known) => *known.get(),
+        Entry::Vacant(new) => {
+            weights.storages.push((container.place)(values, stored)?);
+            *new.insert(weights.storages.len() - 1)
+        }
+    };
+    let len = weights.storages[storage].len;
+    if len != stored.bytes {
+        return Err(format!(
+            "the storage {key:?} is used with {len} and with {} bytes; accepted: one size",
+            stored.bytes
+        ));
+    }
+    Ok(storage)
 }
 
 fn check_name(name: &str) -> Result<(), String> {

@@ -14,7 +14,7 @@ use super::source::Source;
 use crate::error::Result;
 use crate::memory;
 
-use directory::Entry;
+pub use directory::Entry;
 
 /// A checked directory.
 #[derive(Debug)]
@@ -59,22 +59,26 @@ impl Archive {
 
     /// Refuses entries that are compressed or encrypted.
     pub fn check_stored(&self) -> Result<(), String> {
-        let stored = |entry: &Entry| {
-            let Entry {
-                name,
-                len,
-                announced,
-                ..
-            } = entry;
-            directory::check_plain(name, entry.flags, entry.method)?;
-            if len != announced {
-                return Err(format!(
-                    "the zip entry {name:?} is stored in {len} bytes but announces {announced}"
-                ));
-            }
-            Ok(())
-        };
-        self.entries.iter().try_for_each(stored)
+        self.entries
+            .iter()
+            .try_for_each(|entry| self.check_plain(entry))
+    }
+
+    /// Refuses an entry that is.
+    pub fn check_plain(&self, entry: &Entry) -> Result<(), String> {
+        let Entry {
+            name,
+            len,
+            announced,
+            ..
+        } = entry;
+        directory::check_plain(name, entry.flags, entry.method)?;
+        if len != announced {
+            return Err(format!(
+                "the zip entry {name:?} is stored in {len} bytes but announces {announced}"
+            ));
+        }
+        Ok(())
     }
 
     /// The entry called `name`.

@@ -70,10 +70,10 @@ def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
     fault = (request.get("at", 0), request.get("errno", 0), request.get("always", 0), 0)
     faults[:] = struct.pack("4q", *fault)
     reader, log = os.pipe()  # not a file, whose size would be limited too
-    begin = time.monotonic()
     pid = os.fork()
     if pid == 0:
         child(request["argv"], log, request.get("limit"), request.get("whole", True))
+    begin = time.monotonic()  # as the wait below begins: the fork itself may take longer than the command
     os.close(log)
     if (after := request.get("after")) is not None:
         end = os.pidfd_open(pid)

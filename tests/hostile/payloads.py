@@ -33,7 +33,7 @@ def system(canary: Path) -> bytes:
 
 
 def calls(canary: Path) -> dict[str, bytes]:
-    """Return a call of each function that attackers use, by the name that must be refused."""
+    """Return a call of each function that attackers use, by the name that must be said."""
     path, code = text(str(canary)), python(canary)
     inner = pickled(system(canary))
     bytes_ = b"B" + struct.pack("<I", len(inner)) + inner
@@ -89,37 +89,35 @@ _OPENS = (
 
 
 def variants(canary: Path) -> dict[str, tuple[bytes, str]]:
-    """Return every way in which a pickle can name and call `os.system`, and what is refused."""
-    command, named = shell(canary), '"os.system"'
+    """Return every way in which a pickle can name and call `os.system`, and what is said of it."""
+    command, named = shell(canary), "object of os.system"
     short = b"\x8c\x02os\x8c\x06system\x93"
     namespace = load("argparse.Namespace") + b")\x81"
     touch = tuple_(listed(text("touch"), text(str(canary))))
     popen, rebuild = load("subprocess.Popen"), load("torch._tensor._rebuild_from_type_v2")
-    module = tuple_(text("module"), load("builtins.dict"), text("x.py"), python(canary))
+    module = tuple_(text("module"), load("x.Net"), text("x.py"), python(canary))
     dotted = text("os") + text("path.os.system") + b"\x93"
     tensor, v2, evil = load("torch.Tensor"), load("torch._utils._rebuild_tensor_v2"), load("os.system")
     return {
         "GLOBAL, REDUCE": (system(canary), named),
         "STACK_GLOBAL, REDUCE": (short + command + b"\x85R", named),
         "STACK_GLOBAL of strings": (b"U\x02osU\x06system\x93" + command + b"\x85R", named),
-        "STACK_GLOBAL, dotted": (dotted + command + b"\x85R", "os.path.os"),
+        "STACK_GLOBAL, dotted": (dotted + command + b"\x85R", "object of os.path.os.system"),
         "memo": (load("os.system") + b"q\x070h\x07" + command + b"\x85R", named),
         "DUP": (load("os.system") + b"2" + command + b"\x85R\x86", named),
-        "NEWOBJ": (popen + touch + b"\x81", '"subprocess.Popen"'),
-        "NEWOBJ_EX": (popen + touch + b"}\x92", '"subprocess.Popen"'),
-        "INST": (b"(" + command + b"ios\nsystem\n", "opcode INST"),
+        "NEWOBJ": (popen + touch + b"\x81", "object of subprocess.Popen"),
+        "NEWOBJ_EX": (popen + touch + b"}\x92", "object of subprocess.Popen"),
+        "INST": (b"(" + command + b"ios\nsystem\n", named),
         "OBJ": (b"(" + load("os.system") + command + b"o", named),
-        "OBJ, memo": (b"(" + load("builtins.dict") + command + b"o", "opcode OBJ"),
+        "OBJ, memo": (b"(" + load("os.system") + b"q\x07" + command + b"o", named),
         "BUILD": (built(built(namespace, dictionary({"__setstate__": load("os.system")})), command), named),
         "BUILD of slots": (built(namespace, tuple_(NONE, dictionary({"x": system(canary)}))), named),
-        "PERSID": (b"Pos.system\n", "opcode PERSID"),
+        "PERSID": (b"Pos.system\n", "extra"),
         "BINPERSID": (system(canary) + b"Q", named),
-        "BINPERSID of a module": (module + b"Q", "a class with its source"),
-        "EXT1": (b"\x82\x01" + command + b"\x85R", "opcode EXT1"),
-        "EXT2": (b"\x83\x01\x00" + command + b"\x85R", "opcode EXT2"),
-        "EXT4": (b"\x84\x01\x00\x00\x00" + command + b"\x85R", "opcode EXT4"),
-        "NEXT_BUFFER": (b"\x97", "opcode NEXT_BUFFER"),
-        "READONLY_BUFFER": (b"N\x98", "opcode READONLY_BUFFER"),
+        "BINPERSID of a module": (module + b"Q", "object of x.Net"),
+        "EXT1": (b"\x82\x01" + command + b"\x85R", "extra"),
+        "EXT2": (b"\x83\x01\x00" + command + b"\x85R", "extra"),
+        "EXT4": (b"\x84\x01\x00\x00\x00" + command + b"\x85R", "extra"),
         "factory": (call(load("collections.defaultdict"), load("os.system")), named),
         "reconstructor": (call(load("copyreg._reconstructor"), evil, load("builtins.object"), NONE), named),
         "rebuilt by": (call(rebuild, evil, tensor, tuple_(command), NONE), named),

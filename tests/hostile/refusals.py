@@ -6,7 +6,19 @@ import pytest
 
 from pdiff import _core
 
-__all__ = ["read_all", "refusal"]
+__all__ = ["outcome", "read_all", "refusal"]
+
+
+def outcome(path: Path) -> tuple[dict[str, bytes], str]:
+    """Read all tensors of `path`; return them and what was said: what is left out, or why it is refused."""
+    try:
+        tensors = read_all(path)
+    except _core.InputError:
+        return {}, refusal(path)
+    left_out = _core.Checkpoint([path]).left_out
+    assert len(left_out) < 100
+    assert all(name.isprintable() for name in left_out)
+    return tensors, ", ".join(left_out)
 
 
 def refusal(path: Path) -> str:

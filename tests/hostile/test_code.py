@@ -1,4 +1,8 @@
-"""Files that would run code are refused by the name of what they would call, and run none."""
+"""Files that would run code run none. What they would call is named.
+
+A file whose weights are plain is read whatever stands beside them, since nothing of it runs; one whose
+weights would be made by code is refused.
+"""
 
 import json
 import subprocess
@@ -12,15 +16,20 @@ from pdiff import _core
 from pdiff.bank import Bank
 from tests import command
 from tests.hostile import payloads
-from tests.hostile.assembler import pickled, state_dict, text
-from tests.hostile.files import replaced, safetensors, torch_legacy, torch_zip, write
+from tests.hostile.assembler import call, dictionary, load, pickled, state_dict, storage, tensor, text, tuple_
+from tests.hostile.files import THREE, legacy, replaced, safetensors, torch_legacy, torch_zip, write
 from tests.hostile.places import places
-from tests.hostile.refusals import read_all, refusal
+from tests.hostile.refusals import outcome, read_all, refusal
 from tests.support import checkpoint
 
 CALLS = list(payloads.calls(Path("canary")))
 VARIANTS = list(payloads.variants(Path("canary")))
 PLACES = places()
+BESIDE = {
+    "beside the weights", "dropped", "in front", "in the optimiser", "in a namespace", "in a list",
+    "extra state", "attributes", "storage location", "requires_grad", "hooks", "legacy, beside",
+}  # fmt: skip
+"""Places where nothing of the weights depends on the value: there they are read."""
 
 
 @pytest.fixture
@@ -60,6 +69,11 @@ def test_the_corpus_is_alive(canary: Path) -> None:
 def test_no_function_is_called_and_each_is_named(tmp_path: Path, canary: Path, name: str) -> None:
     body = payloads.calls(canary)[name]
     for data in (torch_zip(state_dict(extra=body)), torch_legacy(extra=body)):
+        # The weights are plain, so they are read; their neighbour is named, and was never called.
+        tensors, said = outcome(write(tmp_path / "evil.pt", data))
+        assert tensors == {"weight": THREE}
+        assert said == f"extra, object of {name}"
+    for data in (torch_zip(body), torch_zip(dictionary({"state_dict": body}))):
         message = refusal(write(tmp_path / "evil.pt", data))
         assert f'holds code, not only data (global "{name}")' in message
         assert "accepted: " in message
@@ -72,16 +86,47 @@ def test_no_function_is_called_and_each_is_named(tmp_path: Path, canary: Path, n
 def test_no_way_of_calling_is_followed(tmp_path: Path, canary: Path, name: str, protocol: int) -> None:
     body, why = payloads.variants(canary)[name]
     data = replaced(torch_zip(), "data.pkl", data=pickled(state_dict(extra=body), protocol))
-    assert why in refusal(write(tmp_path / "evil.pt", data))
-    assert why in refusal(write(tmp_path / "evil.bin", torch_legacy(extra=body)))
+    for file, content in (("evil.pt", data), ("evil.bin", torch_legacy(extra=body))):
+        tensors, said = outcome(write(tmp_path / file, content))
+        assert tensors == {"weight": THREE}  # read beside it, since nothing of it runs
+        assert why in said
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_weights_that_only_code_would_make_are_refused(tmp_path: Path, canary: Path, name: str) -> None:
+    body, _ = payloads.variants(canary)[name]
+    refusal(write(tmp_path / "evil.pt", torch_zip(dictionary({"state_dict": body}))))
+    evil = payloads.calls(canary)["os.system"]
+    rebuild, three = load("os.system"), tensor(storage("0", 3), [3], [1])
+    weights = {
+        "from a tensor": call(rebuild, three),
+        "from a storage": call(rebuild, storage("0", 3), text("x")),
+        "from a tuple": call(rebuild, tuple_(storage("0", 3), evil)),
+        "with a state": three + evil + b"b",
+        "as a parameter": call(load("torch._utils._rebuild_parameter"), call(rebuild, three)),
+    }
+    for weight in weights.values():
+        for state in ({"weight": three, "made": weight}, {"made": weight}):
+            message = refusal(
+                write(tmp_path / "evil.pt", torch_zip(dictionary({"state_dict": dictionary(state)})))
+            )
+            assert 'holds code, not only data (global "os.system")' in message
     assert not canary.exists()
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_no_place_is_overlooked(tmp_path: Path, canary: Path, place: str) -> None:
     body = payloads.calls(canary)["os.system"]
-    message = refusal(write(tmp_path / "evil.pt", PLACES[place](body)))
-    assert '"os.system"' in message or place == "legacy, in front"
+    tensors, said = outcome(write(tmp_path / "evil.pt", PLACES[place](body)))
+    assert "os.system" in said or place in {
+        "legacy, in front",
+        "legacy, version",
+        "legacy, facts",
+        "legacy, keys",
+    }
+    assert tensors in ({}, {"weight": THREE})
+    assert bool(tensors) == (place in BESIDE)
     assert not canary.exists()
 
 
@@ -91,11 +136,9 @@ def test_what_an_allowed_module_leads_to_is_not_reached(tmp_path: Path, canary: 
     function = text(module) + text("sys.modules.__getitem__") + b"\x93"
     body = function + text("os") + b"\x85R"
     body += text(f"touch '{canary}'") + b"\x86"
-    path = write(tmp_path / "a.pt", torch_zip(state_dict(extra=body)))
-    try:
-        assert read_all(path).keys() == {"weight"}
-    except _core.InputError as error:
-        assert "holds code" in str(error)
+    tensors, said = outcome(write(tmp_path / "a.pt", torch_zip(state_dict(extra=body))))
+    assert tensors == {"weight": THREE}
+    assert said == f"extra, object of {module}.sys.modules.__getitem__"
     assert not canary.exists()
 
 
@@ -120,21 +163,34 @@ def test_text_in_a_safetensors_file_stays_text(tmp_path: Path, canary: Path) -> 
     assert not canary.exists()
 
 
+class Evil:
+    """Runs a command where a pickle is believed."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (self.command,)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, canary: Path) -> Path:
-    """Three good checkpoints and every evil one."""
+    """Three good checkpoints, one whose weights have an evil neighbour, and every one that is evil itself."""
     torch = pytest.importorskip("torch")
     folder = tmp_path / "ckpts"
     folder.mkdir()
     for index in range(3):
-        torch.save(checkpoint(index), folder / f"good-{index}.pt")
+        torch.save({"state_dict": checkpoint(index)}, folder / f"good-{index}.pt")
+    neighbour = {"state_dict": checkpoint(3), "extra": Evil(f"touch '{canary}'")}
+    torch.save(neighbour, folder / "neighbour.pt")
     for number, body in enumerate(payloads.calls(canary).values()):
-        write(folder / f"evil-{number}.pt", torch_zip(state_dict(extra=body)))
+        write(folder / f"evil-{number}.pt", torch_zip(dictionary({"state_dict": body})))
     for number, (body, _) in enumerate(payloads.variants(canary).values()):
-        write(folder / f"evil-variant-{number}.pth", torch_legacy(extra=body))
+        write(folder / f"evil-variant-{number}.pth", legacy(dictionary({"state_dict": body}), []))
         write(folder / f"evil-bare-{number}.bin", pickled(body))
-    for number, place in enumerate(PLACES.values()):
-        write(folder / f"evil-place-{number}.ckpt", place(payloads.calls(canary)["os.system"]))
+    for number, (name, place) in enumerate(PLACES.items()):
+        if name not in BESIDE:
+            write(folder / f"evil-place-{number}.ckpt", place(payloads.calls(canary)["os.system"]))
     return folder
 
 
@@ -151,13 +207,13 @@ def test_commands_leave_evil_files_out(
     inspected = pdiff("inspect", "--json", folder)
     assert inspected.returncode == 0, inspected.stderr
     found = json.loads(inspected.stdout)
-    assert found["checkpoints"] == 3
+    assert found["checkpoints"] == 4
     assert {note["name"] for note in found["refused"]} == evil
     assert all("\n" not in note["why"] for note in found["refused"])
 
     collected = pdiff("collect", folder, "--out", folder.parent / "bank")
     assert collected.returncode == 0, collected.stderr
-    assert len(Bank.open(folder.parent / "bank")) == 3
+    assert len(Bank.open(folder.parent / "bank")) == 4
     assert "evil-0.pt" in collected.stderr
 
     strict = pdiff("collect", "--strict", folder, "--out", folder.parent / "strict")
@@ -170,7 +226,8 @@ def test_commands_leave_evil_files_out(
 def test_convert_points_to_the_switch_and_runs_nothing(
     tmp_path: Path, canary: Path, pdiff: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    path = write(tmp_path / "evil.pt", torch_zip(state_dict(extra=payloads.calls(canary)["os.system"])))
+    body = payloads.calls(canary)["os.system"]
+    path = write(tmp_path / "evil.pt", torch_zip(dictionary({"state_dict": body})))
     done = pdiff("convert", path, "--out", "a.safetensors")
     assert done.returncode == 2
     assert "--i-trust-this-file" in done.stderr

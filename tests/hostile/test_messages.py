@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pdiff import _core
-from tests.hostile.assembler import call, dictionary, load, pickled, state_dict, storage, tensor, text
-from tests.hostile.files import safetensors, torch_legacy, torch_zip, write
+from tests.hostile.assembler import call, dictionary, load, pickled, storage, tensor, text
+from tests.hostile.files import legacy, safetensors, torch_zip, write
 from tests.hostile.refusals import refusal
 
 BIG = "n" * 20_000_000
@@ -36,8 +36,8 @@ def test_messages_are_short_and_printable(tmp_path: Path, data: bytes) -> None:
 
 SYSTEM = call(load("os.system"), text("true"))
 CODE = {
-    "a global": torch_zip(state_dict(extra=SYSTEM)),
-    "a global of a legacy file": torch_legacy(extra=SYSTEM),
+    "a global": torch_zip(dictionary({"state_dict": SYSTEM})),
+    "a global of a legacy file": legacy(dictionary({"state_dict": SYSTEM}), []),
     "TorchScript": torch_zip(more={"constants.pkl": b"", "code/a.py": b""}),
     "a pickle of something else": pickled(dictionary({})),
 }

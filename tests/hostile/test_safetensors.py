@@ -156,6 +156,20 @@ def test_a_header_of_almost_100_mb_takes_bounded_memory_and_time(tmp_path: Path,
     assert outcome.seconds < 10
 
 
+def test_many_names_of_many_parts_take_a_small_multiple_of_the_header(tmp_path: Path) -> None:
+    parts = b".a" * 62
+    tensors = (b'"%x%s":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % (i, parts) for i in range(100_000))
+    header = b"{" + b",".join(tensors) + b"}"
+    outcome = opened(write(tmp_path / "a.safetensors", safetensors(header)), room=400 * MIB)
+    assert outcome.text == "read"
+    assert outcome.memory < 8 * len(header)
+
+
+def test_more_free_text_than_anybody_writes_is_refused(tmp_path: Path) -> None:
+    header = {"__metadata__": {str(i): "" for i in range(100_001)}}
+    assert "more than 100000 entries" in refusal(write(tmp_path / "a.safetensors", safetensors(header)))
+
+
 def test_a_name_that_is_a_path_is_only_a_name(tmp_path: Path) -> None:
     names = ["../../x", "/etc/passwd", "C:\\x", "a b", "é\u202e", "a/../b"]
     header = {name: entry(2 * i, 2 * i + 2, [2], "U8") for i, name in enumerate(names)}

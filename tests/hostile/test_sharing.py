@@ -53,8 +53,8 @@ def with_globals(module: str, name: str) -> bytes:
 
 SLOW = {
     "metadata": (with_metadata(100_000), "wrong arguments for torch._utils._rebuild_tensor"),
-    "names of globals": (with_globals("datetime", "é" * 150_000), 'global "datetime.é'),
-    "modules of globals": (with_globals("omegaconf." + "é" * 150_000, "A"), 'global "omegaconf.é'),
+    "names of globals": (with_globals("datetime", "é" * 150_000), "read"),
+    "modules of globals": (with_globals("omegaconf." + "é" * 150_000, "A"), "read"),
     "a long name": (
         dictionary({"n" * 20_000_000: tensor(FLOAT, [3], [1])}),
         "a key or name of 20000000 bytes",

@@ -1,13 +1,16 @@
 """Malformed zip archives around a good pickle: one for each rule of the container."""
 
 import struct
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from pdiff import _core
 from tests.hostile.assembler import call, dictionary, load, state_dict, storage, tensor
 from tests.hostile.bounded import MIB, opened
 from tests.hostile.files import THREE, Entry, archive, deflated, replaced, torch_zip, write
@@ -196,3 +199,50 @@ def test_archives_without_checksums_are_read(tmp_path: Path) -> None:
     finally:
         torch.serialization.set_crc32_options(True)
     assert read_all(tmp_path / "a.pt")["a"] == state["a"].numpy().tobytes()
+
+
+def wrapped(path: Path, method: int, policy: bytes) -> Path:
+    """Write an archive as Stable-Baselines3 does."""
+    with zipfile.ZipFile(path, "w", method) as file:
+        for name, data in {"data": b"{}", "policy.optimizer.pth": policy, "policy.pth": policy}.items():
+            with file.open(name, "w", force_zip64=True) as entry:
+                entry.write(data)
+        file.writestr("_stable_baselines3_version", "2.3.0")
+    return path
+
+
+def saved(path: Path, state: object) -> bytes:
+    torch.save(state, path)
+    return path.read_bytes()
+
+
+def test_the_file_in_an_archive_of_stable_baselines3_is_read(tmp_path: Path) -> None:
+    state = {"mlp.weight": torch.arange(6.0).reshape(2, 3).T, "mlp.bias": torch.ones(2), "a": np.arange(3.0)}
+    path = wrapped(tmp_path / "a.zip", zipfile.ZIP_STORED, saved(tmp_path / "policy.pth", state))
+    content = {"mlp.weight": state["mlp.weight"].contiguous(), "mlp.bias": state["mlp.bias"], "a": state["a"]}
+    assert read_all(path) == {name: np.asarray(value).tobytes() for name, value in content.items()}
+    checkpoint = _core.Checkpoint([path])
+    assert checkpoint.format == "torch"
+    assert checkpoint.origin.open().read("mlp.bias") == np.ones(2, dtype="f4").tobytes()
+
+
+def test_damage_in_the_inner_file_is_noticed(tmp_path: Path) -> None:
+    data = saved(tmp_path / "policy.pth", {"w": torch.full((64,), 1.5)})
+    path = wrapped(tmp_path / "a.zip", zipfile.ZIP_STORED, data)
+    whole = bytearray(path.read_bytes())
+    at = whole.rindex(torch.full((64,), 1.5).numpy().tobytes())  # the optimiser's file comes first
+    whole[at] ^= 1
+    path.write_bytes(whole)
+    assert "its CRC-32 is" in refusal(path)
+    for size in range(0, len(data), 97):
+        refusal(wrapped(tmp_path / "b.zip", zipfile.ZIP_STORED, data[:size]))
+    twice = wrapped(tmp_path / "c.zip", zipfile.ZIP_STORED, path.read_bytes())
+    assert "without data.pkl" in refusal(twice)
+
+
+def test_a_compressed_inner_file_is_named_with_a_way_out(tmp_path: Path) -> None:
+    data = saved(tmp_path / "policy.pth", {"w": torch.ones(64)})
+    path = wrapped(tmp_path / "a.zip", zipfile.ZIP_DEFLATED, data)
+    message = refusal(path)
+    assert '"policy.pth" is compressed' in message
+    assert "unzip FILE policy.pth" in message

@@ -5,27 +5,54 @@ is told to trust the file. Not imported by anything.
 """
 
 import json
+import pickle
 import sys
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 _AVERAGED = ("state_dict_ema", "model_ema", "ema")
 _PLAIN = ("state_dict", "model", "module")
+_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
+"""With it a pickle begins that `torch.save` wrote before it wrote archives."""
+_PREFIX = 32
 
 
 def main(file: str, out: str, key: str, ema: str) -> None:
     """Write the weights of `file` to safetensors `out`, the numbers beside them as metadata."""
-    import torch
     from safetensors.torch import save_file
 
     warnings.simplefilter("ignore")
-    content = torch.load(file, map_location="cpu", weights_only=False)  # TorchScript too
+    content = _loaded(file)
     where, weights = _weights(content, key, ema)
     if not weights:
         sys.exit(f"no weights found{f' under {key}' if key else ''}; got {type(content).__name__}")
-    tensors = {name: value.detach().clone().contiguous() for name, value in weights.items()}
+    tensors = {name: _dense(value).detach().clone().contiguous() for name, value in weights.items()}
     save_file(tensors, out, {"pdiff.key": json.dumps(where), **_numbers(content)})
+
+
+def _loaded(file: str) -> Any:
+    """Return what a file holds: torch's own (TorchScript too), or a plain pickle, of NumPy arrays perhaps."""
+    import torch
+
+    with Path(file).open("rb") as opened:
+        begin = opened.read(_PREFIX)
+        if begin[:1] == b"\x80" and _MAGIC not in begin:
+            opened.seek(0)
+            # What Python 2 wrote as `str` may be bytes; others have none of those.
+            return pickle.load(opened, encoding="latin1")  # noqa: S301 (this is what the user asked for)
+    return torch.load(file, map_location="cpu", weights_only=False)
+
+
+def _dense(tensor: Any) -> Any:
+    """Return an ordinary tensor: for a distributed one the whole, for a quantised one its numbers."""
+    import torch
+
+    if callable(whole := getattr(tensor, "full_tensor", None)):
+        return whole()
+    quantised = type(tensor).dequantize is not torch.Tensor.dequantize or tensor.is_quantized
+    return tensor.dequantize() if quantised else tensor
 
 
 def _weights(content: Any, key: str, ema: str) -> tuple[str, dict[str, Any]]:
@@ -41,14 +68,28 @@ def _weights(content: Any, key: str, ema: str) -> tuple[str, dict[str, Any]]:
 
 
 def _tensors(value: Any) -> dict[str, Any]:
-    """Return the tensors of a module or a dictionary by name; empty if it is neither."""
-    import torch
-
+    """Return the tensors of a module or a dictionary by name, arrays as tensors; empty if it is neither."""
     if callable(getattr(value, "state_dict", None)):
         value = value.state_dict()
     if not isinstance(value, Mapping):
         return {}
-    return {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
+    tensors = {name: _tensor(inner) for name, inner in value.items() if isinstance(name, str)}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+
+def _tensor(value: Any) -> Any:
+    """Return a tensor, or an array of numbers as one; None for anything else."""
+    import numpy as np
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+        return None
+    try:
+        return torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C"))
+    except TypeError:  # float128
+        return None
 
 
 def _numbers(content: Any) -> dict[str, str]:

@@ -176,4 +176,12 @@ proptest! {
             prop_assert_eq!(&plain(&refs).unwrap().names, &once.names);
         }
     }
+
+    #[test]
+    fn names_without_wrappers_are_what_the_long_way_gives(
+        names in proptest::collection::hash_set("(a|module|modules|base_model|model|_orig_mo|_orig_mod|n_averaged|)(\\.(a|module|model|)){0,3}", 1..5)
+    ) {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        prop_assert_eq!(plain(&names), without_wrappers(&names));
+    }
 }

@@ -54,7 +54,7 @@ impl From<String> for Fault {
 }
 
 /// A range of the bytes of a cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
     begin: u32,
     len: u32,
@@ -144,6 +144,11 @@ impl<'a> Cursor<'a> {
     /// The bytes of `span`.
     pub fn bytes(&self, span: Span) -> &[u8] {
         &self.bytes[span.begin as usize..][..span.len as usize]
+    }
+
+    /// Bytes of pickle before `span`.
+    pub fn offset(&self, span: Span) -> u64 {
+        (span.begin as usize - self.begin) as u64
     }
 
     /// A range inside `span`, which must be as long.

@@ -1,6 +1,6 @@
-//! Lists every class and function that a pickle may name, and what each means here.
+//! Lists the classes and functions that make data, and what each means here.
 //!
-//! None of them is looked up anywhere, let alone called.
+//! None of them is looked up anywhere, let alone called. What any other makes is an object that nothing runs.
 
 use super::element::Element;
 
@@ -9,6 +9,8 @@ use super::element::Element;
 pub enum Global {
     /// Makes a dictionary, from nothing or from pairs.
     Dict,
+    /// Makes an empty dictionary, from what makes its values.
+    DefaultDict,
     /// Makes a container that holds its argument.
     Container,
     /// Makes `bytes` from nothing.
@@ -31,10 +33,14 @@ pub enum Global {
     NumpyScalar,
     /// Makes a NumPy type.
     NumpyType,
+    /// The class of NumPy arrays.
+    NumpyArray,
+    /// Makes a NumPy array that will be given its content.
+    NumpyReconstruct,
+    /// Makes a NumPy array of bytes.
+    NumpyFromBuffer,
     /// Encodes text, here always as Latin-1.
     Encode,
-    /// Makes an object whose content does not matter, whatever it is given.
-    Opaque,
 }
 
 /// The functions that make a tensor from a storage; they differ in their arguments.
@@ -58,15 +64,21 @@ impl Global {
             "torch._utils" => rebuilder(name),
             "torch._tensor" | "torch.tensor" => from_type(name),
             "torch.nn.parameter" => parameter(name),
-            "torch.serialization" => (name == "_get_layout").then_some(Self::Opaque),
-            "numpy.core.multiarray" | "numpy._core.multiarray" => numpy_function(name),
-            "numpy" => numpy(name),
-            "numpy.dtypes" => is_numpy_dtype(name).then_some(Self::Opaque),
+            "numpy.core.multiarray" | "numpy._core.multiarray" => match name {
+                "scalar" => Some(Self::NumpyScalar),
+                "_reconstruct" => Some(Self::NumpyReconstruct),
+                _ => None,
+            },
             "numpy.core.numeric" | "numpy._core.numeric" => {
-                (name == "_frombuffer").then_some(Self::Opaque)
+                (name == "_frombuffer").then_some(Self::NumpyFromBuffer)
             }
+            "numpy" => match name {
+                "dtype" => Some(Self::NumpyType),
+                "ndarray" => Some(Self::NumpyArray),
+                _ => None,
+            },
             "_codecs" => (name == "encode").then_some(Self::Encode),
-            _ => is_opaque(module, name).then_some(Self::Opaque),
+            _ => None,
         }
     }
 }
@@ -76,15 +88,14 @@ fn builtin(name: &str) -> Option<Global> {
         "dict" => Global::Dict,
         "set" | "frozenset" | "list" | "tuple" => Global::Container,
         "bytes" => Global::Bytes,
-        "int" | "float" | "bool" | "str" | "bytearray" | "complex" | "slice" | "range"
-        | "object" => Global::Opaque,
         _ => return None,
     })
 }
 
 fn collection(name: &str) -> Option<Global> {
     match name {
-        "OrderedDict" | "defaultdict" => Some(Global::Dict),
+        "OrderedDict" => Some(Global::Dict),
+        "defaultdict" => Some(Global::DefaultDict),
         "Counter" | "deque" => Some(Global::Container),
         _ => None,
     }
@@ -96,24 +107,8 @@ fn torch(module: &str, name: &str) -> Option<Global> {
     }
     match (module, name) {
         (_, "UntypedStorage" | "_UntypedStorage") => Some(Global::Storage(Element::BYTE)),
-        (_, "TypedStorage" | "_TypedStorage") => Some(Global::Opaque),
         ("torch", "Size") => Some(Global::Size),
         ("torch", "Tensor") => Some(Global::Parameter),
-        // Quantisation schemes and layouts stand beside tensors that cannot be read anyway.
-        (
-            "torch",
-            "device"
-            | "per_tensor_affine"
-            | "per_tensor_symmetric"
-            | "per_channel_affine"
-            | "per_channel_symmetric"
-            | "per_channel_affine_float_qparams"
-            | "strided"
-            | "sparse_coo"
-            | "contiguous_format"
-            | "channels_last"
-            | "preserve_format",
-        ) => Some(Global::Opaque),
         ("torch", _) => Element::of_dtype(name).map(Global::DType),
         _ => None,
     }
@@ -148,100 +143,5 @@ fn parameter(name: &str) -> Option<Global> {
             Some(Global::Unreadable("not initialised"))
         }
         _ => None,
-    }
-}
-
-fn numpy_function(name: &str) -> Option<Global> {
-    match name {
-        "scalar" => Some(Global::NumpyScalar),
-        "_reconstruct" => Some(Global::Opaque),
-        _ => None,
-    }
-}
-
-fn numpy(name: &str) -> Option<Global> {
-    match name {
-        "dtype" => Some(Global::NumpyType),
-        "ndarray" => Some(Global::Opaque),
-        _ => None,
-    }
-}
-
-/// The classes of NumPy's element types, `Float64DType` and the like.
-fn is_numpy_dtype(name: &str) -> bool {
-    const KINDS: [&str; 33] = [
-        "Bool",
-        "Byte",
-        "Bytes",
-        "CLongDouble",
-        "Complex128",
-        "Complex64",
-        "DateTime64",
-        "Float16",
-        "Float32",
-        "Float64",
-        "Int",
-        "Int16",
-        "Int32",
-        "Int64",
-        "Int8",
-        "Long",
-        "LongDouble",
-        "LongLong",
-        "Object",
-        "Short",
-        "Str",
-        "String",
-        "TimeDelta64",
-        "UByte",
-        "UInt",
-        "UInt16",
-        "UInt32",
-        "UInt64",
-        "UInt8",
-        "ULong",
-        "ULongLong",
-        "UShort",
-        "Void",
-    ];
-    name.strip_suffix("DType")
-        .is_some_and(|kind| KINDS.contains(&kind))
-}
-
-/// Objects of configurations: they stand beside weights and are never part of them.
-fn is_opaque(module: &str, name: &str) -> bool {
-    let inside = |package: &str| {
-        let rest = module.strip_prefix(package);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    match module {
-        "copyreg" | "copy_reg" => name == "_reconstructor",
-        "argparse" => name == "Namespace",
-        "types" => name == "SimpleNamespace",
-        "_io" => name == "BytesIO",
-        "torch.torch_version" => name == "TorchVersion",
-        "pathlib" | "pathlib._local" => matches!(
-            name.strip_prefix("Pure").unwrap_or(name),
-            "Path" | "PosixPath" | "WindowsPath"
-        ),
-        "datetime" => matches!(
-            name,
-            "date" | "datetime" | "time" | "timedelta" | "timezone" | "tzinfo"
-        ),
-        "decimal" => name == "Decimal",
-        "fractions" => name == "Fraction",
-        "uuid" => matches!(name, "UUID" | "SafeUUID"),
-        "typing" => matches!(
-            name,
-            "Any" | "Union" | "Optional" | "Dict" | "List" | "Tuple"
-        ),
-        "yacs.config" => name == "CfgNode",
-        "easydict" => name == "EasyDict",
-        "addict.addict" => name == "Dict",
-        "pytorch_lightning.utilities.parsing"
-        | "lightning_fabric.utilities.data"
-        | "lightning.fabric.utilities.data"
-        | "lightning.pytorch.utilities.parsing" => name == "AttributeDict",
-        _ => inside("omegaconf") || inside("ml_collections") || inside("mmengine.config"),
     }
 }

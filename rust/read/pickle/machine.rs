@@ -7,6 +7,8 @@ use crate::runtime::parallel::Cancel;
 
 /// Python itself stops at about this depth of recursion when it writes.
 const MAX_MARKS: usize = 1000;
+/// Looks at values beyond one for each opcode, which shared values make many of.
+const MAX_LOOKS: usize = 32_000_000;
 
 /// A machine that has read some of the pickles of a file.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Machine<'a> {
     pub(super) memo: Vec<Option<Id>>,
     /// Elements that were copied from one container into another.
     pub(super) copied: usize,
+    /// Looks at values that opcodes cost beyond the bytes that they take in the file.
+    looks: usize,
     pub(super) cancel: &'a Cancel,
 }
 
@@ -31,8 +35,20 @@ impl<'a> Machine<'a> {
             marks: Vec::new(),
             memo: Vec::new(),
             copied: 0,
+            looks: 0,
             cancel,
         }
+    }
+
+    /// Refuses a pickle that is more work than its bytes are worth.
+    pub(super) fn charge(&mut self, looks: usize) -> Result<(), Fault> {
+        self.looks = self.looks.saturating_add(looks);
+        if self.looks > MAX_LOOKS {
+            return Err(refuse(format!(
+                "a pickle that looks at shared values more than {MAX_LOOKS} times; accepted: weights"
+            )));
+        }
+        Ok(())
     }
 
     pub(super) fn push(&mut self, node: Node) -> Result<(), Fault> {
@@ -104,8 +120,8 @@ impl<'a> Machine<'a> {
     pub(super) fn extend(&mut self, items: &[Id]) -> Result<(), Fault> {
         let target = self.top()?;
         match &mut self.values.nodes[target as usize] {
-            Node::List(list) => list.extend_from_slice(items),
-            Node::Opaque => {}
+            Node::List(list) | Node::Object(list) => list.extend_from_slice(items),
+            Node::Class(_) | Node::Nameless(_) => {}
             _ => return Err(self.unfit(target, "appended to", "a list or set")),
         }
         Ok(())
@@ -115,8 +131,11 @@ impl<'a> Machine<'a> {
         let target = self.top()?;
         match &mut self.values.nodes[target as usize] {
             Node::Dict(dict) => dict.extend_from_slice(pairs),
+            Node::Object(parts) => {
+                parts.extend(pairs.iter().flat_map(|&(key, value)| [key, value]))
+            }
             // A Counter holds its dictionary and takes items too.
-            Node::Opaque | Node::List(_) => {}
+            Node::List(_) | Node::Class(_) | Node::Nameless(_) => {}
             _ => return Err(self.unfit(target, "given items", "a dictionary")),
         }
         Ok(())

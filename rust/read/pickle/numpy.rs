@@ -31,10 +31,14 @@ pub fn scalar(values: &Values<'_>, arguments: &[Id]) -> Option<Node> {
         return None;
     };
     let Some(kind) = kind else {
-        return Some(Node::Opaque);
+        return Some(Node::Object(Vec::new()));
     };
     let bytes = short_bytes(values, bytes);
-    Some(bytes.and_then(|b| number(kind, &b)).unwrap_or(Node::Opaque))
+    Some(
+        bytes
+            .and_then(|b| number(kind, &b))
+            .unwrap_or(Node::Object(Vec::new())),
+    )
 }
 
 fn number(kind: [u8; 2], bytes: &[u8]) -> Option<Node> {

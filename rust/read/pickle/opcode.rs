@@ -76,15 +76,15 @@ opcodes! { data {
     MEMOIZE = 0x94,
     FRAME = 0x95,
     BYTEARRAY8 = 0x96,
-}
-// These reach for code or for bytes outside the pickle.
-refused {
     PERSID = b'P',
     INST = b'i',
     OBJ = b'o',
     EXT1 = 0x82,
     EXT2 = 0x83,
     EXT4 = 0x84,
+}
+// These reach for bytes outside the pickle.
+refused {
     NEXT_BUFFER = 0x97,
     READONLY_BUFFER = 0x98,
 } }

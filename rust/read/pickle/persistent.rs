@@ -14,23 +14,31 @@ impl Machine<'_> {
     /// `('storage', class, key, location, numel)`, and a sixth that may be a view in old files.
     pub(super) fn persistent(&mut self) -> Result<(), Fault> {
         let id = self.pop()?;
-        let kind = self
-            .values
-            .items(id)
-            .and_then(|items| items.first().copied());
-        if kind.is_some_and(|kind| self.values.is_text(kind, "module")) {
-            let what = "holds code, not only data (a class with its source)";
-            return Err(Fault::Code(what.into()));
-        }
-        let storage = self.storage(id).ok_or_else(|| {
-            refuse(
-                "malformed pickle: wrong persistent id; \
-                 accepted: ('storage', class, key, location, numel)",
-            )
-        })?;
+        let Some(storage) = self.storage(id) else {
+            let object = self.unknown(id)?;
+            return self.push_id(object);
+        };
         self.values.storages.push(storage);
         let index = (self.values.storages.len() - 1) as u32;
         self.push(Node::Storage(index))
+    }
+
+    /// What an id stands for that is not that of a storage; one that is almost so is refused.
+    fn unknown(&mut self, id: Id) -> Result<Id, Fault> {
+        let kind = self.values.items(id).and_then(|items| items.first());
+        let is_storage = kind.is_some_and(|&kind| self.values.is_text(kind, "storage"));
+        if is_storage && !self.holds_objects(id)? {
+            return Err(refuse(
+                "malformed pickle: wrong persistent id; \
+                 accepted: ('storage', class, key, location, numel)",
+            ));
+        }
+        // A class with its source is ('module', class, file, source).
+        let class = match self.values.items(id) {
+            Some(&[_, class, ..]) if self.values.is_object(class) => class,
+            _ => self.values.add(Node::Nameless("a persistent id"))?,
+        };
+        self.values.add(Node::Object(vec![class, id]))
     }
 
     fn storage(&self, id: Id) -> Option<StorageRef> {

@@ -4,11 +4,14 @@ use super::cursor::{Fault, Span, refuse};
 use super::global::Global;
 use super::machine::{Machine, paired};
 use super::opcode as op;
-use super::value::{Id, Node};
+use super::plain::is_plain;
+use super::value::{Class, Id, Node};
 
 const HIGHEST_PROTOCOL: u8 = 5;
 /// The longest name of a module, or of something in it, that is looked at, in bytes.
 const MAX_GLOBAL: usize = 256;
+/// Bytes of such names that cost nothing extra.
+const FREE_NAME: usize = 32;
 /// Opcodes between two looks at whether to stop.
 const CANCEL_EVERY: usize = 4096;
 
@@ -88,12 +91,47 @@ impl Machine<'_> {
             }
             op::STACK_GLOBAL => self.stack_global()?,
             op::BINPERSID => self.persistent()?,
+            op::PERSID => {
+                self.values.cursor.line()?;
+                self.push(Node::Nameless("a persistent id"))?;
+            }
+            op::EXT1 => self.extension::<1>()?,
+            op::EXT2 => self.extension::<2>()?,
+            op::EXT4 => self.extension::<4>()?,
+            op::INST => {
+                let module = self.values.cursor.line()?;
+                let name = self.values.cursor.line()?;
+                let arguments = self.pop_mark()?;
+                self.global(module, name)?;
+                self.instance(arguments)?;
+            }
+            op::OBJ => {
+                let mut arguments = self.pop_mark()?;
+                if arguments.is_empty() {
+                    return Err(refuse("malformed pickle: OBJ without a class"));
+                }
+                let class = arguments.remove(0);
+                self.push_id(class)?;
+                self.instance(arguments)?;
+            }
             op::REDUCE | op::NEWOBJ => self.reduce()?,
             op::NEWOBJ_EX => self.new_object_ex()?,
             op::BUILD => self.build()?,
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// A number that some program gave a class.
+    fn extension<const N: usize>(&mut self) -> Result<(), Fault> {
+        self.values.cursor.array::<N>()?;
+        self.push(Node::Nameless("an extension code"))
+    }
+
+    /// A call of what is on top of the stack.
+    fn instance(&mut self, arguments: Vec<Id>) -> Result<(), Fault> {
+        self.push(Node::Tuple(arguments))?;
+        self.reduce()
     }
 
     fn container(&mut self, code: u8) -> Result<bool, Fault> {
@@ -171,15 +209,17 @@ impl Machine<'_> {
         } else {
             None
         };
-        let found = texts.and_then(|(module, name)| Global::find(module, name));
-        let found = found.ok_or_else(|| {
-            let part = |span: Span| {
-                let bytes = cursor.bytes(span);
-                String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_GLOBAL)])
-            };
-            let global = format!("{}.{}", part(module), part(name));
-            Fault::Code(format!("holds code, not only data (global {global:?})"))
-        })?;
-        self.push(Node::Global(found))
+        let node = match texts.and_then(|(module, name)| Global::find(module, name)) {
+            Some(found) => Node::Global(found),
+            None => Node::Class(Class {
+                module,
+                name,
+                is_plain: texts.is_some_and(|(module, name)| is_plain(module, name)),
+            }),
+        };
+        self.charge(
+            module.len().min(MAX_GLOBAL) / FREE_NAME + name.len().min(MAX_GLOBAL) / FREE_NAME,
+        )?;
+        self.push(node)
     }
 }

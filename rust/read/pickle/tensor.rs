@@ -18,7 +18,14 @@ const CONTENT: [&str; 2] = ["data", "_data"];
 
 impl Machine<'_> {
     /// Refuses a state of a tensor that is more than attributes beside what the tensor holds.
-    pub(super) fn check_attributes(&self, state: Id) -> Result<(), Fault> {
+    pub(super) fn check_attributes(&mut self, state: Id) -> Result<(), Fault> {
+        // One state can be given to many tensors.
+        self.charge(
+            self.values
+                .pairs(state)
+                .map_or(0, <[_]>::len)
+                .min(MAX_ATTRIBUTES),
+        )?;
         let pairs = match self.values.node(state) {
             Node::None => return Ok(()),
             Node::Dict(pairs) if pairs.len() <= MAX_ATTRIBUTES => pairs,
@@ -40,6 +47,12 @@ impl Machine<'_> {
     }
 
     pub(super) fn tensor(&mut self, rebuild: Rebuild, arguments: Id) -> Result<Id, Fault> {
+        // So can one shape.
+        let shape = self.values.items(arguments).and_then(|list| list.get(2));
+        let axes = shape
+            .and_then(|&shape| self.values.items(shape))
+            .map_or(0, <[_]>::len);
+        self.charge(2 * axes.min(MAX_AXES))?;
         let made = self.tensor_node(rebuild, arguments);
         let node = made.ok_or_else(|| wrong("torch._utils._rebuild_tensor"))?;
         self.values.add(node)
@@ -89,7 +102,7 @@ impl Machine<'_> {
     }
 
     /// How many non-negative integers a tuple has, and that it has nothing else.
-    fn axes(&self, id: Id) -> Option<usize> {
+    pub(super) fn axes(&self, id: Id) -> Option<usize> {
         let items = self.values.items(id)?;
         let sizes = || items.iter().all(|&item| self.values.size(item).is_some());
         (items.len() <= MAX_AXES && sizes()).then_some(items.len())

@@ -139,67 +139,143 @@ fn containers_of_every_opcode() {
 }
 
 #[test]
-fn opcodes_that_do_not_hold_data_are_refused() {
+fn opcodes_that_reach_beyond_the_pickle_are_refused() {
     for (code, name) in [
-        (b"P1\n.".as_slice(), "PERSID (0x50) at byte 0"),
-        (b"(ios\nsystem\n.", "INST (0x69) at byte 1"),
-        (b"(o.", "OBJ (0x6f)"),
-        (b"\x82\x01.", "EXT1"),
-        (b"\x97.", "NEXT_BUFFER"),
+        (b"\x97.".as_slice(), "NEXT_BUFFER (0x97) at byte 0"),
+        (b"N\x98.", "READONLY_BUFFER (0x98) at byte 1"),
         (b"N\xee.", "unknown (0xee) at byte 1"),
         (b"\x80\x06N.", "protocol 6; accepted: at most 5"),
+        (b"(o.", "OBJ without a class"),
+        (b"o.", "the stack is empty"),
     ] {
         refused(code, name);
     }
 }
 
+#[track_caller]
+fn made_by(code: &[u8]) -> String {
+    load(code, |values, id| {
+        assert!(values.is_object(id), "{code:?}");
+        values.code_name(id)
+    })
+    .unwrap()
+}
+
 #[test]
-fn globals_that_are_not_on_the_list_are_refused_when_they_are_met() {
-    for global in [
+fn what_code_would_make_is_an_object_that_knows_its_maker() {
+    for (code, name) in [
+        (b"cos\nsystem\n.".as_slice(), "os.system"),
+        (b"cos\nsystem\n)R.", "os.system"),
+        (b"cos\nsystem\n)\x81.", "os.system"),
+        (b"cos\nsystem\n)}\x92.", "os.system"),
+        (b"cos\nsystem\n)R}b.", "os.system"),
+        (b"cos\nsystem\n)R(NNu.", "os.system"),
+        (b"cos\nsystem\n)R(NNe.", "os.system"),
+        (b"cos\nsystem\n)R)R)R.", "os.system"),
+        (b"(ios\nsystem\n.", "os.system"),
+        (b"(Nios\nsystem\n.", "os.system"),
+        (b"(cos\nsystem\nNo.", "os.system"),
+        (b"\x8c\x02os\x8c\x06system\x93)R.", "os.system"),
+        (
+            b"ccopy_reg\n_reconstructor\n(cos\nsystem\nNNtR.",
+            "os.system",
+        ),
+        (b"ccollections\nOrderedDict\n(cos\nsystem\ntR.", "os.system"),
+        (b"ctorch\nSize\n(cos\nsystem\ntR.", "os.system"),
+        (b"cos\nsystem\nQ.", "a persistent id"),
+        (b"Pos.system\n.", "a persistent id"),
+        (b"\x82\x01)R.", "an extension code"),
+        (b"\x83\x01\0)R.", "an extension code"),
+        (b"\x84\x01\0\0\0.", "an extension code"),
+        (b"cos\n\xff\n.", "os.\u{fffd}"),
+        (b"X\x02\0\0\0a\nX\x01\0\0\0b\x93.", "a\u{fffd}.b"),
+    ] {
+        assert_eq!(made_by(code), name, "{code:?}");
+    }
+    refused(b"NN\x93.", "two texts");
+}
+
+#[test]
+fn globals_that_are_not_on_the_list_are_named() {
+    let globals = [
         ("posix", "system"),
         ("builtins", "eval"),
-        ("builtins", "getattr"),
         ("functools", "partial"),
         ("torch", "load"),
         ("torch.storage", "_load_from_bytes"),
         ("torchvision.models.resnet", "ResNet"),
         ("omegaconfx", "A"),
         ("numpy", "load"),
-    ] {
-        let (module, name) = global;
-        let fragment = format!("(global {:?})", format!("{module}.{name}"));
-        refused(&Value::Global(module, name).pickle(), &fragment);
-        let protocol_4 = [text(module).pickle(), text(name).pickle()];
-        let texts = protocol_4.map(|pickle| pickle[2..pickle.len() - 1].to_vec());
-        refused(&[&texts.concat()[..], b"\x93."].concat(), &fragment);
-    }
-    refused(b"cos\n\xff\n.", "holds code");
-    refused(b"NN\x93.", "two texts");
-    let cancel = Cancel::default();
-    let pickle = Value::Global("os", "system").pickle();
-    let mut machine = Machine::new(Cursor::over(pickle, 0), &cancel);
-    assert!(matches!(machine.load(), Err(Fault::Code(_))));
+        ("pathlib", "os.system"),
+    ];
+    let value = |&(module, name): &_| call(module, name, vec![]);
+    let mut values: Vec<Value> = globals.iter().map(value).collect();
+    values.extend(globals.iter().map(value));
+    values.push(call("argparse", "Namespace", vec![]));
+    let named = |most| {
+        load(&Value::List(values.clone()).pickle(), |values, _| {
+            values.code_names(most)
+        })
+    };
+    let all: Vec<String> = globals
+        .iter()
+        .map(|(module, name)| format!("{module}.{name}"))
+        .collect();
+    assert_eq!(named(9).unwrap(), (all.clone(), false));
+    assert_eq!(named(3).unwrap(), (all[..3].to_vec(), true));
 }
 
 #[test]
-fn objects_of_configurations_mean_nothing() {
+fn objects_of_configurations_are_not_named() {
     for (module, name) in [
         ("argparse", "Namespace"),
         ("pathlib", "PosixPath"),
         ("omegaconf.dictconfig", "DictConfig"),
         ("datetime", "datetime"),
         ("numpy.dtypes", "Float64DType"),
+        ("__builtin__", "long"),
     ] {
         let code = format!("c{module}\n{name}\n)\u{81}}}b(NNu(NNe)R.");
         let code: Vec<u8> = code.chars().map(|c| c as u8).collect();
         assert_eq!(kind(&code).unwrap(), "an object");
+        assert_eq!(
+            load(&code, |values, _| values.code_names(9)),
+            Ok((vec![], false))
+        );
     }
     assert_eq!(kind(b"cbuiltins\nobject\n)}\x92.").unwrap(), "an object");
     refused(b"cbuiltins\nobject\n)N\x92.", "used as keywords");
     refused(b"NNb.", "given a state");
     refused(b"N)R.", "None is called");
     refused(b"ctorch\nfloat32\n)R.", "is called");
-    refused(b"cbuiltins\nobject\nNR.", "None is the arguments of a call");
+    refused(
+        b"ccollections\nOrderedDict\nNR.",
+        "None is the arguments of a call",
+    );
+}
+
+#[test]
+fn looks_at_shared_values_are_bounded() {
+    // One state of 64 attributes for a tensor, again and again.
+    let names: Vec<String> = (0..64).map(|i| format!("a{i}")).collect();
+    let state: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), Value::None))
+        .collect();
+    let mut code = dict(&state).pickle();
+    code.pop();
+    code.extend(b"q\x000");
+    let tensor = vector("0", 3).pickle();
+    code.extend(&tensor[2..tensor.len() - 1]);
+    code.extend(b"h\x00b".repeat(1_000_000));
+    code.push(b'.');
+    refused(&code, "looks at shared values more than 32000000 times");
+    code.truncate(code.len() - 1_500_001);
+    code.push(b'.');
+    refused(&code, "32000000");
+    code.truncate(code.len() - 300_001);
+    code.push(b'.');
+    assert_eq!(kind(&code).unwrap(), "a tensor");
 }
 
 #[test]
@@ -366,7 +442,6 @@ fn wrong_persistent_ids_are_refused() {
     let persistent = |fields| Value::Persistent(Box::new(Value::Tuple(fields))).pickle();
     assert_eq!(kind(&persistent(fields())).unwrap(), "a storage");
     for (at, wrong) in [
-        (0, text("tensor")),
         (1, Value::Global("torch", "float32")),
         (2, Value::Int(0)),
         (4, Value::Int(-1)),
@@ -380,10 +455,17 @@ fn wrong_persistent_ids_are_refused() {
         let fields = [fields(), vec![outside]].concat();
         refused(&persistent(fields), "wrong persistent id");
     }
-    refused(b"NQ.", "wrong persistent id");
+    assert_eq!(kind(b"NQ.").unwrap(), "an object");
     let mut module = fields();
     module[0] = text("module");
-    refused(&persistent(module), "holds code");
+    assert_eq!(kind(&persistent(module)).unwrap(), "an object");
+    let class = Value::Tuple(vec![
+        text("module"),
+        Value::Global("a", "B"),
+        text("a.py"),
+        text("code"),
+    ]);
+    assert_eq!(made_by(&Value::Persistent(Box::new(class)).pickle()), "a.B");
 }
 
 #[test]

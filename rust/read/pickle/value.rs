@@ -1,5 +1,6 @@
 //! Holds the values of a pickle: nodes in an arena, which refer to one another by number.
 
+use super::array::ArrayRef;
 use super::cursor::{Cursor, Fault, Span};
 use super::element::Element;
 use super::global::Global;
@@ -38,18 +39,36 @@ pub enum Node {
     List(Vec<Id>),
     /// A dictionary, with every assignment in its order, so that the last one of a key counts.
     Dict(Vec<(Id, Id)>),
-    /// A class or function of the allow-list.
+    /// A class or function of the allow-list, which makes data.
     Global(Global),
+    /// Any other class or function.
+    Class(Class),
+    /// What a pickle names without a name: a number of a registry, an id.
+    Nameless(&'static str),
+    /// What a [`Node::Class`] or the like would have made: that, and everything that it was given. Nothing
+    /// of it ever runs; it is empty if nothing is known.
+    Object(Vec<Id>),
     /// A storage of tensors, by its index in [`Values::storages`].
     Storage(u32),
     /// A tensor, by its index in [`Values::tensors`].
     Tensor(u32),
     /// A tensor that cannot be read, and why.
     Unreadable(&'static str),
+    /// A NumPy array of numbers, by its index in [`Values::arrays`].
+    Array(u32),
+    /// A NumPy array that was not given its content yet.
+    EmptyArray,
     /// A NumPy type: kind and bytes, as in `f8`, if it is a number in little-endian order.
     NumpyType(Option<[u8; 2]>),
-    /// An object whose content does not matter.
-    Opaque,
+}
+
+/// A class or function that makes nothing here, by its name as the file has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Class {
+    pub(super) module: Span,
+    pub(super) name: Span,
+    /// Whether it is well known and of no interest to anybody, so that nobody need be told of it.
+    pub(super) is_plain: bool,
 }
 
 /// A storage as a pickle names it.
@@ -89,6 +108,8 @@ pub struct Values<'a> {
     pub storages: Vec<StorageRef>,
     /// Tensors in the order of the pickle.
     pub tensors: Vec<TensorRef>,
+    /// NumPy arrays in the order of the pickle.
+    pub arrays: Vec<ArrayRef>,
 }
 
 impl<'a> Values<'a> {
@@ -98,6 +119,7 @@ impl<'a> Values<'a> {
             cursor,
             storages: Vec::new(),
             tensors: Vec::new(),
+            arrays: Vec::new(),
         }
     }
 
@@ -196,11 +218,12 @@ impl<'a> Values<'a> {
             Node::Tuple(_) => "a tuple",
             Node::List(_) => "a list",
             Node::Dict(_) => "a dictionary",
-            Node::Global(_) => "a class or function",
+            Node::Global(_) | Node::Class(_) => "a class or function",
             Node::Storage(_) => "a storage",
             Node::Tensor(_) | Node::Unreadable(_) => "a tensor",
+            Node::Array(_) | Node::EmptyArray => "a NumPy array",
             Node::NumpyType(_) => "a NumPy type",
-            Node::Opaque => "an object",
+            Node::Nameless(_) | Node::Object(_) => "an object",
         }
     }
 }

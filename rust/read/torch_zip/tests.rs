@@ -12,6 +12,10 @@ use crate::read::fixture::{
 };
 use crate::testing::Folder;
 
+fn read(source: &Source, choice: &Choice, cancel: &Cancel) -> Result<Weights> {
+    super::read(source, choice, &mut Room::default(), cancel)
+}
+
 fn open(bytes: &[u8]) -> Result<Weights, String> {
     reading::open(read, bytes)
 }

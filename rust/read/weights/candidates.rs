@@ -1,9 +1,9 @@
 //! Finds the dictionaries of tensors in an object, which may nest them beside training state.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
-use crate::dtype::element_count;
+use super::entries::{Entries, entries};
+use super::objects::Role;
 use crate::read::declared::Candidate;
 use crate::read::pickle::{Id, Node, Values};
 
@@ -14,11 +14,10 @@ const MAX_KEY: usize = 1024;
 /// free, and so are this many for each value.
 const FREE_VISITS: usize = 10_000;
 const VISITS_PER_VALUE: usize = 4;
-const MAX_CANDIDATES: usize = 1000;
+pub(super) const MAX_CANDIDATES: usize = 1000;
 /// Bytes of a key that cost nothing extra, and of the longest one.
 const FREE_KEY: usize = 256;
 const LONGEST_KEY: usize = 1 << 16;
-const MAX_NESTING: usize = 64;
 /// Parts of keys under which the tensors are not weights.
 const NOT_WEIGHTS: [&str; 7] = [
     "optim",
@@ -40,36 +39,12 @@ pub struct Found<'v> {
     pub dict: Id,
     /// What the caller gets to know.
     pub candidate: Candidate,
-}
-
-/// The entries of a dictionary as Python has them: of equal keys the last value, in the first place.
-pub struct Entries<'v> {
-    /// Those whose key is a text.
-    pub texts: Vec<(&'v str, Id)>,
-    /// Whether those are all.
-    pub only_texts: bool,
-}
-
-/// The entries of `dict`, none if it is no dictionary.
-pub fn entries<'v>(values: &'v Values<'_>, dict: Id) -> Entries<'v> {
-    let pairs = values.pairs(dict).unwrap_or_default();
-    let mut texts = Vec::with_capacity(pairs.len());
-    let mut places = HashMap::with_capacity(pairs.len());
-    let mut only_texts = true;
-    for &(key, value) in pairs {
-        let Some(key) = values.text(key) else {
-            only_texts = false;
-            continue;
-        };
-        match places.entry(key) {
-            Entry::Vacant(place) => {
-                place.insert(texts.len());
-                texts.push((key, value));
-            }
-            Entry::Occupied(place) => texts[*place.get()].1 = value,
-        }
-    }
-    Entries { texts, only_texts }
+    /// The first of the tensors in it that only code could make, by its name.
+    pub coded: Option<(&'v str, Id)>,
+    /// Whether all of them are NumPy arrays: data of other kinds are too.
+    pub only_arrays: bool,
+    /// The object that it would be, if it is none but holds tensors.
+    pub code: Option<Id>,
 }
 
 /// All candidates, outer ones first.
@@ -79,23 +54,33 @@ pub fn find<'v>(values: &'v Values<'_>, object: Id) -> Result<Vec<Found<'v>>, St
         found: Vec::new(),
         visits: 0,
         searched: Vec::new(),
+        counted: Vec::new(),
+        below: HashMap::new(),
+        names: 0,
     };
     search.visit(object, &mut Vec::new())?;
     Ok(search.found)
 }
 
-struct Search<'v, 'a> {
-    values: &'v Values<'a>,
+/// A search for candidates.
+pub(super) struct Search<'v, 'a> {
+    pub(super) values: &'v Values<'a>,
     found: Vec<Found<'v>>,
     visits: usize,
     /// Whether containers hold tensors, where that is known; a search in circles ends here.
-    searched: Vec<Option<bool>>,
+    pub(super) searched: Vec<Option<bool>>,
+    /// Values that an object holds whose tensors were counted.
+    pub(super) counted: Vec<bool>,
+    /// What was counted below each object.
+    pub(super) below: HashMap<Id, (usize, u64)>,
+    /// Names of objects that were looked at, which takes a while.
+    pub(super) names: usize,
 }
 
 impl<'v> Search<'v, '_> {
     fn visit(&mut self, dict: Id, path: &mut Vec<&'v str>) -> Result<(), String> {
         let Some(pairs) = self.values.pairs(dict) else {
-            return Ok(());
+            return self.visit_object(dict, path);
         };
         let longest = pairs
             .iter()
@@ -117,18 +102,8 @@ impl<'v> Search<'v, '_> {
             ));
         }
         let entries = entries(self.values, dict);
-        if let Some(candidate) = self.candidate(&entries, path) {
-            if self.found.len() == MAX_CANDIDATES {
-                return Err(format!(
-                    "more than {MAX_CANDIDATES} dictionaries of tensors; accepted: fewer"
-                ));
-            }
-            self.found.push(Found {
-                path: path.clone(),
-                dict,
-                candidate,
-            });
-            return Ok(());
+        if let Some(found) = self.candidate(dict, &entries, path) {
+            return self.add(found);
         }
         if path.len() == MAX_DEPTH {
             return Ok(());
@@ -143,78 +118,109 @@ impl<'v> Search<'v, '_> {
         Ok(())
     }
 
-    fn candidate(&mut self, entries: &Entries<'v>, path: &[&str]) -> Option<Candidate> {
+    fn add(&mut self, found: Found<'v>) -> Result<(), String> {
+        if self.found.len() == MAX_CANDIDATES {
+            return Err(format!(
+                "more than {MAX_CANDIDATES} dictionaries of tensors; accepted: fewer"
+            ));
+        }
+        self.found.push(found);
+        Ok(())
+    }
+
+    /// An object, which holds a network perhaps.
+    fn visit_object(&mut self, object: Id, path: &[&'v str]) -> Result<(), String> {
+        if !self.may_be_weights(object) {
+            return Ok(());
+        }
+        let (tensors, numbers) = self.count_below(object);
+        if tensors == 0 {
+            return Ok(());
+        }
+        self.add(Found {
+            path: path.to_vec(),
+            dict: object,
+            candidate: Candidate {
+                keys: path.iter().map(|&key| key.to_owned()).collect(),
+                tensors,
+                numbers,
+            },
+            coded: None,
+            only_arrays: false,
+            code: Some(object),
+        })
+    }
+
+    /// The candidate that a dictionary of entries is.
+    fn candidate(
+        &mut self,
+        dict: Id,
+        entries: &Entries<'v>,
+        path: &[&'v str],
+    ) -> Option<Found<'v>> {
         let is_tensor = |&&(_, value): &&(&str, Id)| {
             matches!(
                 self.values.node(value),
-                Node::Tensor(_) | Node::Unreadable(_)
+                Node::Tensor(_) | Node::Unreadable(_) | Node::Array(_)
             )
         };
-        let tensors = entries.texts.iter().filter(is_tensor).count();
+        let mut tensors = entries.texts.iter().filter(is_tensor).count();
         if tensors == 0 || !entries.only_texts {
             return None;
         }
         let mut others = 0;
+        let mut objects = Vec::new();
         let mut numbers = 0_u64;
+        let mut only_arrays = true;
         for &(key, value) in &entries.texts {
             match self.values.node(value) {
-                Node::Tensor(index) => numbers = numbers.saturating_add(self.count(*index)),
-                Node::Unreadable(_) => {}
+                Node::Tensor(index) => {
+                    only_arrays = false;
+                    let shape = self.values.tensors[*index as usize].shape;
+                    numbers = numbers.saturating_add(self.count(shape));
+                }
+                Node::Array(index) => {
+                    let shape = self.values.arrays[*index as usize].shape;
+                    numbers = numbers.saturating_add(self.count(shape));
+                }
+                Node::Unreadable(_) => only_arrays = false,
                 _ if key.ends_with(EXTRA_STATE) => {}
+                Node::Object(_) => match self.role(key, value) {
+                    Role::Beside => others += 1,
+                    Role::Tensor => objects.push((key, value, 0)),
+                    Role::Holder(inside) => objects.push((key, value, inside)),
+                },
                 _ if self.holds_tensors(value, 0) => return None,
                 _ => others += 1,
             }
         }
-        (others <= tensors).then(|| Candidate {
-            keys: path.iter().map(|&key| key.to_owned()).collect(),
-            tensors,
-            numbers,
-        })
-    }
-
-    fn count(&self, tensor: u32) -> u64 {
-        let shape = self
-            .values
-            .items(self.values.tensors[tensor as usize].shape);
-        let sizes = shape.unwrap_or_default().iter();
-        let sizes: Option<Vec<usize>> = sizes
-            .map(|&size| self.values.size(size)?.try_into().ok())
-            .collect();
-        let count = sizes.and_then(|sizes| element_count(&sizes));
-        count.map_or(u64::MAX, |count| count as u64)
-    }
-
-    /// Whether a value is or contains a tensor; below a depth that no weights have it may as well.
-    fn holds_tensors(&mut self, value: Id, depth: usize) -> bool {
-        let values = self.values;
-        let inner: &mut dyn Iterator<Item = Id> = match values.node(value) {
-            Node::Tensor(_) | Node::Unreadable(_) => return true,
-            Node::List(items) | Node::Tuple(items) => &mut items.iter().copied(),
-            Node::Dict(pairs) => &mut pairs.iter().map(|&(_, value)| value),
-            _ => return false,
-        };
-        if depth == MAX_NESTING {
-            return true;
-        }
-        if self.searched.is_empty() {
-            self.searched = vec![None; values.nodes()];
-        }
-        if let Some(holds) = self.searched[value as usize].replace(false) {
-            self.searched[value as usize] = Some(holds);
-            return holds;
-        }
-        for item in inner {
-            if self.holds_tensors(item, depth + 1) {
-                self.searched[value as usize] = Some(true);
-                return true;
+        // One that holds less than stands beside it, a loss function perhaps, is not the network.
+        let mut coded = None;
+        for (key, value, inside) in objects {
+            if inside > 0 && inside < numbers {
+                others += 1;
+            } else {
+                tensors += 1;
+                coded = coded.or(Some((key, value)));
             }
         }
-        false
+        (others <= tensors).then(|| Found {
+            path: path.to_vec(),
+            dict,
+            candidate: Candidate {
+                keys: path.iter().map(|&key| key.to_owned()).collect(),
+                tensors,
+                numbers,
+            },
+            coded,
+            only_arrays,
+            code: None,
+        })
     }
 }
 
 /// Whether weights may be under `key`.
-fn is_followed(key: &str, path: &[&str]) -> bool {
+pub(super) fn is_followed(key: &str, path: &[&str]) -> bool {
     let len: usize = path.iter().map(|key| key.len() + 1).sum();
     if len + key.len() > MAX_KEY {
         return false;

@@ -33,6 +33,10 @@ pub fn pick(found: &[Found<'_>], choice: &Choice) -> Result<usize, String> {
         };
         return Err(format!("no {what} weights; {}", listed(found)));
     }
+    // NumPy arrays are weights only where there are no tensors.
+    let tensors = indices.iter().copied().filter(|&i| !found[i].only_arrays);
+    let tensors: Vec<usize> = tensors.collect();
+    let indices = if tensors.is_empty() { indices } else { tensors };
     let known = indices.iter().filter_map(|&i| Some((rank(&found[i])?, i)));
     if let Some((_, index)) = known.min() {
         return Ok(index);
@@ -84,7 +88,7 @@ fn rank(found: &Found<'_>) -> Option<(usize, usize)> {
 
 fn largest(found: &[Found<'_>], indices: &[usize]) -> Result<usize, String> {
     let mut by_size = indices.to_vec();
-    by_size.sort_by_key(|&i| Reverse(found[i].candidate.numbers));
+    by_size.sort_by_key(|&i| (Reverse(found[i].candidate.numbers), found[i].code.is_some()));
     match by_size[..] {
         [first, second, ..] if same_size(&found[first], &found[second]) => Err(format!(
             "several weights of one size; choose one with --key NAME: {}",
@@ -95,13 +99,15 @@ fn largest(found: &[Found<'_>], indices: &[usize]) -> Result<usize, String> {
 }
 
 fn same_size(a: &Found<'_>, b: &Found<'_>) -> bool {
-    a.candidate.numbers == b.candidate.numbers
+    a.code.is_none() && b.code.is_none() && a.candidate.numbers == b.candidate.numbers
 }
 
-fn listed(found: &[Found<'_>]) -> String {
+/// The candidates that can be read.
+pub fn listed(found: &[Found<'_>]) -> String {
     let one = |f: &Found<'_>| format!("{:?} ({} tensors)", f.candidate.key(), f.candidate.tensors);
-    let mut list: Vec<String> = found.iter().take(SHOWN).map(one).collect();
-    if found.len() > SHOWN {
+    let data = found.iter().filter(|found| found.code.is_none());
+    let mut list: Vec<String> = data.clone().take(SHOWN).map(one).collect();
+    if data.count() > SHOWN {
         list.push("...".into());
     }
     format!("accepted: {}", list.join(", "))

@@ -5,11 +5,21 @@ use proptest::prelude::*;
 use super::*;
 use crate::read::declared::{Begin, Candidate, Key};
 use crate::read::fixture::reading::check_refused;
-use crate::read::fixture::{Value, call, dict, storage, text, vector, view};
+use crate::read::fixture::{Value, call, dict, ints, storage, text, vector, view};
 use crate::read::pickle::{Cursor, Machine};
 use crate::runtime::parallel::Cancel;
 
 const FILE_LEN: u64 = 1000;
+
+/// Where the pickle of these tests would be.
+fn pickle() -> Storage {
+    Storage {
+        file: 0,
+        begin: Begin::At(100),
+        len: FILE_LEN - 100,
+        crc: None,
+    }
+}
 
 fn choose_with(object: &Value, choice: &Choice) -> Result<Weights, String> {
     let cancel = Cancel::default();
@@ -30,9 +40,13 @@ fn choose_with(object: &Value, choice: &Choice) -> Result<Weights, String> {
     let container = Container {
         format: Format::Torch,
         file_len: FILE_LEN,
+        pickle: pickle(),
         place: &place,
     };
-    choose(&machine.values, id, choice, &container)
+    choose(&machine.values, id, choice, &container).map_err(|fault| match fault {
+        Fault::Content(message) | Fault::Code(message) => message,
+        Fault::Source(error) => panic!("{error}"),
+    })
 }
 
 fn chosen(object: &Value) -> Weights {
@@ -401,8 +415,260 @@ fn the_state_of_a_training_run_is_no_weights() {
     );
 }
 
+/// An object that holds a network of some numbers.
+fn network(numbers: i64) -> Value {
+    let made = call("nets", "Net", vec![]).pickle();
+    let state = dict(&[("w", vector("9", numbers))]).pickle();
+    let body = |pickle: &[u8]| pickle[2..pickle.len() - 1].to_vec();
+    Value::Raw([body(&made), body(&state), b"b".to_vec()].concat())
+}
+
+/// What an unknown function makes of a tensor.
+fn rebuilt() -> Value {
+    call("nets", "rebuild", vec![vector("8", 1)])
+}
+
+#[test]
+fn objects_beside_the_weights_are_left_out_by_name() {
+    let config = || call("app", "Config", vec![]);
+    for (object, left_out) in [
+        (
+            dict(&[("state_dict", small()), ("cfg", config())]),
+            &["object of app.Config"][..],
+        ),
+        (
+            dict(&[("state_dict", small()), ("loss", network(9))]),
+            &["object of nets.Net"],
+        ),
+        (
+            dict(&[("w", vector("0", 3)), ("cfg", config())]),
+            &["cfg", "object of app.Config"],
+        ),
+        (
+            dict(&[("w", vector("0", 3)), ("loss", network(2))]),
+            &["loss", "object of nets.Net"],
+        ),
+        (
+            dict(&[("w", vector("0", 3)), ("optimizer", network(9))]),
+            &["optimizer", "object of nets.Net"],
+        ),
+        (
+            dict(&[("a", small()), ("optimizer", network(9))]),
+            &["object of nets.Net"],
+        ),
+        (
+            dict(&[
+                ("a", small()),
+                ("b", call("torch.optim.sgd", "SGD", vec![vector("7", 9)])),
+            ]),
+            &["object of torch.optim.sgd.SGD"],
+        ),
+        (
+            dict(&[("state_dict", small()), ("model", network(9))]),
+            &["object of nets.Net"],
+        ),
+    ] {
+        let weights = chosen(&object);
+        assert_eq!(weights.tensors.len(), 1);
+        assert_eq!(weights.left_out, left_out);
+        assert_eq!(weights.candidates.len(), 1);
+    }
+    let names: Vec<&'static str> = (0..40).map(|i| &*format!("C{i}").leak()).collect();
+    let many = names.iter().map(|name| call("app", name, vec![])).collect();
+    let weights = chosen(&dict(&[("state_dict", small()), ("x", Value::List(many))]));
+    assert_eq!(weights.left_out.len(), 17);
+    assert_eq!(weights.left_out[16], "objects of more classes");
+}
+
+#[test]
+fn weights_in_an_object_are_refused() {
+    let code = |name: &str| format!("holds code, not only data (global {name:?})");
+    for (object, name) in [
+        (network(3), "nets.Net"),
+        (
+            dict(&[
+                ("model", network(3)),
+                ("cfg", call("app", "Config", vec![])),
+            ]),
+            "nets.Net",
+        ),
+        (
+            dict(&[
+                ("cfg", call("app", "Config", vec![])),
+                ("nets", Value::List(vec![network(3)])),
+            ]),
+            "app.Config",
+        ),
+        (
+            call("argparse", "Namespace", vec![small()]),
+            "argparse.Namespace",
+        ),
+        (call("app", "Dict", vec![small()]), "app.Dict"),
+        (dict(&[("w", rebuilt())]), "nets.rebuild"),
+        (
+            dict(&[
+                ("epoch", Value::Int(3)),
+                ("cfg", call("app", "Config", vec![])),
+            ]),
+            "app.Config",
+        ),
+        (
+            dict(&[("loss", vector("0", 1)), ("net", network(3))]),
+            "nets.Net",
+        ),
+    ] {
+        refused(&object, &code(name));
+    }
+    for inside in [
+        dict(&[("w", vector("0", 3)), ("x", rebuilt())]),
+        dict(&[
+            ("w", vector("0", 3)),
+            (
+                "x",
+                call("torch._utils", "_rebuild_parameter", vec![rebuilt()]),
+            ),
+        ]),
+    ] {
+        refused(
+            &inside,
+            r#"(global "nets.rebuild"), which makes the tensor "x""#,
+        );
+    }
+    // The network is larger than what stands beside it, so that it is meant.
+    let larger = dict(&[("net", network(9)), ("mean", small())]);
+    refused(
+        &larger,
+        r#"(global "nets.Net"), with the weights under the key "net"; accepted: "mean" (1 tensors)"#,
+    );
+    assert_eq!(key(&larger, Some("mean"), None).unwrap(), "mean");
+    assert!(
+        key(&larger, Some("net"), None)
+            .unwrap_err()
+            .contains("holds code")
+    );
+    let averaged = dict(&[("ema", network(3)), ("state_dict", small())]);
+    refused(&averaged, r#"with the weights under the key "ema""#);
+    assert_eq!(key(&averaged, None, Some(false)).unwrap(), "state_dict");
+}
+
+fn array(kind: &str, shape: &[i64], fortran: bool, data: Value) -> Value {
+    let body = |value: &Value| {
+        let pickle = value.pickle();
+        pickle[2..pickle.len() - 1].to_vec()
+    };
+    let class = Value::Global("numpy", "ndarray");
+    let made = call(
+        "numpy.core.multiarray",
+        "_reconstruct",
+        vec![class, ints(&[0]), Value::Bytes(b"b".to_vec())],
+    );
+    let dtype = call(
+        "numpy",
+        "dtype",
+        vec![text(kind), Value::Bool(false), Value::Bool(true)],
+    );
+    let order = Value::Tuple(vec![Value::Int(3), text("<")]);
+    let dtype = Value::Raw([body(&dtype), body(&order), b"b".to_vec()].concat());
+    let state = vec![
+        Value::Int(1),
+        ints(shape),
+        dtype,
+        Value::Bool(fortran),
+        data,
+    ];
+    Value::Raw([body(&made), body(&Value::Tuple(state)), b"b".to_vec()].concat())
+}
+
+#[test]
+fn arrays_are_tensors() {
+    let bytes = |len: usize| Value::Bytes(vec![7; len]);
+    let latin1 = |text_: &str| call("_codecs", "encode", vec![text(text_), text("latin1")]);
+    let object = dict(&[
+        ("c", array("f4", &[2, 3], false, bytes(24))),
+        ("fortran", array("f8", &[2, 3], true, bytes(48))),
+        (
+            "text",
+            array("i2", &[2], false, latin1("\u{ff}\u{0}\u{80}a")),
+        ),
+        (
+            "empty",
+            array("f4", &[0, 3], false, call("builtins", "bytes", vec![])),
+        ),
+        ("scalar", array("b1", &[], false, bytes(1))),
+        (
+            "object",
+            array("O8", &[1], false, Value::List(vec![Value::None])),
+        ),
+        ("wide", array("c16", &[1], false, bytes(16))),
+    ]);
+    let weights = chosen(&object);
+    assert_eq!(weights.left_out, ["object", "wide"]);
+    let seen: Vec<_> = weights
+        .tensors
+        .iter()
+        .map(|t| (&*t.name, t.dtype.name(), &t.shape[..], t.strides.clone()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("c", "F32", &[2, 3][..], None),
+            ("fortran", "F64", &[2, 3], Some(vec![1, 2])),
+            ("text", "I16", &[2], None),
+            ("empty", "F32", &[0, 3], None),
+            ("scalar", "BOOL", &[], None),
+        ]
+    );
+    let pickle = object.pickle();
+    let at = weights.tensors[0].offset as usize;
+    assert_eq!(pickle[at..at + 24], [7; 24]);
+    assert_ne!(pickle[at - 1], 7);
+    let text = &weights.storages[weights.tensors[2].storage];
+    let Begin::Text { at, len, .. } = text.begin else {
+        panic!("{text:?}")
+    };
+    assert_eq!(
+        &pickle[at as usize..(at + len) as usize],
+        "\u{ff}\u{0}\u{80}a".as_bytes()
+    );
+    assert_eq!(text.len, 4);
+    let wrong = |data| dict(&[("w", array("f4", &[2], false, data))]);
+    refused(
+        &wrong(bytes(7)),
+        r#"the tensor "w" is a NumPy array of shape [2] with 7 bytes; accepted: 8 bytes"#,
+    );
+    refused(
+        &wrong(latin1("aaaaaaa\u{ff}\u{ff}")),
+        "with 9 bytes; accepted: 8 bytes",
+    );
+    refused(
+        &wrong(call("builtins", "bytes", vec![])),
+        "with no bytes; accepted: 8 bytes",
+    );
+    let huge = array("f4", &[i64::MAX, 8], false, bytes(8));
+    refused(&dict(&[("w", huge)]), "overflows");
+}
+
+#[test]
+fn arrays_are_weights_only_where_there_are_no_tensors() {
+    let arrays = dict(&[("obs", array("f4", &[9], false, Value::Bytes(vec![0; 36])))]);
+    assert_eq!(
+        chosen(&dict(&[("net", small()), ("buffer", arrays.clone())])).keys,
+        ["net"]
+    );
+    assert_eq!(
+        key(
+            &dict(&[("net", small()), ("buffer", arrays.clone())]),
+            Some("buffer"),
+            None
+        )
+        .unwrap(),
+        "buffer"
+    );
+    assert_eq!(chosen(&dict(&[("a", arrays)])).keys, ["a"]);
+}
+
 /// Pieces of pickles, of which any sequence must be read or refused.
-const PIECES: [&[u8]; 48] = [
+const PIECES: [&[u8]; 56] = [
     b"(", b"0", b"1", b"2", b"N", b"\x88", b"K\x01", b"K\x00", b"U\x01w", b"U\x02f8", b"C\x01x",
     b"U\x07storage", b")", b"]", b"}", b"a", b"e", b"s", b"u", b"t", b"\x85", b"\x86", b"\x87",
     b"R", b"b", b"\x81", b"\x92", b"Q", b"q\x00", b"h\x00", b"q\x01", b"h\x01", b"l", b"d",
@@ -414,6 +680,14 @@ const PIECES: [&[u8]; 48] = [
     b"ctorch._utils\n_rebuild_qtensor\n",
     b"ctorch._tensor\n_rebuild_from_type_v2\n",
     b"cnumpy\ndtype\n",
+    b"cos\nsystem\n",
+    b"(ios\nsystem\n",
+    b"o",
+    b"\x82\x01",
+    b"Px\n",
+    b"cnumpy\nndarray\n",
+    b"cnumpy.core.multiarray\n_reconstruct\n",
+    b"cnumpy.core.numeric\n_frombuffer\n",
     b"cnumpy.core.multiarray\nscalar\n",
     b"c_codecs\nencode\n",
     b"U\x01wctorch._utils\n_rebuild_tensor\n((U\x07storagectorch\nFloatStorage\nU\x010NK\x02tQK\x00K\x02\x85K\x01\x85tR",
@@ -438,7 +712,7 @@ proptest! {
                 len: storage.bytes,
                 crc: None,
             });
-            let container = Container { format: Format::Torch, file_len: FILE_LEN, place: &place };
+            let container = Container { format: Format::Torch, file_len: FILE_LEN, pickle: pickle(), place: &place };
             if let Ok(object) = machine.load() {
                 let _ = choose(&machine.values, object, &Choice::default(), &container);
             }

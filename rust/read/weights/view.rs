@@ -42,7 +42,8 @@ impl Budget {
         }
     }
 
-    fn take(&mut self, axes: usize, bytes: u64) -> Result<(), String> {
+    /// Pays for a tensor.
+    pub fn take(&mut self, axes: usize, bytes: u64) -> Result<(), String> {
         let left = self.axes.checked_sub(axes);
         self.axes = left.ok_or("has one axis too many, together with the tensors before it")?;
         self.taken = self.taken.saturating_add(bytes);
@@ -118,7 +119,7 @@ pub fn view(values: &Values<'_>, tensor: &TensorRef, budget: &mut Budget) -> Res
             end - begin
         )
     })?;
-    let strides = (!is_dense(&shape, &strides)).then_some(strides);
+    let strides = dense(&shape, strides);
     Ok(View {
         dtype,
         shape,
@@ -127,7 +128,13 @@ pub fn view(values: &Values<'_>, tensor: &TensorRef, budget: &mut Budget) -> Res
     })
 }
 
-fn sizes(values: &Values<'_>, list: Id) -> Option<Vec<usize>> {
+/// Strides, or `None` if the elements lie in C order without gaps.
+pub fn dense(shape: &[usize], strides: Vec<usize>) -> Option<Vec<usize>> {
+    (!is_dense(shape, &strides)).then_some(strides)
+}
+
+/// The integers of a shape or of strides.
+pub fn sizes(values: &Values<'_>, list: Id) -> Option<Vec<usize>> {
     let items = values.items(list)?.iter();
     items
         .map(|&item| values.size(item)?.try_into().ok())

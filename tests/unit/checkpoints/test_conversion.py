@@ -1,7 +1,9 @@
 """Converting: safely where that is possible, by running the file only if told to, whole or not at all."""
 
 import errno
+import operator
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -9,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pdiff import _core
 from pdiff.checkpoints import Choice, convert, unpickle
 from pdiff.common.directories import locked
 from pdiff.common.errors import InputError, UsageError
@@ -147,14 +151,109 @@ def test_tied_and_transposed_tensors_are_written_whole(tmp_path: Path, out: Path
 @pytest.mark.parametrize("legacy", [False, True])
 def test_nothing_of_an_evil_file_runs_without_trust(tmp_path: Path, out: Path, legacy: bool) -> None:
     canary = tmp_path / "canary"
-    content = {"state_dict": checkpoint(0), "extra": Does(os.mkdir, str(canary))}
+    content = {"state_dict": module(), "extra": Does(os.mkdir, str(canary))}
     torch.save(content, tmp_path / "evil.pt", _use_new_zipfile_serialization=not legacy)
     with pytest.raises(UsageError, match="runs code from the file"):
         convert(tmp_path / "evil.pt", out)
     assert not canary.exists()
     convert(tmp_path / "evil.pt", out, trusted=True)
     assert canary.exists()  # it was evil indeed
+    assert load_file(out).keys() == module().state_dict().keys()
+
+
+@pytest.mark.usefixtures("no_process")
+@pytest.mark.parametrize("trusted", [False, True])
+def test_weights_beside_an_evil_neighbour_are_converted_without_running_it(
+    tmp_path: Path, out: Path, trusted: bool
+) -> None:
+    canary = tmp_path / "canary"
+    content = {"state_dict": checkpoint(0), "extra": Does(os.mkdir, str(canary))}
+    torch.save(content, tmp_path / "evil.pt")
+    assert convert(tmp_path / "evil.pt", out, trusted=trusted).read == "safely"
+    assert not canary.exists()
     assert equal(load_file(out), checkpoint(0))
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize("key", ["model", ""])
+def test_a_plain_pickle_of_arrays_is_refused_by_that_name_then_run_if_trusted(
+    tmp_path: Path, out: Path, protocol: int, key: str
+) -> None:
+    arrays = {
+        "c": np.arange(6.0).reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6, dtype=np.int32).reshape(2, 3)),
+        "half": np.ones((), dtype=np.float16),
+        "big-endian": np.arange(3, dtype=">f4"),
+        "texts": np.array(["a"]),
+        "objects": np.array([None]),
+        "wide": np.zeros(2, dtype=np.complex128),
+    }
+    content = {"model": arrays, "__author__": "x", "step": 3} if key else arrays
+    file = tmp_path / "x.pkl"
+    file.write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(UsageError, match="a pickle of NumPy arrays .* --i-trust-this-file loads it"):
+        convert(file, out)
+    done = convert(file, out, trusted=True)
+    assert (done.read, done.key) == ("by running it", key)
+    written = load_file(out)
+    assert written.keys() == {"c", "fortran", "half", "big-endian"}
+    assert all(written[name].numpy().tolist() == arrays[name].tolist() for name in written)
+    assert written["fortran"].dtype == torch.int32
+    assert metadata(out) == ({"step": "3"} if key else {})
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_pickle_of_python_2_is_run_if_trusted(tmp_path: Path, out: Path) -> None:
+    data = b"\x00\x00\xc0\x7f\xff\xff\x80\x3f"
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
+        b"(K\x01K\x02\x85cnumpy\ndtype\n(U\x02f4K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89U\x08" + data + b"tb"
+    )
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x02}U\x05modelq\x01}U\x01w" + array + b"ss.")
+    convert(tmp_path / "x.pkl", out, trusted=True)
+    assert load_file(out)["w"].numpy().tobytes() == data
+
+
+class Sharded(Tensor):
+    """Stands for a distributed tensor: this process has a part only."""
+
+    def full_tensor(self) -> Tensor:
+        return torch.arange(4.0)
+
+
+class Packed(Tensor):
+    """Stands for a quantised tensor of another library."""
+
+    def dequantize(self) -> Tensor:
+        return torch.arange(3.0)
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.filterwarnings("ignore")
+def test_subclasses_of_tensors_become_what_they_stand_for(tmp_path: Path, out: Path) -> None:
+    content = {
+        "sharded": torch.ones(2).as_subclass(Sharded),
+        "packed": torch.ones(2).as_subclass(Packed),
+        "quantised": torch.quantize_per_tensor(torch.arange(3.0), 1.0, 0, torch.qint8),
+        "plain": nn.Parameter(torch.ones(2)),
+    }
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(InputError):
+        _core.Checkpoint([tmp_path / "x.pt"])
+    torch.save({**content, "last": nn.Linear}, tmp_path / "x.pt")
+    convert(tmp_path / "x.pt", out, trusted=True)
+    written = load_file(out)
+    assert equal(
+        written,
+        {
+            "sharded": torch.arange(4.0),
+            "packed": torch.arange(3.0),
+            "quantised": torch.arange(3.0),
+            "plain": torch.ones(2),
+        },
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,8 +265,8 @@ def test_nothing_of_an_evil_file_runs_without_trust(tmp_path: Path, out: Path, l
             Does(signal.raise_signal, signal.SIGSEGV),
             "loading it failed (ended by signal 11, Segmentation fault)",
         ),
-        (Does(int, "x\x1b[31m"), "loading it failed (ValueError: invalid literal for int()"),
-        (Does(str), "loading it failed (no weights found; got str)"),
+        (Does(eval, "int('x\x1b[31m')"), "loading it failed (ValueError: invalid literal for int()"),
+        (Does(operator.concat, "a", "b"), "loading it failed (no weights found; got str)"),
     ],
 )
 def test_a_process_that_fails_is_one_line_and_leaves_nothing(
