@@ -27,6 +27,8 @@ enum Bytes<'a> {
     },
     /// They lie apart.
     Strided(Strided<'a>),
+    /// They were a text, which is decoded whole.
+    Decoded { bytes: Vec<u8>, at: usize },
 }
 
 /// The CRC of a storage that is being read as a whole.
@@ -54,7 +56,7 @@ pub(super) fn open<'a>(
     if let Begin::Text { .. } = storage.begin {
         let bytes = latin1::read(source, storage.resolve(source)?, tensor)?;
         return Ok(TensorReader {
-            bytes: Bytes::Gathered { bytes, at: 0 },
+            bytes: Bytes::Decoded { bytes, at: 0 },
             left,
         });
     }
@@ -98,6 +100,7 @@ impl<'a> TensorReader<'a> {
                 *check = None;
             }
             Bytes::Strided(strided) => strided.skip(count),
+            Bytes::Decoded { at, .. } => *at += count as usize,
         }
     }
 
@@ -105,7 +108,7 @@ impl<'a> TensorReader<'a> {
     pub fn place(&self) -> Option<(&'a File, u64)> {
         match self.bytes {
             Bytes::InFile { source, at, .. } => Some((source.file(), at)),
-            Bytes::Strided(_) => None,
+            Bytes::Strided(_) | Bytes::Decoded { .. } => None,
         }
     }
 
@@ -128,6 +131,10 @@ impl<'a> TensorReader<'a> {
                 strided.skip(bytes.len() as u64);
                 Ok(())
             }
+            Bytes::Decoded { at, .. } => {
+                *at += bytes.len();
+                Ok(())
+            }
         }
     }
 
@@ -139,6 +146,7 @@ impl<'a> TensorReader<'a> {
                 self.left -= out.len() as u64;
                 return strided.read(out);
             }
+            Bytes::Decoded { bytes, at } => out.copy_from_slice(&bytes[*at..*at + out.len()]),
         }
         self.pass(out)
     }

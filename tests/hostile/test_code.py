@@ -5,6 +5,7 @@ weights would be made by code is refused.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
