@@ -108,7 +108,8 @@ def _command(info: Info, out: Path) -> str:
         start = " ".join([shlex.quote(printable(info.bank.path)), "--generator", config.name, *changes])
     form = f" --format {info.form}" if info.form != "safetensors" else ""
     name = shlex.quote(printable(f"../{out.resolve().name}-again"))
-    return f"pdiff generate {start} --n {len(info.files)} --seed {info.seed}{form} --out {name}"
+    n = len(info.files) + len(info.left_out)
+    return f"pdiff generate {start} --n {n} --seed {info.seed}{form} --out {name}"
 
 
 def _task_name(name: str) -> str:

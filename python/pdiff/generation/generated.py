@@ -64,6 +64,8 @@ class Info(msgspec.Struct, frozen=True):
     """What leads to the weights in a torch file."""
     form: str = "safetensors"
     """The format that was asked for."""
+    left_out: dict[str, str] = {}
+    """Names of models that could not be used, each with why."""
     held_out: tuple[int, ...] = ()
     """The bank's members that were not learned from."""
 

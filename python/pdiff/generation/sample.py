@@ -4,10 +4,13 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
@@ -20,6 +23,7 @@ from pdiff.common.errors import InputError, UsageError, unknown
 from pdiff.common.progress import SILENT, Progress, Tracker
 from pdiff.common.provenance import DataAccess, provenance
 from pdiff.common.sealing import write_sealed
+from pdiff.common.wording import shown
 from pdiff.generation.card import write_card
 from pdiff.generation.formats import (
     FORMATS,
@@ -41,6 +45,9 @@ from pdiff.training.run import BankReference, Run
 
 if TYPE_CHECKING:
     from pdiff.tasks import Task
+
+
+_SAID = 3
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,9 @@ def generate(
     and configuration; `rows` writes a bank of them instead, of which `export` makes files. A model card
     stands beside them. Model i depends on the generator, the seed and i, not on `n`.
 
-    Raises `InputError` if a generated value is not finite or does not fit its dtype, `UsageError` if the
-    disk has no room, or for a bank whose generator has to be trained first.
+    A model with a value that is not finite or does not fit its dtype is left out, and said so. Raises
+    `InputError` if all are, `UsageError` if the disk has no room, or for a bank whose generator has to be
+    trained first.
     """
     if n < 1:
         raise UsageError(f"--n {n}: at least 1 checkpoint")
@@ -95,15 +103,19 @@ def generate(
         drawn = _from_run(source, config, target, out)
     else:
         drawn = _from_bank(source, config, task_context(source, task, arch, device=target, progress=progress))
-    begin = time.perf_counter()
+    begin, left_out = time.perf_counter(), dict[str, str]()
     with staged_directory(out, GENERATED, overwrite) as staged:
         with progress.track("Generating", n, "model") as tracker:
-            models = _models(drawn.generator, n, seed, tracker)
+            models = _models(drawn.generator, n, seed, left_out, tracker)
             if format == ROWS:
                 files, digests = write_rows(bank, staged, models)
             else:
                 states = _states(bank, models, drawn.reference.digest, seed)
                 files, digests = write_models(bank.manifest.source, bank.companions(), format, staged, states)
+        for name, problem in islice(left_out.items(), _SAID):
+            progress.message(f"{name} is left out: {problem}")
+        if len(left_out) > _SAID:
+            progress.message(f"{len(left_out) - _SAID:,} more models are left out")
         info = Info(
             format=FORMAT,
             files=files,
@@ -117,6 +129,7 @@ def generate(
             keys=bank.manifest.source.keys if format == "source" else (),
             form=format,
             held_out=drawn.held_out,
+            left_out=left_out,
         )
         write_card(staged, info, bank, out)
         write_sealed(staged / GENERATED, info)
@@ -152,15 +165,40 @@ def _reference(config: AnyConfig, path: str, digest: str) -> GeneratorReference:
     return GeneratorReference(config.family, config.label(), path, digest, config.values())
 
 
-def _models(generator: Generator[Any], n: int, seed: int, tracker: Tracker) -> Iterator[Drawn]:
-    """Yield the models in order; raises `InputError` for values that are not finite."""
+def _models(
+    generator: Generator[Any], n: int, seed: int, left_out: dict[str, str], tracker: Tracker
+) -> Iterator[Drawn]:
+    """Yield the models in order; those that cannot be used go to `left_out`, with why.
+
+    Raises `InputError` if there is no other.
+    """
     for begin in range(0, n, BLOCK):
         indices = range(begin, min(begin + BLOCK, n))
         for index, row in zip(indices, generator.rows(indices, seed), strict=True):
-            if bad := int((~row.isfinite()).sum()):
-                raise InputError(f"model {index}: {bad} values are not finite; the generator has diverged")
-            yield index, model_name(index, n), row
             tracker.advance()
+            if problem := _problem(generator.members.bank, row):
+                left_out[model_name(index, n)] = problem
+            else:
+                yield index, model_name(index, n), row
+    if len(left_out) == n:
+        first = next(iter(left_out.values()))
+        raise InputError(f"no model can be used, the generator has diverged; in the first, {first}")
+
+
+def _problem(bank: Bank, row: Tensor) -> str:
+    """Say which value of a row [D] is not finite or does not fit its dtype; an empty string for none."""
+    bad = torch.nonzero(~row.isfinite())[:, 0]
+    if not len(bad):
+        try:
+            bank.subset(row)
+        except InputError as error:
+            return str(error)
+        return ""
+    first = int(bad[0])
+    segment = next(segment for segment in bank.layout.segments if first < segment.end)
+    place = [int(axis) for axis in np.unravel_index(first - segment.begin, segment.shape)]
+    more = f", and so are {len(bad) - 1:,} more values" if len(bad) > 1 else ""
+    return f"tensor {shown(segment.name)} at {place} is {float(row[first])}{more}"
 
 
 def _states(bank: Bank, models: Iterable[Drawn], digest: str, seed: int) -> Iterator[Model]:

@@ -1,15 +1,22 @@
 """Generating: determinism, completeness, refusals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from pdiff.bank import Bank
+from pdiff.common.config import GaussianConfig
 from pdiff.common.errors import InputError, UsageError
+from pdiff.common.progress import SILENT
 from pdiff.generation import Generated, generate
 from pdiff.generators.base import BLOCK
+from pdiff.generators.gaussian import Gaussian
 from pdiff.generators.train import load_generator
 from pdiff.training import Run
 from tests.support import checkpoint
@@ -64,9 +71,36 @@ def test_a_diverged_run_is_refused_and_leaves_nothing(make_run: MakeRun, tmp_pat
     run = make_run()
     path = run.path / "denoiser.safetensors"
     save_file({name: torch.full_like(tensor, torch.nan) for name, tensor in load_file(path).items()}, path)
-    with pytest.raises(InputError, match=r"model 0: \d+ values are not finite"):
+    with pytest.raises(
+        InputError, match=r"no model can be used, .* at \[0.*\] is nan, and so are [\d,]+ more"
+    ):
         generate(run, n=2, out=tmp_path / "g")
     assert not [p for p in tmp_path.iterdir() if "g" in p.name.split(".")]
+
+
+@pytest.mark.parametrize("form", ["safetensors", "rows"])
+def test_a_model_that_cannot_be_used_is_left_out_by_name(
+    bank: Bank, tmp_path: Path, form: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Gaussian.rows
+
+    def one_bad(self: Gaussian, indices: Sequence[int], seed: int) -> Tensor:
+        found = rows(self, indices, seed)
+        found[list(indices).index(2), 4] = torch.inf
+        return found
+
+    monkeypatch.setattr(Gaussian, "rows", one_bad)
+    said: list[str] = []
+    told: Any = SimpleNamespace(track=SILENT.track, message=said.append)
+    config = GaussianConfig(name="gaussian")
+    made = generate(bank, config=config, n=5, out=tmp_path / "g", format=form, progress=told)
+    assert len(made) == 4
+    assert list(made.info.left_out) == ["model-0002"]
+    segment = next(s for s in bank.layout.segments if s.end > 4)
+    (line,) = said
+    assert line.startswith(f"model-0002 is left out: tensor {segment.name} at [")
+    assert line.endswith("] is inf")
+    assert "--n 5 " in (tmp_path / "g/README.md").read_text()
 
 
 def test_what_is_not_generated_says_so(tmp_path: Path) -> None:
