@@ -33,7 +33,9 @@ test: setup test-rust test-python
 test-rust: | rust
 	cargo test --quiet
 
-# Each process takes the next tests in their order, so that the tests of a file mostly share its fixtures.
+# Each process takes the next tests in their order, so that the tests of a file mostly share its fixtures. Hundreds
+# of processes import the package: its bytecode is written whatever the environment says.
+test-python: export PYTHONDONTWRITEBYTECODE =
 test-python: setup
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 

@@ -27,7 +27,7 @@ VIEWS = {
 
 _SCRIPT = """
 import json, resource, sys, time
-import pdiff.checkpoints, pdiff.cli.console, pdiff.cli.inspection
+import pdiff.checkpoints, pdiff.cli.console, pdiff.cli.inspect
 from pdiff import _core, cli
 
 room, *arguments = sys.argv[1:]

@@ -41,11 +41,6 @@ class Resemblance:
     to_nearest: Tensor | None
     """Largest IoU with another model."""
 
-    @property
-    def gg(self) -> float | None:
-        """Mean IoU of two different models, which the paper calls OO of originals; None for one."""
-        return None if self.to_others is None else float(self.to_others.mean())
-
 
 def resemblance(wrong: Tensor, members: Tensor) -> Resemblance:
     """Compare models with members, which may be the same tensor: bool [M, P], bool [K, P]."""

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from pdiff.evaluation.metrics.soft_voting import DRAWS, POOL, SIZES, _sets, calibration_error, vote_table
 from pdiff.evaluation.schema import VoteFigures
@@ -149,6 +148,10 @@ def test_runs_vote_together_and_mixed_votes_are_half_of_each() -> None:
 
 @pytest.mark.parametrize("sharpness", [0.3, 1.0, 3.0])
 def test_torchmetrics_agrees_on_calibration(sharpness: float) -> None:
+    from torchmetrics.functional.classification import (
+        multiclass_calibration_error,
+    )
+
     for seed in range(3):
         rows = probabilities(seed, 1, sharpness)[0].float()
         rows = rows / rows.sum(dim=1, keepdim=True)
