@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.metrics.errors import resemblance
