@@ -1,4 +1,4 @@
-"""Read checkpoints of one network, and report files that are skipped, refused or open to choice."""
+"""Read checkpoints of one network, and say which files are skipped or refused, and what can be chosen."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

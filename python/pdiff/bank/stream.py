@@ -1,4 +1,4 @@
-"""Gather batches in a given order, or those of training steps, ahead of the caller in a core thread."""
+"""Gather batches in a given order, or those of training steps, ahead of the caller in a Rust thread."""
 
 import time
 from collections import deque

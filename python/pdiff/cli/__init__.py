@@ -1,4 +1,4 @@
-"""The command `pdiff`: one file a command, loaded when it is called, so that `--help` never imports torch."""
+"""Run the command `pdiff`: one file a command, loaded when called, so that `--help` never imports torch."""
 
 import os
 import sys

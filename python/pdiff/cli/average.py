@@ -1,4 +1,4 @@
-"""`pdiff average`: a folder of checkpoints → one averaged checkpoint."""
+"""`pdiff average`: average a folder of checkpoints into one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

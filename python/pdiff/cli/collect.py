@@ -1,4 +1,4 @@
-"""`pdiff collect`: a folder of checkpoints → a bank."""
+"""`pdiff collect`: turn a folder of checkpoints into a bank."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Show what a preset stands for: `pdiff config`."""
+"""`pdiff config`: show what a preset stands for."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The one object through which commands speak: results on stdout, progress and messages on stderr."""
+"""Print what commands say: results on stdout, progress and messages on stderr."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""`pdiff convert`: one checkpoint → one safetensors file."""
+"""`pdiff convert`: rewrite one checkpoint as safetensors."""
 
 from pathlib import Path
 

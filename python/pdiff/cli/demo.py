@@ -1,4 +1,4 @@
-"""Run the whole way on built-in data: `pdiff demo`."""
+"""`pdiff demo`: run the whole way on built-in data."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`pdiff doctor`: whether this machine and installation are fit."""
+"""`pdiff doctor`: check this machine and installation."""
 
 import click
 

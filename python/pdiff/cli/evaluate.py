@@ -1,4 +1,4 @@
-"""`pdiff evaluate`: models → a table, results.json and report.html."""
+"""`pdiff evaluate`: judge models, show the table, write results.json and report.html."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Write rows as checkpoint files: `pdiff export`."""
+"""`pdiff export`: write rows as checkpoint files."""
 
 from pathlib import Path
 from typing import Any

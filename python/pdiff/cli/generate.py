@@ -1,4 +1,4 @@
-"""Draw new checkpoints from a run or a bank: `pdiff generate`."""
+"""`pdiff generate`: draw new checkpoints from a run or a bank."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

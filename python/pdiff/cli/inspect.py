@@ -1,4 +1,4 @@
-"""`pdiff inspect`: what files, folders and banks hold."""
+"""`pdiff inspect`: say what files, folders and banks hold."""
 
 from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Options that several commands share, each declared once."""
+"""Declare the options that several commands share, each once."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

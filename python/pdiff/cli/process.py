@@ -1,4 +1,4 @@
-"""Prepare the process of a command: errors of printing have a cause, and SIGTERM cleans up as Ctrl-C does."""
+"""Prepare the process of a command: printing errors name their cause, SIGTERM cleans up like Ctrl-C."""
 
 import io
 import os

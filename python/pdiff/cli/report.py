@@ -1,4 +1,4 @@
-"""`pdiff report`: evaluations → a page, and figures as files."""
+"""`pdiff report`: write the page of evaluations, and figures as files."""
 
 from pathlib import Path
 

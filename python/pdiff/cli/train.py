@@ -1,4 +1,4 @@
-"""Fit a generator to a bank: `pdiff train`."""
+"""`pdiff train`: fit a generator to a bank."""
 
 from pathlib import Path
 from typing import Any

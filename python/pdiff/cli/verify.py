@@ -1,4 +1,4 @@
-"""`pdiff verify`: whether banks, runs and generated checkpoints are as they were written."""
+"""`pdiff verify`: check that banks, runs and generated checkpoints are as they were written."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`pdiff zoo`: a task → a folder of checkpoints."""
+"""`pdiff zoo`: train a network of a task and save checkpoints of it."""
 
 from pathlib import Path
 from typing import Any

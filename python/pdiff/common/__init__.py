@@ -1,1 +1,1 @@
-"""What every other package uses: configuration, errors, files, randomness, progress."""
+"""Serve every other package: configuration, errors, files, randomness, progress."""

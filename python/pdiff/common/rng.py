@@ -1,4 +1,4 @@
-"""Counter-based randomness: every stream is a function of (seed, purpose, index), never of what ran before.
+"""Draw random numbers as a function of (seed, purpose, index), never of what ran before.
 
 So sample i is the same whatever the number of samples, and step n draws the same noise after a resume.
 """

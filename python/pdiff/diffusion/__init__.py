@@ -1,4 +1,4 @@
-"""Diffusion and flow matching over latents; knows nothing of checkpoints or codecs."""
+"""Model the distribution of latents by diffusion or flow matching, without knowing what they are of."""
 
 from pdiff.diffusion.denoisers import build_denoiser
 from pdiff.diffusion.process import Process, build_process

@@ -89,6 +89,8 @@ class MlpDenoiser(nn.Module):
 
 def build_denoiser(config: DiffusionConfig, latent_dim: int) -> nn.Module:
     """Return a freshly initialised denoiser for latents of `latent_dim` numbers."""
-    if config.denoiser == "conv":
-        return ConvDenoiser(latent_dim, config.timesteps)
-    return MlpDenoiser(latent_dim, config.width, config.depth)
+    match config.denoiser:
+        case "conv":
+            return ConvDenoiser(latent_dim, config.timesteps)
+        case "mlp":
+            return MlpDenoiser(latent_dim, config.width, config.depth)

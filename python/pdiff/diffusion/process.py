@@ -1,4 +1,4 @@
-"""Two processes over latents, denoising diffusion and flow matching: a loss and a sampler each.
+"""Define two processes over latents, denoising diffusion and flow matching: a loss and a sampler each.
 
 Losses and samplers are pure functions over a denoiser, all randomness passed in. A sampler iterates over the
 states on the way: the noise it starts from, then one state a step, of which the last are the latents.
@@ -182,6 +182,8 @@ def last(states: Iterator[Tensor]) -> Tensor:
 
 def build_process(config: DiffusionConfig) -> Process:
     """Return the process that the configuration names."""
-    if config.kind == "ddpm":
-        return DdpmProcess(linear_schedule(config.timesteps, config.beta_first, config.beta_last))
-    return FlowProcess(config.timesteps)
+    match config.kind:
+        case "ddpm":
+            return DdpmProcess(linear_schedule(config.timesteps, config.beta_first, config.beta_last))
+        case "flow":
+            return FlowProcess(config.timesteps)

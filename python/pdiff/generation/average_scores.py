@@ -1,4 +1,4 @@
-"""Score an average beside the checkpoints that it is of, with intervals over test samples."""
+"""Score an average beside the checkpoints that were averaged, with intervals over test samples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Generators: whatever is fitted to a bank and yields new rows of it, one family a file."""
+"""Collect the generators: whatever is fitted to a bank and yields new rows of it, one family a file."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

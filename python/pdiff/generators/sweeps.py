@@ -1,4 +1,4 @@
-"""List the configurations whose curves a judgement draws, from models close to the bank to wrecked ones.
+"""List the baselines of an evaluation: families over their strengths, from close to the bank to useless.
 
 Strengths are relative to the bank's own spread and reach from models that hardly differ from its members, or
 from its mean, to useless ones: the frontier is then known at every similarity that is to be had.

@@ -1,4 +1,4 @@
-"""Tasks: problems whose networks `pdiff` can build, train and judge, built-in ones and your own."""
+"""Define tasks: problems whose networks `pdiff` can build, train and score, built-in ones and your own."""
 
 from pdiff.tasks.base import Classification, Metric, Split, Task
 from pdiff.tasks.data import SplitData

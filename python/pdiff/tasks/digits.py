@@ -1,4 +1,4 @@
-"""The UCI handwritten digits: 1,797 real scans of 8×8 pixels, shipped with the package.
+"""Load the UCI handwritten digits: 1,797 real scans of 8×8 pixels, shipped with the package.
 
 E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository, 1998,
 doi 10.24432/C50P49, licence CC BY 4.0. The file `assets/digits.npz` holds the test part of that set, as

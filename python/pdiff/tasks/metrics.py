@@ -1,4 +1,4 @@
-"""Metrics that are no mean of correct samples, each from numbers measured on every sample by itself."""
+"""Measure detection and segmentation on every sample by itself, so that samples can be drawn again."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""MNIST-1D: forty numbers that trace a distorted digit. Procedural, so it needs no file and no network.
+"""Make MNIST-1D: forty numbers that trace a distorted digit, generated, so that no file is needed.
 
 Greydanus and Kobak, *Scaling down deep learning with MNIST-1D* (arXiv 2011.14439): a twelve-point template
 of each digit is padded, stretched, scaled, rolled, put on correlated noise, made noisy and sheared. The

@@ -1,4 +1,4 @@
-"""The small networks of the built-in tasks. Every one maps a batch of inputs to logits [B, classes].
+"""Build the small networks of the built-in tasks, which map a batch of inputs to logits [B, classes].
 
 Beside some of them stand the groups of their hidden units, whose order does not matter.
 """

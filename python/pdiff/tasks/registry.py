@@ -1,4 +1,4 @@
-"""From the name of a task to the task: a built-in name, or `file.py:factory` for your own."""
+"""Load a task by its name: a built-in one, or `file.py:NAME` for your own."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""Tasks whose targets are numbers, and the error that they are judged by."""
+"""Define tasks whose targets are numbers, and the error that they are scored by."""
 
 from torch import Tensor, nn
 

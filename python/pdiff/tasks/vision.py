@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 real 28×28 photographs of clothes in ten classes (Xiao et al., arXiv 1708.07747)."""
+"""Load Fashion-MNIST: 70,000 real photographs of clothes in ten classes (Xiao et al., arXiv 1708.07747)."""
 
 import gzip
 import struct

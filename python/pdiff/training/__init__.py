@@ -1,4 +1,4 @@
-"""Training: the loop, the members of its steps, signals that stop it, and the directory that it leaves."""
+"""Train modules, stop and resume, and leave a run's directory."""
 
 from pdiff.training.run import Run
 

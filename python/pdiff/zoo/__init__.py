@@ -1,4 +1,4 @@
-"""Banks to learn from: train a network, then save checkpoints along its further way."""
+"""Make banks to learn from: train a network, then save checkpoints along its further way."""
 
 from pdiff.zoo.build import ZooResult, build_zoo
 from pdiff.zoo.subset import select_subset

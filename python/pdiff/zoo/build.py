@@ -1,4 +1,4 @@
-"""`pdiff zoo`: train networks of a task and leave a folder of checkpoints that remembers how it was made."""
+"""Train networks of a task and leave a folder of checkpoints that remembers how it was made."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace

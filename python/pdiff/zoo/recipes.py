@@ -1,4 +1,4 @@
-"""How each built-in network is trained and turned into a bank: a table, not code.
+"""List how each built-in network is trained and turned into a bank: a table, not code.
 
 The protocol is the paper's (arXiv 2402.13144, section 3.1 and appendix): train to convergence, then take
 K more steps at a high constant learning rate and keep a checkpoint of each. The paper's rates for those

@@ -1,4 +1,4 @@
-"""Which tensors of a network move in the bank phase; every other one stays bit for bit."""
+"""Choose the tensors of a network that go on training while its checkpoints are saved."""
 
 from difflib import get_close_matches
 from fnmatch import fnmatchcase

@@ -1,4 +1,4 @@
-"""The two phases of a zoo: to convergence, and the steps after it whose checkpoints make the bank."""
+"""Train a network to convergence, then take the steps whose checkpoints make the bank."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Read the losses of a run, a point for several steps, and say what in them should worry somebody."""
+"""Read the losses of a run, a point for several steps, and warn of losses that rise or still fall."""
 
 from collections.abc import Sequence
 from itertools import pairwise

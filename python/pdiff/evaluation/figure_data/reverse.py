@@ -1,4 +1,4 @@
-"""Score models on the way from noise: the paper's figure 5b (arXiv 2402.13144)."""
+"""Score the states between noise and generated models: the paper's figure 5b (arXiv 2402.13144)."""
 
 import math
 from collections.abc import Callable

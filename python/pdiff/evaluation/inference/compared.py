@@ -1,4 +1,4 @@
-"""Predict with everybody that a case compares: votes, selection on validation, and a check of BatchNorm."""
+"""Predict with every family that is compared: votes, selection on validation, a check of BatchNorm."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field

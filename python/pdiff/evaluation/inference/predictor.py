@@ -1,5 +1,6 @@
 """Predict with many models of one bank on one split of a task."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -124,10 +125,17 @@ class Predictor:
         return torch.stack([self.predict(row).wrong for row in rows])
 
     def score(self, prediction: Prediction) -> float:
-        """Return how good a model is, in the task's metric, or the share that is right."""
+        """Return how good a model is, in the task's metric, or the share that is right.
+
+        Raises `UsageError` for a metric that gives no finite number.
+        """
         if self.metric is None or prediction.measured is None:
             return 1 - float(prediction.wrong.double().mean())
-        return self.metric.reduce(prediction.measured)
+        score = self.metric.reduce(prediction.measured)
+        if not math.isfinite(score):
+            what = f"the metric {self.metric.name} is {score}"
+            raise UsageError(f"task {self._task.name}: {what}; a finite number is wanted")
+        return score
 
     def predict(self, row: Tensor, *, votes: bool = False) -> Prediction:
         """Predict with one model, a raw row [D] f32; `votes` asks for class probabilities too.

@@ -1,4 +1,4 @@
-"""Run a network on fixed batches, again and again, computing what no changing tensor reaches only once.
+"""Run a network on fixed batches again and again, computing what its models share only once.
 
 Models of one bank differ in a few tensors. Whatever the network computes before it first touches one of
 them, its trunk, is the same for every model. What counts are the operations that PyTorch runs for one batch,

@@ -1,4 +1,4 @@
-"""Measure where models lie among a bank's members: off its affine hull, beside the segments between members.
+"""Measure whether models lie in the span of a bank's members, or between two of them.
 
 Whether a generator extrapolates or interpolates shows in two ratios, both computed from inner products.
 *Off the hull*: the distance to the affine hull of the training members over the distance to their mean; 0

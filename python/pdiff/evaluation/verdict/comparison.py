@@ -1,4 +1,4 @@
-"""Compare generated models with baselines on any draw of test samples and models: estimates, drawn again.
+"""Compare generated models with baselines, on all test samples and models or on a bootstrap draw of them.
 
 A draw is how often each sample, and each model, is counted. With every count 1 these are the numbers of the
 table; the bootstrap draws others. A model's wrong predictions are a bit a part of a sample, so that the core

@@ -159,3 +159,12 @@ def test_parts_count_with_their_samples() -> None:
 def test_rows_come_in_blocks_of_bounded_memory() -> None:
     assert [len(block) for block in blocks(5, 2**23)] == [2, 2, 1]
     assert [len(block) for block in blocks(2, 2**30)] == [1, 1]
+
+
+def test_a_metric_that_gives_no_number_is_refused(norm_bank: Bank) -> None:
+    class Undefined(Waves):
+        metric = Metric("AUC", True, True, lambda outputs, _: outputs[:, :1], lambda _: math.nan)
+
+    predictor = Predictor(norm_bank, Undefined(), "residual")
+    with pytest.raises(UsageError, match="task waves: the metric AUC is nan; a finite number is wanted"):
+        predictor.score(predictor.predict(norm_bank.batch([0])[0]))
