@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Bank
+from pdiff.common.errors import UsageError
 from pdiff.evaluation.inference.compared import predict_population
 from pdiff.evaluation.inference.predictions import Predictions
 from pdiff.evaluation.inference.predictor import Predictor
