@@ -118,7 +118,8 @@ def test_everything_once_is_the_table() -> None:
     found = resemblance(ours[0].wrong, bank.wrong)
     assert estimates.max_similarity == pytest.approx(float(found.max_similarity.mean()), abs=1e-12)
     own = resemblance(bank.wrong, bank.wrong)
-    assert estimates.baseline_gg[0, 0] == pytest.approx(own.gg, abs=1e-12)
+    assert own.to_others is not None
+    assert estimates.baseline_gg[0, 0] == pytest.approx(float(own.to_others.mean()), abs=1e-12)
     assert estimates.baseline_similarities[0] == pytest.approx(float(own.max_similarity.mean()), abs=1e-12)
 
 
