@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pdiff.bank import Bank, collect
+from pdiff.common.progress import SILENT
 
 MEMBERS = 12
 TINY = ["codec.latent_dim=4", "train.steps=5", "diffusion.width=16", "diffusion.timesteps=5"]
@@ -48,3 +49,10 @@ def bank_of(rows: Tensor, folder: Path) -> Bank:
     for index, row in enumerate(rows):
         save_file({"weight": row.clone()}, folder / "rows" / f"{index}.safetensors")
     return collect(folder / "rows", out=folder / "bank-of-rows")
+
+
+class Said(list[str]):
+    """A progress that keeps the messages."""
+
+    track = staticmethod(SILENT.track)
+    message = list.append

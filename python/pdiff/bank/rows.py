@@ -23,6 +23,9 @@ from pdiff.common.wording import shown
 Normalization = Literal["tensor", "element", "none"]
 Indices = Sequence[int] | npt.NDArray[np.int64]
 
+NARROW = frozenset({"F16", "BF16"})
+"""Dtypes of checkpoints that not every finite float32 fits."""
+
 
 class Rows:
     """The K rows of D numbers of the bank at `path`: raw, or normalised while they are gathered."""
@@ -141,7 +144,7 @@ def restore(layout: Layout, row: Tensor) -> dict[str, Tensor]:
     for segment in layout.segments:
         values = row[segment.begin : segment.end]
         tensor = values.to(TORCH_DTYPES[segment.dtype]).reshape(segment.shape).clone()
-        if segment.dtype in {"F16", "BF16"} and not bool(tensor.isfinite().all()):
+        if segment.dtype in NARROW and not bool(tensor.isfinite().all()):
             largest = float(values.abs().max()) if values.numel() else math.nan
             raise InputError(f"tensor {shown(segment.name)}: {largest:g} does not fit {segment.dtype}")
         tensors[segment.name] = tensor

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -128,7 +127,7 @@ def write_rows(bank: Bank, folder: Path, models: Iterable[Drawn]) -> tuple[list[
 
     It has any number of members, and the layout, source, task and base of `bank`; the base is a hard link to
     the bank's own file where the file system allows it. Rows are float32, rounded to the dtypes of the
-    checkpoints. Raises `InputError` if a value does not fit its dtype.
+    checkpoints, into which every value has to fit.
     """
     (folder / SHARDS).mkdir()
     members: list[Member] = []
@@ -161,22 +160,12 @@ def write_rows(bank: Bank, folder: Path, models: Iterable[Drawn]) -> tuple[list[
 
 def _rounded(bank: Bank, models: Iterable[Drawn], members: list[Member]) -> Iterator[Tensor]:
     """Yield each row [D] rounded to the dtypes of the checkpoints, and add what it is to `members`."""
-    for index, name, row in models:
-        with about_model(index):
-            state = bank.subset(row)
+    for _, name, row in models:
+        state = bank.subset(row)
         parts = [state[segment.name].reshape(-1) for segment in bank.layout.segments]
         content = b"".join(part.view(torch.uint8).numpy().tobytes() for part in parts)
         members.append(Member(name, _core.digest(content)))
         yield torch.cat([part.float() for part in parts])
-
-
-@contextmanager
-def about_model(index: int) -> Iterator[None]:
-    """Let an `InputError` say which model it is about."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"model {index}: {error}") from None
 
 
 def _share(source: Path, target: Path, digest: str) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.bank.rows import NARROW
 from pdiff.bank.writer import rows_bytes
 from pdiff.common.artifacts import relative
 from pdiff.common.config import AnyConfig, LatentConfig
@@ -30,7 +31,6 @@ from pdiff.generation.formats import (
     Drawn,
     Format,
     Model,
-    about_model,
     generated_by,
     model_bytes,
     model_name,
@@ -189,10 +189,11 @@ def _problem(bank: Bank, row: Tensor) -> str:
     """Say which value of a row [D] is not finite or does not fit its dtype; an empty string for none."""
     bad = torch.nonzero(~row.isfinite())[:, 0]
     if not len(bad):
-        try:
-            bank.subset(row)
-        except InputError as error:
-            return str(error)
+        if any(segment.dtype in NARROW for segment in bank.layout.segments):
+            try:
+                bank.subset(row)
+            except InputError as error:
+                return str(error)
         return ""
     first = int(bad[0])
     segment = next(segment for segment in bank.layout.segments if first < segment.end)
@@ -202,8 +203,6 @@ def _problem(bank: Bank, row: Tensor) -> str:
 
 
 def _states(bank: Bank, models: Iterable[Drawn], digest: str, seed: int) -> Iterator[Model]:
-    """Yield each model whole; raises `InputError` if a value does not fit its dtype."""
+    """Yield each model whole."""
     for index, name, row in models:
-        with about_model(index):
-            state = bank.state_dict(row)
-        yield name, state, generated_by(digest, seed, index)
+        yield name, bank.state_dict(row), generated_by(digest, seed, index)

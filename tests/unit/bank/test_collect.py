@@ -9,15 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from pdiff.bank import Bank, TaskRef, collect
 from pdiff.common.errors import InputError, UsageError
-from pdiff.common.progress import SILENT
-from tests.support import MEMBERS, checkpoint
-
-
-class Said(list[str]):
-    """A progress that keeps the messages."""
-
-    track = staticmethod(SILENT.track)
-    message = list.append
+from tests.support import MEMBERS, Said, checkpoint
 
 
 def names(bank: Bank) -> list[str]:

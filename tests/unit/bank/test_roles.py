@@ -10,16 +10,9 @@ from torch import Tensor
 from pdiff.bank import Bank, collect
 from pdiff.checkpoints.roles import averaged_by_name
 from pdiff.common.errors import InputError
-from pdiff.common.progress import SILENT
+from tests.support import Said
 
 STEPS = range(1, 6)
-
-
-class Said(list[str]):
-    """A progress that keeps the messages."""
-
-    track = staticmethod(SILENT.track)
-    message = list.append
 
 
 def state(seed: float) -> dict[str, Tensor]:
