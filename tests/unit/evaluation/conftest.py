@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -13,7 +12,7 @@ from pdiff.bank import Bank
 from pdiff.common.sealing import write_sealed
 from pdiff.generation import GENERATED, Generated
 from pdiff.generation.generated import FORMAT
-from tests.unit.evaluation.waves import NORMS, Residual, Waves, save_bank
+from tests.unit.evaluation.waves import NORMS, Waves, lived_in, save_bank, save_whole_bank
 
 
 @pytest.fixture
@@ -23,13 +22,7 @@ def task() -> Waves:
 
 @pytest.fixture
 def network() -> nn.Module:
-    """The network whose tensors the bank's checkpoints share, with lived-in running statistics."""
-    torch.manual_seed(0)
-    network = Residual()
-    with torch.no_grad():
-        network(Waves().data("train")[0])
-        network.head.weight.mul_(10)  # so that predictions are not all alike
-    return network.eval()
+    return lived_in()
 
 
 @pytest.fixture
@@ -40,9 +33,7 @@ def norm_bank(tmp_path: Path, network: nn.Module) -> Bank:
 
 @pytest.fixture
 def whole_bank(tmp_path: Path, network: nn.Module) -> Bank:
-    """Checkpoints that differ in every floating tensor."""
-    names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
-    return save_bank(tmp_path / "whole", network, names)
+    return save_whole_bank(tmp_path / "whole", network)
 
 
 @pytest.fixture

@@ -66,3 +66,19 @@ def save_bank(folder: Path, network: nn.Module, names: Collection[str], members:
         state_dict = perturbed(network.state_dict(), names, index)
         save_file(state_dict, folder / "ckpts" / f"step-{index}.safetensors")
     return collect(folder / "ckpts", out=folder / "bank")
+
+
+def lived_in() -> nn.Module:
+    """Return the network whose tensors the checkpoints share, with running statistics of the data."""
+    torch.manual_seed(0)
+    network = Residual()
+    with torch.no_grad():
+        network(Waves().data("train")[0])
+        network.head.weight.mul_(10)  # so that predictions are not all alike
+    return network.eval()
+
+
+def save_whole_bank(folder: Path, network: nn.Module) -> Bank:
+    """Save checkpoints that differ in every floating tensor."""
+    names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
+    return save_bank(folder, network, names)
