@@ -8,11 +8,14 @@ use crate::error::Result;
 use crate::read::{Checkpoint, Origin, TensorReader};
 use crate::runtime::parallel::{Cancel, try_each};
 
-/// Checkpoints that are read side by side: a window of sums stays in the cache for all of them.
-const TOGETHER: usize = 8;
+/// Checkpoints that are open together: their numbers are added to a window of sums while it is in the cache.
+const TOGETHER: usize = 32;
 
-/// Numbers that are read at a time: they and their sums stay in the second cache of one core.
-const WINDOW: usize = 1 << 14;
+/// Checkpoints whose windows are read, then added at once.
+const AT_ONCE: usize = 4;
+
+/// Numbers in a window: `AT_ONCE` windows and their sums fit the second cache of one core.
+const WINDOW: usize = 1 << 13;
 
 /// Every `stride`-th number of each row, of `columns` numbers a row.
 pub struct Samples<'a> {
@@ -125,20 +128,22 @@ fn add_tensor(
     for checkpoint in checkpoints {
         readers.push(checkpoint.reader(find(checkpoint, segment)?, cancel)?);
     }
-    let mut windows: Vec<Scratch> = checkpoints.iter().map(|_| Scratch::default()).collect();
+    let mut windows: [Scratch; AT_ONCE] = Default::default();
     let mut begin = 0;
     while begin < task.sums.len() {
         cancel.check()?;
         let end = (begin + WINDOW).min(task.sums.len());
-        for (number, reader) in readers.iter_mut().enumerate() {
-            let values = windows[number].next(reader, segment, end - begin)?;
-            if let Some(samples) = task.samples.get_mut(number) {
-                keep(samples, values, segment.columns.start, begin, task.stride);
-            }
-        }
         let sums = &mut task.sums[begin..end];
-        for (windows, weights) in windows.chunks(4).zip(weights.chunks(4)) {
-            add_windows(sums, windows, weights);
+        for (part, readers) in readers.chunks_mut(AT_ONCE).enumerate() {
+            let first = part * AT_ONCE;
+            for (place, reader) in readers.iter_mut().enumerate() {
+                let values = windows[place].next(reader, segment, end - begin)?;
+                if let Some(samples) = task.samples.get_mut(first + place) {
+                    keep(samples, values, segment.columns.start, begin, task.stride);
+                }
+            }
+            let count = readers.len();
+            add_windows(sums, &windows[..count], &weights[first..first + count]);
         }
         begin = end;
     }

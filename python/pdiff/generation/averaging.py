@@ -4,7 +4,7 @@ It is the script that every lab writes by hand, and often the best single networ
 trajectory holds (Izmailov et al. 2018, arXiv 1803.05407; Wortsman et al. 2022, arXiv 2203.05482).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -118,7 +118,7 @@ def average(
     row, samples, stride = _sum(source, chosen, factors, progress)
     safety = judge_weights(samples, sample_columns(source.layout, stride))
     progress.message(safety.sentence)
-    state, scores = source.state_dict(row, chosen[-1]), None
+    state, scores = source.complete(row, chosen[-1]), None
     found = _task(task, source.task)
     if found is not None:
         own = source.task.arch if source.task else None
@@ -155,16 +155,12 @@ class _Checkpoints:
     """Adds the weighted rows of some to sums [D], and keeps every n-th number of each as its sample."""
     member: Callable[[int], State]
     """Reads one of them whole."""
-    tied: Mapping[str, str]
+    complete: Callable[[Tensor, int], State]
+    """Completes a row [D] with everything that is not in it from one of them."""
     files: Source
     companions: Mapping[str, bytes]
     model_bytes: int
     task: TaskRef | None
-
-    def state_dict(self, row: Tensor, index: int) -> State:
-        """Return a complete checkpoint: `row` [D], and everything else from checkpoint `index`."""
-        state = self.member(index) | restore(self.layout, row)
-        return state | {alias: state[name] for alias, name in self.tied.items()}
 
 
 def _opened(request: Request, progress: Progress) -> _Checkpoints:
@@ -182,6 +178,7 @@ def _files(request: Request, progress: Progress) -> _Checkpoints:
     if not modelled:
         raise InputError(f"{group.checkpoints[0].source}: no floating tensors, so nothing to average")
     layout = Layout([(t.name, t.dtype, t.shape) for t in modelled])
+    others = {t.name for t in tensors if t.tied_to is None} - {t.name for t in modelled}
     origins = [checkpoint.origin for checkpoint in group.checkpoints]
 
     def add(
@@ -189,12 +186,19 @@ def _files(request: Request, progress: Progress) -> _Checkpoints:
     ) -> None:
         _core.add_rows(layout, [origins[index] for index in indices], weights, sums, samples, stride)
 
+    def member(index: int, names: Container[str] | None = None) -> State:
+        return read_checkpoint(origins[index].files, origins[index].keys, names)
+
+    def complete(row: Tensor, index: int) -> State:
+        found = member(index, others) | restore(layout, row)
+        return {t.name: found[t.tied_to or t.name] for t in tensors}
+
     return _Checkpoints(
         names=[checkpoint.source for checkpoint in group.checkpoints],
         layout=layout,
         add=add,
-        member=lambda index: read_checkpoint(origins[index].files, origins[index].keys),
-        tied={t.name: t.tied_to for t in tensors if t.tied_to is not None},
+        member=member,
+        complete=complete,
         files=describe_source(group.example),
         companions=read_companions(group.example.candidate),
         model_bytes=stored_bytes(tensors),
@@ -216,7 +220,7 @@ def _members(bank: Bank) -> _Checkpoints:
         layout=bank.layout,
         add=add,
         member=lambda index: bank.state_dict(bank.batch([index])[0]),
-        tied=bank.manifest.tied,
+        complete=lambda row, _: bank.state_dict(row),
         files=bank.manifest.source,
         companions=bank.companions(),
         model_bytes=(bank.path / bank.manifest.base.file).stat().st_size,
@@ -274,6 +278,6 @@ def _sum(
             part = slice(begin, begin + _BATCH)
             source.add(chosen[part], factors[part], sums, samples[part], stride)
             tracker.advance(len(chosen[part]))
-    sums /= sum(factors)
-    row = torch.from_numpy(sums.astype(np.float32))
-    return row, torch.from_numpy(samples), stride
+    row = np.empty(dim, dtype=np.float32)
+    np.divide(sums, sum(factors), out=row, casting="same_kind")
+    return torch.from_numpy(row), torch.from_numpy(samples), stride
