@@ -6,7 +6,6 @@ the floor: every byte is read once. The loop is torch's `AveragedModel`, fed by 
     python benches/bench_average.py [FILES]
 """
 
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,10 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 import pdiff
-from pdiff.cli.console import Console
+from timing import print_rates
 
 ROUNDS = 5
 
@@ -41,14 +42,7 @@ def main() -> None:
             for title in list(sides)[:: 1 if round_ % 2 else -1]:
                 seconds[title].append(timed(sides[title]))
         seconds["load_file + AveragedModel"] = [timed(lambda: loop(folder))]
-    rows = []
-    ours = seconds["pdiff average"]
-    for title, found in seconds.items():
-        ratio = statistics.median(peer / our for peer, our in zip(found, ours, strict=False))
-        median = statistics.median(found)
-        rows.append([title, f"{median:.2f}", f"{1e-9 * size / median:.2f}", f"{ratio:.2f}×"])
-    title = f"{count} files, {1e-9 * size:.1f} GB, {torch.get_num_threads()} threads"
-    Console().table(title, ["", "s", "GB/s", "peer / ours"], rows)
+    print_rates(seconds, count, size)
 
 
 def write(folder: Path, count: int) -> None:

@@ -7,7 +7,6 @@ what is written is made durable on both sides (`cp` is followed by `sync`; witho
 """
 
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from safetensors.torch import load_file, save_file
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pdiff
-from pdiff.cli.console import Console
+from timing import print_rates
 
 ROUNDS = 3
 
@@ -45,14 +44,7 @@ def main() -> None:
             for title in order[round_:] + order[:round_]:
                 seconds[title].append(timed(sides[title], folder / "out"))
         seconds["load_file + stack + save"] = [timed(lambda out: stack(source, out), folder / "out")]
-    ours = seconds["pdiff collect"]
-    rows = []
-    for title, found in seconds.items():
-        ratio = statistics.median(peer / our for peer, our in zip(found, ours, strict=False))
-        median = statistics.median(found)
-        rows.append([title, f"{median:.1f}", f"{1e-9 * size / median:.2f}", f"{ratio:.2f}×"])
-    title = f"{count} files, {1e-9 * size:.1f} GB, {torch.get_num_threads()} threads"
-    Console().table(title, ["", "s", "GB/s", "peer / ours"], rows)
+    print_rates(seconds, count, size)
 
 
 def write(folder: Path, count: int) -> Path:

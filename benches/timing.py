@@ -2,10 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Comparison", "compare"]
+import torch
+
+from pdiff.cli.console import Console
+
+__all__ = ["Comparison", "compare", "print_rates"]
 
 
 @dataclass(frozen=True)
@@ -41,3 +45,18 @@ def _seconds(side: Callable[[], object], repeats: int) -> float:
     for _ in range(repeats):
         side()
     return (time.perf_counter() - begin) / repeats
+
+
+def print_rates(seconds: Mapping[str, Sequence[float]], files: int, size: int) -> None:
+    """Print what each side took for `size` bytes in as many files; the first side is ours.
+
+    `seconds` are those of each round; a side that took part in fewer is compared with the rounds it has.
+    """
+    ours = next(iter(seconds.values()))
+    rows = []
+    for title, found in seconds.items():
+        ratio = statistics.median(peer / our for peer, our in zip(found, ours, strict=False))
+        median = statistics.median(found)
+        rows.append([title, f"{median:.2f}", f"{1e-9 * size / median:.2f}", f"{ratio:.2f}×"])
+    title = f"{files} files, {1e-9 * size:.1f} GB, {torch.get_num_threads()} threads"
+    Console().table(title, ["", "s", "GB/s", "peer / ours"], rows)
