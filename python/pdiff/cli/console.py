@@ -40,6 +40,11 @@ class Console:
             self._out.width = _PLAIN_WIDTH
         self._err = RichConsole(stderr=True, soft_wrap=True)
 
+    @property
+    def width(self) -> int:
+        """Columns of stdout."""
+        return self._out.width
+
     def message(self, text: str) -> None:
         """Say one line on stderr."""
         self._err.print(text, markup=False, highlight=False)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pdiff.cli.console import Console
     from pdiff.evaluation.schema import Results
     from pdiff.generation import Generated
-
+    from pdiff.report import Table
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -70,6 +70,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="Cache predictions there for the next time.  [default: $PDIFF_CACHE, else ~/.cache/pdiff]",
 )
 @click.option("--no-cache", is_flag=True, help="Neither cache predictions nor use cached ones.")
+@click.option("--all", "everything", is_flag=True, help="Show every family in the table.")
 @options.device
 @options.seed
 @options.output
@@ -105,11 +106,13 @@ def evaluate_and_report(
     out: Path,
     *,
     overwrite: bool = False,
+    everything: bool = False,
     **options: Any,
 ) -> None:
     """Evaluate with the `options` of `pdiff.evaluate`, write both files to `out` and show the table.
 
-    The model cards beside generated checkpoints are written again. Of several processes only the main one
+    The table has every family with `everything`. The model cards beside generated checkpoints are written
+    again. Of several processes only the main one
     speaks and writes.
     """
     from pdiff.common.directories import refuse_directory
@@ -129,26 +132,52 @@ def evaluate_and_report(
     for folder in [models] if isinstance(models, Generated) else models:
         if isinstance(folder, Generated) and (problem := rewrite_card(folder, judgement(results))):
             console.message(problem)
-    _show(console, results, out)
+    show(console, results, out, everything=everything)
 
 
-def _show(console: "Console", results: "Results", out: Path) -> None:
+def show(console: "Console", results: "Results", out: Path, *, everything: bool) -> None:
     """Say advice, table, verdict, findings and warnings, or print the results as JSON."""
     import msgspec
 
-    from pdiff.report import REPORT, summary_rows
+    from pdiff.report import REPORT, SCORES, terminal_table
 
     advice = results.verdict.advice
-    console.say(advice.sentence)
+    for sentence in advice.sentences:
+        console.say(sentence)
     if advice.command:
         console.say(f"  {advice.command}")
-    header, *rows = summary_rows(results)
-    console.table(f"{results.task.name} {results.task.arch}", header, rows)
-    console.say(results.verdict.sentence)
-    for line in (*(found.sentence for found in results.verdict.findings), *results.warnings):
+    table = terminal_table(results, console.width, everything=everything)
+    console.table(f"{results.task.name} {results.task.arch}", table.header, table.rows)
+    console.say(_explained(results, table))
+    console.say(f"In detail: {results.verdict.sentence}")
+    for finding in results.verdict.findings:
+        if finding.sentence != advice.novelty:
+            console.say(finding.sentence)
+    for line in results.warnings:
         console.say(line)
-    console.say(f"Report: {out / REPORT}")
+    console.say(f"Report: {out / REPORT}; a line a model: {out / SCORES}")
     console.result(msgspec.to_builtins(results))
+
+
+def _explained(results: "Results", table: "Table") -> str:
+    """Say what the columns are, and what is left out."""
+    from pdiff.common.wording import counted
+
+    metric = results.task.metric
+    unit = ", in per cent" if metric.percent else ""
+    meanings = {
+        "max-similarity": "overlap of a model's errors with those of the nearest original, 1 for a copy",
+        "GG": "overlap of the errors of two models of a family",
+        "dispersion": "spread of the weights, the originals' being 1",
+        "containment": "share of that original's errors that are repeated",
+    }
+    said = [f"{name}: {meaning}" for name, meaning in meanings.items() if name in table.header]
+    text = f"mean: {metric.name}{unit}; {'; '.join(said)}."
+    if table.columns:
+        text += f" Left out for want of space: {', '.join(table.columns)}."
+    if table.families:
+        text += f" --all shows {counted(table.families, 'more row')}, as does the page."
+    return text
 
 
 def _control(option: str) -> tuple[str, Path]:

@@ -135,9 +135,9 @@ def _results(case: Case, predicted: Predicted, measured: Compared[Measured], pro
             held_out=held_out,
         ),
         data_access=access,
-        original=family_entry([measured.original], predicted.original),
+        original=family_entry([measured.original]),
         ensemble=family_entry([measured.ensemble]),
-        generated=family_entry(measured.runs, predicted.generated),
+        generated=family_entry(measured.runs),
         runs=[_run(folder, run) for folder, run in zip(case.runs, measured.runs, strict=True)],
         baselines=[family_entry([each]) for each in measured.baselines],
         controls=[family_entry([each]) for each in measured.controls],
@@ -148,7 +148,7 @@ def _results(case: Case, predicted: Predicted, measured: Compared[Measured], pro
             comparison, access, scale, seed=options.seed, replicates=options.replicates, progress=progress
         ),
         fronts=fronts(comparison),
-        points=[point for each in measured for point in each.points()],
+        points=[point for each in measured for point in each.points(predicted.predictor.classes)],
         plots=plots,
         warnings=[
             *predicted.warnings,
@@ -163,8 +163,8 @@ def _results(case: Case, predicted: Predicted, measured: Compared[Measured], pro
 def _concluded(results: Results, predicted: Predicted) -> Results:
     """Add findings and advice to the verdict."""
     more = more_errors(predicted.compared.original, predicted.compared.runs)
-    verdict = replace(results.verdict, findings=findings(results, more), advice=advice(results))
-    return replace(results, verdict=verdict)
+    found = replace(results, verdict=replace(results.verdict, findings=findings(results, more)))
+    return replace(found, verdict=replace(found.verdict, advice=advice(found, more)))
 
 
 def _access(case: Case, *, reestimated: bool) -> AccessEntry:

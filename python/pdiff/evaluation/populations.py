@@ -50,6 +50,8 @@ class Population:
     access: DataKind = "weights"
     run: int = 0
     """Which of several generated folders the models are from."""
+    files: Sequence[str] = ()
+    """Of originals and generated models."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +202,15 @@ def compare(case: Case, context: Context, voters: int) -> Compared[Population]:
     baselines = [replace(each, size=max(size, voters)) if is_gaussian(each) else each for each in baselines]
     average = fit(AverageConfig(name="average"), members, context)
     kind = case.access.kind
-    runs = (Population("generated", None, each.size, each.rows, kind, i) for i, each in enumerate(case.runs))
+    runs = (
+        Population(
+            "generated", None, each.size, each.rows, kind, run, [str(each.path / n) for n in each.files]
+        )
+        for run, each in enumerate(case.runs)
+    )
+    sources = [member.source for member in bank.members]
     return Compared(
-        Population("original", None, len(bank), bank.batch),
+        Population("original", None, len(bank), bank.batch, files=sources),
         tuple(runs),
         Population("ensemble", None, 1, partial(average.rows, seed=seed)),
         tuple(replace(each, rows=case.rows.of(each.rows, each.size, bank.dim)) for each in baselines),

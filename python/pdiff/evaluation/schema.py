@@ -14,12 +14,14 @@ import msgspec
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.provenance import DataKind
 
-FORMAT = 6
+FORMAT = 7
 RESULTS = "results.json"
 
 Position = Literal["above", "on", "below"]
 """Where an interval of margins lies relative to the Pareto front of the baselines."""
 Kind = Literal["copies", "averages", "damaged", "concentrated", "another", "control"]
+Quality = Literal["better", "as good", "worse", "ruined", "unknown"]
+"""How good the generated models are beside the originals."""
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -115,9 +117,10 @@ class Spread(_Entry, frozen=True, kw_only=True):
 
 
 class Selected(_Entry, frozen=True, kw_only=True):
-    """The model that is best on validation, and its scores."""
+    """The model that is best on validation: its place in its family, its file and its scores."""
 
     index: int
+    file: str
     validation: float
     test: float
 
@@ -253,8 +256,8 @@ class PlaneEntry(_Entry, frozen=True, kw_only=True):
     reached_by: str
 
 
-class Concentration(_Entry, frozen=True, kw_only=True):
-    """GG − OO: how much more alike generated models are than members."""
+class Difference(_Entry, frozen=True, kw_only=True):
+    """A difference of two means, with its interval."""
 
     difference: float
     interval: tuple[float, float]
@@ -277,21 +280,40 @@ class Finding(_Entry, frozen=True, kw_only=True):
 
 
 class Advice(_Entry, frozen=True, kw_only=True):
-    """What a practitioner should do, in one sentence, and the command that does it, if there is one."""
+    """What a practitioner asks, answered in sentences, in this order."""
 
-    sentence: str
+    quality: Quality = "unknown"
+    unsupported: str = ""
+    """Why the bank or the samples support no verdict; empty where they do."""
+    headline: str = ""
+    """Whether the generated models are as good as the originals, and whether they are new."""
+    novelty: str = ""
+    """The figures behind that."""
+    simpler: str = ""
+    """Whether something simpler does better."""
+    next: str = ""
+    """What to do."""
     command: str = ""
+    """What does it, where a command can."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answers that there are, in order."""
+        answers = (self.unsupported, self.headline, self.novelty, self.simpler, self.next)
+        return [answer for answer in answers if answer]
 
 
 class Verdict(_Entry, frozen=True, kw_only=True):
-    """Where the generated models lie."""
+    """Where the generated models lie; `over_originals` is by how much their mean score is better."""
 
     position: Position
-    advice: Advice
+    advice: Advice = Advice()
     sentence: str
+    over_originals: Difference
     at_max_similarity: PlaneEntry
     at_gg: PlaneEntry | None
-    concentration: Concentration | None
+    concentration: Difference | None
+    """GG − OO: how much more alike generated models are than members."""
     findings: list[Finding]
     bootstrap: Bootstrap
 
@@ -304,14 +326,21 @@ class Fronts(_Entry, frozen=True, kw_only=True):
 
 
 class Point(_Entry, frozen=True, kw_only=True):
-    """One model."""
+    """One model; originals and generated models have a file, and a score on validation where there is one.
+
+    `nll` is the mean negative log-likelihood of the targets' classes, of the models that vote.
+    """
 
     family: str
     strength: float | None
     run: int
     score: float
     max_similarity: float
+    containment: float
     gg: float | None
+    nll: float | None = None
+    validation: float | None = None
+    file: str = ""
 
 
 class SimilarityData(_Entry, frozen=True, kw_only=True):

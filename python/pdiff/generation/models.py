@@ -34,6 +34,8 @@ class Models:
     rows: Rows
     generated: Generated | None
     """None for checkpoints that `generate` did not write."""
+    files: Sequence[str]
+    """Their paths, one a model."""
     held_out: tuple[int, ...] = ()
     """Members of the bank that they were not learned from."""
     access: DataAccess | None = None
@@ -123,11 +125,13 @@ def _opened(
     folder: Generated | Path, bank: Bank, cache: RowCache, progress: Progress, *, control: bool = False
 ) -> Models:
     if isinstance(folder, Path):
-        read, size = _foreign_rows(folder, bank, progress)
-        return Models(folder, size, cache.of(read, size, bank.dim, from_files=True), None)
+        read, files = _foreign_rows(folder, bank, progress)
+        rows = cache.of(read, len(files), bank.dim, from_files=True)
+        return Models(folder, len(files), rows, None, files)
     size, info = len(folder), folder.info
     rows = cache.of(partial(_own_rows, folder, bank, control), size, bank.dim, from_files=True)
-    return Models(folder.path, size, rows, folder, () if control else tuple(info.held_out), info.access)
+    files, held_out = [str(folder.path / name) for name in info.files], () if control else info.held_out
+    return Models(folder.path, size, rows, folder, files, held_out, info.access)
 
 
 def _own_rows(generated: Generated, bank: Bank, control: bool, indices: Sequence[int]) -> Tensor:
@@ -157,8 +161,8 @@ def _is_counter(tensor: Tensor) -> bool:
     return tensor.dim() == 0 and not tensor.is_floating_point()
 
 
-def _foreign_rows(folder: Path, bank: Bank, progress: Progress) -> tuple[Rows, int]:
-    """Return what reads the raw rows of anybody's checkpoints below a folder, and how many there are.
+def _foreign_rows(folder: Path, bank: Bank, progress: Progress) -> tuple[Rows, list[str]]:
+    """Return what reads the raw rows of anybody's checkpoints below a folder, and their names.
 
     Any format is read, by the rules of `collect`. They have to hold the tensors of the bank's rows; whatever
     else they hold has to be the bank's own, but for counters, and what they lack is the bank's. Raises
@@ -183,7 +187,7 @@ def _foreign_rows(folder: Path, bank: Bank, progress: Progress) -> tuple[Rows, i
         _core.read_rows(bank.layout, [origins[index] for index in indices], rows.numpy())
         return rows
 
-    return read, len(origins)
+    return read, [str(folder / checkpoint.source) for checkpoint in opened.checkpoints]
 
 
 def _check_tensors(where: str, header: _core.Checkpoint, base: _core.Checkpoint, bank: Bank) -> None:

@@ -19,18 +19,20 @@ from pdiff.report.comparison import Named, comparison_figures, differences, meth
 from pdiff.report.figures import figures, hidden, worst_drawn
 from pdiff.report.marks import colour_name, mark_svg, shape_svg
 from pdiff.report.plot import Kind, Plot, stylesheet
-from pdiff.report.tables import COLUMNS, Row, called, measures, number, summary
+from pdiff.report.tables import COLUMNS, Row, called, measures, number, scores_csv, summary
 
 REPORT = "report.html"
+SCORES = "scores.csv"
 
 
 def save_report(results: Results, out: str | Path = "evaluation", *, overwrite: bool = False) -> None:
-    """Write `results.json` and `report.html` to the directory `out`, both or neither.
+    """Write `results.json`, `scores.csv` and `report.html` to the directory `out`, all or none.
 
     Raises `UsageError` if `out` is not empty, unless `overwrite` is set and it holds an evaluation.
     """
     with staged_directory(Path(out), RESULTS, overwrite) as staged:
         write_json(staged / RESULTS, results)
+        _core.write_file(staged / SCORES, scores_csv(results).encode())
         write_report(results, staged / REPORT)
 
 

@@ -1,6 +1,8 @@
 """Tabulate an evaluation: a row a family, for terminal and page alike, and the novelty measures."""
 
+import csv
 from collections.abc import Sequence
+from io import StringIO
 from string import Formatter
 from typing import Any, NamedTuple
 
@@ -19,6 +21,12 @@ COLUMNS = (
 the Pareto front of the baselines: `MS`, `GG`, both, none.
 """
 
+_LEAST_FIRST = ("min", "max", "front", "containment", "std", "best", "n", "dispersion", "GG")
+"""Columns in the order in which a narrow terminal leaves them out; name, mean and max-similarity stay."""
+_GAP = 2
+"""Characters between two columns."""
+_NEAREST = 3
+"""Families on the Pareto front that a short table names."""
 _CLOSE = 1e-9
 
 
@@ -29,9 +37,49 @@ class Row(NamedTuple):
     cells: tuple[str, ...]
 
 
-def summary_rows(results: Results) -> list[tuple[str, ...]]:
-    """Return the table of an evaluation as text: the headings, then a row a family."""
-    return [COLUMNS, *(row.cells for row in summary(results))]
+class Table(NamedTuple):
+    """The table of an evaluation as a terminal shows it, and what it leaves out for want of space."""
+
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    families: int
+    """Families that are left out."""
+    columns: tuple[str, ...]
+    """Columns that are left out."""
+
+
+def terminal_table(results: Results, width: int, *, everything: bool = False) -> Table:
+    """Return the table of an evaluation for a terminal of so many columns.
+
+    Without `everything` it has the originals, their average, the generated models, the best baseline, the
+    families that draw the Pareto front nearest to the generated models, and the controls.
+    """
+    found = summary(results)
+    chosen = found if everything else _short(results, found)
+    kept = list(range(len(COLUMNS)))
+    cells = [COLUMNS, *(row.cells for row in chosen)]
+    widths = [max(len(row[column]) for row in cells) for column in kept]
+    for name in _LEAST_FIRST:
+        if sum(widths[column] + _GAP for column in kept) <= width:
+            break
+        kept.remove(COLUMNS.index(name))
+    header, *rows = (tuple(row[column] for column in kept) for row in cells)
+    left_out = tuple(name for column, name in enumerate(COLUMNS) if column not in kept)
+    return Table(header, rows, len(found) - len(chosen), left_out)
+
+
+def _short(results: Results, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that the verdict is about, in their order."""
+    scale, ours = results.task.metric, results.generated
+    baselines = [row for row in rows if row.entry in results.baselines]
+
+    def distance(row: Row) -> float:
+        return abs(row.entry.max_similarity - ours.max_similarity)
+
+    front = sorted((row for row in baselines if row.cells[-1]), key=distance)[:_NEAREST]
+    sign = 1 if scale.higher_is_better else -1
+    best = max(baselines, key=lambda row: sign * row.entry.score.mean, default=None)
+    return [row for row in rows if row not in baselines or row in front or row is best]
 
 
 def summary(results: Results) -> list[Row]:
@@ -85,6 +133,24 @@ def called(results: Results, family: str, strength: float | None = None) -> str:
 def number(value: float | None, digits: int) -> str:
     """Format with a fixed number of digits; a dash for a figure that is not defined."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def scores_csv(results: Results) -> str:
+    """Return one line a model of originals and generated ones: its file, scores and novelty, as CSV.
+
+    Scores are in the metric's unit; `selected` marks the model of each family that is best on validation.
+    """
+    scores = ("validation", "max_similarity", "containment", "nll")
+    text = StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["family", "file", results.task.metric.name, *scores, "selected"])
+    for entry in (results.original, results.generated):
+        best = None if entry.best is None else entry.best.index
+        for index, point in enumerate(each for each in results.points if each.family == entry.family):
+            figures = [point.score, *(getattr(point, name) for name in scores)]
+            texts = ["" if figure is None else f"{figure:.9g}" for figure in figures]
+            lines.writerow([entry.family, point.file, *texts, "yes" if index == best else ""])
+    return text.getvalue()
 
 
 class Measure(NamedTuple):

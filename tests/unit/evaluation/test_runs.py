@@ -183,6 +183,7 @@ def test_the_best_model_is_chosen_on_validation(norm_bank: Bank, task: Waves, sa
     chosen = int(by["validation"].argmax())
     assert results["generated"]["best"] == {
         "index": chosen,
+        "file": results["points"][len(norm_bank) + 1 + chosen]["file"],
         "validation": pytest.approx(float(by["validation"][chosen])),
         "test": pytest.approx(float(by["test"][chosen])),
     }

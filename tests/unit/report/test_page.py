@@ -11,7 +11,7 @@ from pdiff.report import REPORT, write_report
 from pdiff.report.figures import worst_drawn
 from pdiff.report.page import render_report
 from pdiff.report.plot import stylesheet
-from pdiff.report.tables import summary_rows
+from pdiff.report.tables import summary
 from tests.unit.report.sample import RMSE, VOTE_SPREAD, changed, control, lean_results, sample_results
 
 LEAN = {"verdict", "plane-max-similarity", "plane-gg", "strips", "similarity"}
@@ -93,8 +93,8 @@ def test_pictures_have_words(page: str) -> None:
 
 def test_holds_the_table_and_the_verdict(page: str) -> None:
     text = " ".join(" ".join(read(page).text).split())
-    for row in summary_rows(sample_results()):
-        assert " ".join(row) in text
+    for row in summary(sample_results()):
+        assert " ".join(row.cells) in text
     assert "0.24 ± 0.46 points." in text
     worst = sample_results().task.metric.text(worst_drawn(sample_results()))
     assert text.count(f"8 models worse than {worst} are not drawn.") == 3
@@ -116,7 +116,7 @@ def test_names_are_text_and_nothing_else(undrawn: set[str]) -> None:
     changes = {
         "bank.path": ATTACK,
         "verdict.sentence": ATTACK,
-        "verdict.advice.sentence": ATTACK,
+        "verdict.advice.headline": ATTACK,
         "verdict.advice.command": ATTACK,
         "plots.parameters.0.name": ATTACK,
         "plots.map": None,
@@ -208,7 +208,9 @@ def test_the_advice_comes_first_and_its_command_can_be_copied() -> None:
     page = render_report(results)
     reader = read(page)
     text = "".join(reader.text)
-    assert text.index(results.verdict.advice.sentence) < text.index(results.verdict.sentence)
+    places = [text.index(sentence) for sentence in results.verdict.advice.sentences]
+    assert places == sorted(places)
+    assert places[-1] < text.index(results.verdict.sentence)
     assert "pdiff average a && echo 'b'" in text
     assert ("pre", {"class": "command"}) in reader.elements
     assert "user-select: all" in page
@@ -242,7 +244,7 @@ def test_what_the_makers_did_not_say_is_left_open() -> None:
 
 def test_another_metric_has_its_name_everywhere(undrawn: set[str]) -> None:
     undrawn |= LEAN
-    results = changed(lean_results(), {"task.metric": RMSE, "verdict.advice.sentence": ""})
+    results = changed(lean_results(), {"task.metric": RMSE, "verdict.advice.headline": ""})
     page = render_report(results)
     assert "accuracy" not in page
     assert "RMSE, lower is better" in page

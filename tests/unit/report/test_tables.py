@@ -1,19 +1,21 @@
 """The table and the figures' words."""
 
+import csv
+from io import StringIO
+
 import pytest
 from msgspec.structs import replace
 
 from pdiff.evaluation.schema import ZU, Fronts, Hull, Nearest, Scale
-from pdiff.report import summary_rows
 from pdiff.report.page import duration
-from pdiff.report.tables import COLUMNS, measures, number, summary
+from pdiff.report.tables import COLUMNS, measures, number, scores_csv, summary, terminal_table
 from tests.unit.report.sample import FAMILIES, RMSE, changed, control, sample_results
 
 
 def test_the_table_as_text() -> None:
     results = sample_results()
-    header, *rows = summary_rows(results)
-    assert header == COLUMNS
+    header, rows, *left_out = terminal_table(results, 200, everything=True)
+    assert (header, left_out) == (COLUMNS, [0, ()])
     assert [row[0] for row in rows[:4]] == ["original", "average of all", "p-diff", "noise σ 0.013"]
     assert len(rows) == len(FAMILIES)
     mean = results.ensemble.score.mean
@@ -22,6 +24,45 @@ def test_the_table_as_text() -> None:
     assert rows[2][7:9] == (number(results.generated.max_similarity, 3), "0.930")
     assert rows[2][10:] == ("0.83", "")
     assert all(len(row) == len(header) for row in rows)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_cells(width: int, everything: bool) -> None:
+    full = terminal_table(sample_results(), 200, everything=everything)
+    found = terminal_table(sample_results(), width, everything=everything)
+    assert found.header[0] == "models"
+    assert {"mean", "max-similarity"} < set(found.header)
+    assert set(found.header) | set(found.columns) == set(COLUMNS)
+    kept = [COLUMNS.index(name) for name in found.header]
+    assert found.rows == [tuple(row[column] for column in kept) for row in full.rows]
+    longest = [max(map(len, column)) for column in zip(found.header, *found.rows, strict=True)]
+    assert sum(longest) + 2 * len(longest) <= width
+
+
+def test_the_short_table_has_what_the_verdict_is_about() -> None:
+    results = sample_results()
+    found = terminal_table(results, 200)
+    names = [row[0] for row in found.rows]
+    assert names[:3] == ["original", "average of all", "p-diff"]
+    best = max(results.baselines, key=lambda each: each.score.mean)
+    assert summary(results)[3 + results.baselines.index(best)].cells[0] in names
+    assert len(names) <= 7
+    assert found.families == len(FAMILIES) - len(names)
+    controlled = changed(results, {"controls": [control(results, "one checkpoint")]})
+    assert terminal_table(controlled, 200).rows[-1][0] == "one checkpoint", "controls were asked for"
+
+
+def test_every_file_has_a_line_of_scores() -> None:
+    results = sample_results()
+    lines = list(csv.DictReader(StringIO(scores_csv(results))))
+    assert len(lines) == results.original.n + results.generated.n
+    ours = [line for line in lines if line["family"] == "generated"]
+    points = [point for point in results.points if point.family == "generated"]
+    assert [line["file"] for line in ours] == [point.file for point in points]
+    assert [float(line["accuracy"]) for line in ours] == pytest.approx([point.score for point in points])
+    assert [line["selected"] for line in ours] == ["yes"] + [""] * (len(ours) - 1)
+    assert {line["nll"] for line in lines if line["family"] == "original"} == {""}
 
 
 def test_a_row_stands_for_an_entry() -> None:

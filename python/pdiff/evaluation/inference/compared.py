@@ -1,7 +1,7 @@
 """Predict with every family that is compared: votes, selection on validation, a check of BatchNorm."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from pdiff.evaluation.inference.predictions import Prediction, Predictions
 from pdiff.evaluation.inference.predictor import Predictor
 from pdiff.evaluation.metrics.soft_voting import POOL
 from pdiff.evaluation.populations import Case, Compared, Population, blocks, compare, is_gaussian
-from pdiff.evaluation.schema import ReverseData, Selected
+from pdiff.evaluation.schema import ReverseData
 from pdiff.generators.base import Context
 from pdiff.tasks.base import Task
 from pdiff.tasks.data import SplitData, count
@@ -44,9 +44,6 @@ class Predicted:
     voters: int
     """Models of a family that vote at most; 0 where there are no votes."""
     compared: Compared[Predictions]
-    original: Selected | None = None
-    """The best original on validation, where there is one."""
-    generated: Selected | None = None
     run: Run | str = ""
     """The run that the first models were drawn from, or why there is none."""
     way: ReverseData | str = ""
@@ -113,24 +110,20 @@ def predict_compared(
     models = sum(population.size for population in (*compared, *selectable))
     with progress.track("Evaluating", models, "model") as tracker:
         found = compared.map(lambda each: predict_population(each, predictor, tracker, votes=votes(each)))
-        if validation is None:
-            return Predicted(predictor, voters, found)
-        original, *runs = (predict_population(each, validation, tracker) for each in selectable)
-    best, ours = _selected([original], [found.original]), _selected(runs, found.runs)
-    return Predicted(predictor, voters, found, best, ours)
+        if validation is not None:
+            scores = [predict_population(each, validation, tracker).scores() for each in selectable]
+            original, *runs = map(_validated, (found.original, *found.runs), scores)
+            found = replace(found, original=original, runs=tuple(runs))
+    return Predicted(predictor, voters, found)
+
+
+def _validated(test: Predictions, scores: Tensor) -> Predictions:
+    return replace(test, validation=scores)
 
 
 def has_validation(task: Task) -> bool:
     """Return whether the task has validation samples."""
     return any(count(targets) for _, targets in SplitData(task, "validation").batches(1))
-
-
-def _selected(validation: Sequence[Predictions], test: Sequence[Predictions]) -> Selected:
-    """Return the model that is best on validation; several populations are runs."""
-    chosen_by, scores = (torch.cat([each.scores() for each in some]) for some in (validation, test))
-    metric = validation[0].metric
-    index = int(chosen_by.argmax() if metric is None or metric.higher_is_better else chosen_by.argmin())
-    return Selected(index=index, validation=float(chosen_by[index]), test=float(scores[index]))
 
 
 def vote_limit(
@@ -222,6 +215,7 @@ def predict_population(
         predictor.metric,
         _stacked([each.measured for each in predictions]),
         _stacked([each.probabilities for each in predictions]),
+        [index for index, each in enumerate(predictions) if each.probabilities is not None],
     )
 
 

@@ -1,6 +1,7 @@
 """Hold what models predict on a split: one model's, packed into bytes, and a whole population's, scored."""
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -80,6 +81,10 @@ class Predictions:
     """F32 [M, N, S'], what `metric` measured on each sample."""
     votes: Tensor | None = None
     """F16 [V, N, classes], the class probabilities of the V models that vote."""
+    voters: Sequence[int] = ()
+    """Which models they are."""
+    validation: Tensor | None = None
+    """F64 [M], the models' scores on validation, where they were predicted there too."""
 
     def scores(self, samples: Tensor | None = None, models: Tensor | None = None) -> Tensor:
         """Return how good each of the models is, on the samples of these indices (repeats count): f64 [M].

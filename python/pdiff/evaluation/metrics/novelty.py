@@ -22,6 +22,7 @@ from torch import Tensor
 from pdiff.bank import Bank
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.metrics.errors import Resemblance, distinct_count, resemblance
+from pdiff.evaluation.metrics.soft_voting import likelihood
 from pdiff.evaluation.metrics.weights import Place, bank_products, distances_to, place, spread
 from pdiff.evaluation.populations import Case, Compared
 from pdiff.evaluation.schema import ZU, FamilyEntry, Nearest, Novelty, Point, Selected, Spread
@@ -48,17 +49,40 @@ class Measured:
         """F64 [M], in the metric's unit."""
         return self.predictions.scores()
 
-    def points(self) -> list[Point]:
-        """Return one entry a model, for the scatters."""
-        made, alike = self.predictions.population, self.resemblance
-        others = [None] if alike.to_others is None else alike.to_others.tolist()
-        figures = zip(self.scores.tolist(), alike.max_similarity.tolist(), others, strict=True)
+    def points(self, classes: Tensor | None) -> list[Point]:
+        """Return one entry a model; with the samples' classes [N], the models that vote have an NLL."""
+        made, alike, known = self.predictions.population, self.resemblance, self.predictions
+        figures: dict[str, Sequence[Any]] = {
+            "score": self.scores.tolist(),
+            "max_similarity": alike.max_similarity.tolist(),
+            "containment": alike.containment.tolist(),
+            "gg": [None] if alike.to_others is None else alike.to_others.tolist(),
+            "nll": [None] * self.size,
+        }
+        if known.votes is not None and classes is not None:
+            votes = zip(known.voters, known.votes, strict=True)
+            nll = {index: likelihood(_normalised(each), classes) for index, each in votes}
+            figures["nll"] = [nll.get(index) for index in range(self.size)]
+        if known.validation is not None:
+            figures["validation"] = known.validation.tolist()
+        if made.files:
+            figures["file"] = made.files
         own: dict[str, Any] = {"family": made.family, "strength": made.strength, "run": made.run}
-        return [Point(**own, score=score, max_similarity=near, gg=gg) for score, near, gg in figures]
+        rows = zip(*figures.values(), strict=True)
+        return [Point(**own, **dict(zip(figures, row, strict=True))) for row in rows]
 
 
-def family_entry(populations: Sequence[Measured], best: Selected | None = None) -> FamilyEntry:
-    """Return the entry of a family: of one population, or of the runs of one method."""
+def _normalised(probabilities: Tensor) -> Tensor:
+    """Return probabilities f16 [N, C], which do not quite add up to 1, as f32 that do."""
+    exact = probabilities.float()
+    return exact / exact.sum(dim=1, keepdim=True)
+
+
+def family_entry(populations: Sequence[Measured]) -> FamilyEntry:
+    """Return the entry of a family: of one population, or of the runs of one method.
+
+    The best is chosen by the scores on validation, where there are some.
+    """
     made, alike = populations[0].predictions.population, [each.resemblance for each in populations]
     scores = torch.cat([each.scores for each in populations])
     others = [each.to_others for each in alike if each.to_others is not None]
@@ -68,11 +92,24 @@ def family_entry(populations: Sequence[Measured], best: Selected | None = None) 
         access=made.access,
         n=len(scores),
         score=_spread(scores),
-        best=best,
+        best=_best([each.predictions for each in populations], scores),
         max_similarity=_mean(*(each.max_similarity for each in alike)),
         containment=_mean(*(each.containment for each in alike)),
         gg=_mean(*others) if others else None,
         dispersion=_dispersion(populations),
+    )
+
+
+def _best(runs: Sequence[Predictions], scores: Tensor) -> Selected | None:
+    """Return the model of the runs that is best on validation; `scores` are those on the split."""
+    known = [each.validation for each in runs if each.validation is not None]
+    if not known:
+        return None
+    validation, metric = torch.cat(known), runs[0].metric
+    index = int(validation.argmax() if metric is None or metric.higher_is_better else validation.argmin())
+    files = [file for each in runs for file in each.population.files]
+    return Selected(
+        index=index, file=files[index], validation=float(validation[index]), test=float(scores[index])
     )
 
 

@@ -105,12 +105,17 @@ def _worth(models: Sequence[Tensor], targets: Tensor) -> tuple[float, float, flo
     for model in models:
         total += model
     probabilities = total / total.sum(dim=1, keepdim=True)  # f16 does not add up to 1
-    right = probabilities[torch.arange(len(targets)), targets]
     return (
         float((probabilities.argmax(dim=1) == targets).double().mean()),
-        float(-right.clamp(min=_TINY).double().log().mean()),
+        likelihood(probabilities, targets),
         calibration_error(probabilities, targets),
     )
+
+
+def likelihood(probabilities: Tensor, targets: Tensor) -> float:
+    """Return the mean negative log-likelihood of classes i64 [N] under probabilities [N, C]."""
+    right = probabilities[torch.arange(len(targets)), targets]
+    return float(-right.clamp(min=_TINY).double().log().mean())
 
 
 def _over_draws(

@@ -1,20 +1,159 @@
-"""Advise a practitioner: which network to use, and the command that writes it.
+"""Answer what a practitioner asks of an evaluation, in plain sentences.
 
-An average counts as better where its mean score (of all members' average, or of averages of k random ones; by
-means, so that no lucky one is picked) is above the mean checkpoint's by more than `CLEARLY` of the standard
-deviation of the checkpoints' scores, and above the generated models' mean. The generated models are named
-first where the verdict says "above", an average otherwise; without either, generated models where they are on
-the Pareto front and no worse than the mean checkpoint, else the checkpoints.
+Are the generated models as good as the checkpoints? Are they new? Does something simpler do better? What is
+to be done next, by which command? And before all that: can this bank, and these samples, support an answer?
+
+The thresholds stand below; the answers rest on the results' own figures and on the verdict's findings.
 """
 
 import shlex
 from dataclasses import dataclass
 
-from pdiff.common.wording import printable
-from pdiff.evaluation.schema import Advice, Results
+from pdiff.common.wording import counted, printable
+from pdiff.evaluation.schema import Advice, Difference, Kind, PlaneEntry, Quality, Results, Scale, Selected
 from pdiff.generation.card import Judgement
 
 CLEARLY = 0.5
+"""Standard deviations of the checkpoints' scores by which an average has to be better to be advised."""
+RUINED_ERRORS, RUINED_RIGHT, RUINED_SPREADS = 3.0, 0.5, 3.0
+"""Ruined models make so many times as many errors, or so small a share of what is right is left, and their
+mean score is so many standard deviations of the checkpoints' scores below."""
+COARSE = 0.5
+"""Share of the checkpoints' mean error beyond which half an interval is too wide to say anything."""
+ALIKE = 0.999
+"""Mean similarity of two checkpoints above which all make the same errors."""
+FEWEST = 10
+"""Members of a bank below which what they have in common is not known."""
+AS_NEW = 0.01
+"""By how much the overlap with the nearest checkpoint may be above that of checkpoints themselves."""
+
+_BANK = "This bank supports no verdict"
+
+
+def advice(results: Results, more_errors: float) -> Advice:
+    """Return the answers.
+
+    `more_errors` is how many times as many errors a generated model makes as an original. An average of
+    checkpoints is advised where its mean score (of all members' average, or of averages of k random ones, so
+    that no lucky one is picked) is clearly above the mean checkpoint's, and above the generated models'.
+    """
+    unsupported = _unsupported(results)
+    quality = _quality(results, more_errors)
+    novelty = _novelty(results)
+    simpler, averaging = _simpler(results, quality)
+    done, command = _next(results, quality, novelty, averaging, unsupported)
+    return Advice(
+        quality=quality,
+        unsupported=unsupported,
+        headline=_headline(results, quality, novelty),
+        novelty=novelty.sentence,
+        simpler=simpler,
+        next=done,
+        command=command,
+    )
+
+
+def _unsupported(results: Results) -> str:
+    """Say why bank or samples support no verdict; an empty string where they do."""
+    ours, scale = results.original, results.task.metric
+    if ours.gg is not None and ours.gg >= ALIKE:
+        why = (
+            f"its checkpoints are all alike: {scale.text(ours.score.mean)} with a standard deviation of "
+            f"{scale.bare(ours.score.std, 2)}, and each makes the others' errors (overlap {ours.gg:.3f})"
+        )
+        return f"{_BANK}: {why}."
+    if results.bank.members < FEWEST:
+        why = f"it has {counted(results.bank.members, 'checkpoint')}, and {FEWEST} or more are wanted"
+        return f"{_BANK}: {why}."
+    low, high = results.verdict.over_originals.interval
+    error = _error(results)
+    if error is not None and high - low > 2 * COARSE * error:
+        return (
+            f"{results.task.samples:,} {results.task.split} samples and "
+            f"{counted(results.generated.n, 'generated model')} support no verdict: the difference from your "
+            f"checkpoints is only known to {_within(results.verdict.over_originals, scale)}."
+        )
+    return ""
+
+
+def _error(results: Results) -> float | None:
+    """Return how far the mean original is from a perfect score; None where nothing says what that is."""
+    scale, score = results.task.metric, results.original.score.mean
+    if scale.percent and scale.higher_is_better:
+        return 1 - score
+    return None if scale.higher_is_better else score
+
+
+def _quality(results: Results, more_errors: float) -> Quality:
+    """Return how good the generated models are beside the originals."""
+    found, original = results.verdict.over_originals, results.original.score
+    low, high = found.interval
+    if low <= 0 <= high:
+        return "as good"
+    if low > 0:
+        return "better"
+    scale, ours = results.task.metric, results.generated.score.mean
+    left = ours / original.mean if scale.percent and scale.higher_is_better and original.mean else 1.0
+    ruined = more_errors >= RUINED_ERRORS or left <= RUINED_RIGHT
+    return "ruined" if ruined and -found.difference > RUINED_SPREADS * original.std else "worse"
+
+
+@dataclass(frozen=True)
+class _Novelty:
+    """Whether the generated models are new, in a clause, and the figures behind it in a sentence."""
+
+    new: bool
+    clause: str
+    sentence: str
+
+
+def _headline(results: Results, quality: Quality, novelty: _Novelty) -> str:
+    """Say whether the generated models are as good as the originals, and whether they are new."""
+    scale = results.task.metric
+    accurate = scale.name == "accuracy"
+    compared = {
+        "better": "more accurate than" if accurate else "better than",
+        "as good": "as accurate as" if accurate else "as good as",
+        "worse": "less accurate than" if accurate else "worse than",
+    }
+    ours, theirs = scale.text(results.generated.score.mean), scale.text(results.original.score.mean)
+    difference = _within(results.verdict.over_originals, scale)
+    if quality == "ruined":
+        return (
+            f"The generated models are ruined: {ours} on average, your checkpoints {theirs} ({difference})."
+        )
+    return (
+        f"The generated models are {compared[quality]} your checkpoints ({ours} and {theirs} on average; "
+        f"{difference}), {novelty.clause}."
+    )
+
+
+def _within(found: Difference, scale: Scale) -> str:
+    low, high = map(scale.difference, found.interval)
+    return f"{scale.difference(found.difference)} {scale.points}, {low} to {high}"
+
+
+def _novelty(results: Results) -> _Novelty:
+    """Say whether the generated models are new, by the first finding that is about that."""
+    ours, theirs = results.generated, results.original
+    clauses: dict[Kind, tuple[bool, str]] = {
+        "copies": (False, "but copies of them"),
+        "damaged": (False, "and repeat their errors"),
+        "averages": (False, "but little more than averages of them"),
+        "concentrated": (True, "and new, but more alike than those are"),
+        "another": (True, "and new, like those of another training run"),
+    }
+    found = {finding.kind: finding.sentence for finding in results.verdict.findings}
+    for kind, (new, clause) in clauses.items():
+        if kind in found:
+            return _Novelty(new, clause, found[kind])
+    sentence = (
+        f"Their errors overlap with those of the nearest checkpoint by {ours.max_similarity:.3f} (1: the "
+        f"same errors); those of two checkpoints do so by {theirs.max_similarity:.3f}."
+    )
+    if ours.max_similarity > theirs.max_similarity + AS_NEW:
+        return _Novelty(False, "but closer to them than they are to each other", sentence)
+    return _Novelty(True, "and new", sentence)
 
 
 @dataclass(frozen=True)
@@ -23,7 +162,10 @@ class _Average:
 
     members: int | None
     score: float
-    max_similarity: float
+
+    @property
+    def name(self) -> str:
+        return f"an average of {self.members or 'all'} of your checkpoints"
 
     def command(self, bank: str) -> str:
         """Return what writes it."""
@@ -33,64 +175,94 @@ class _Average:
         return f"pdiff generate {where} --generator average --set members={self.members} --n 1 --out averaged"
 
 
-def advice(results: Results) -> Advice:
-    """Return what to do, and the command that does it."""
-    scale, original, generated = results.task.metric, results.original.score, results.generated.score.mean
+def _simpler(results: Results, quality: Quality) -> tuple[str, _Average | None]:
+    """Say whether something simpler does better, and return the average that is to be used, if one is."""
+    scale, verdict, generated = results.task.metric, results.verdict, results.generated.score.mean
+    best, clear = _best_average(results)
+    averaging = best if clear and scale.better(best.score, generated) else None
+    if quality == "ruined":
+        use = averaging.name if averaging else "any of your checkpoints"
+        score = scale.text(averaging.score if averaging else results.original.score.mean)
+        return f"Something simpler does better: {use} ({score}).", averaging
+    sentence = _beside(verdict.at_max_similarity, scale, "errors overlap as little with the checkpoints'")
+    if verdict.at_gg is not None and verdict.at_gg.margin < verdict.at_max_similarity.margin:
+        sentence = _beside(verdict.at_gg, scale, "models differ as much from one another")
+    if averaging is not None:
+        also = averaging.name[0].upper() + averaging.name[1:]
+        sentence += f" {also} is the better single network ({scale.text(averaging.score)})."
+    return sentence, averaging
+
+
+def _beside(found: PlaneEntry, scale: Scale, alike: str) -> str:
+    """Say whether what reaches the Pareto front is better, where the models are as new."""
+    low, high = sorted(map(abs, found.interval))
+    margin = scale.difference(abs(found.margin)).lstrip("+−")
+    ends = f"{scale.difference(low).lstrip('+')} to {scale.difference(high).lstrip('+')}"
+    if found.position == "below":
+        return (
+            f"Something simpler does better: {found.reached_by}, whose {alike}, is better by {margin} "
+            f"{scale.points} ({ends})."
+        )
+    if found.position == "above":
+        return (
+            f"Nothing simpler does as well: {found.reached_by}, whose {alike}, is worse by {margin} "
+            f"{scale.points} ({ends})."
+        )
+    low, high = found.interval
+    between = f"{scale.difference(low)} to {scale.difference(high)}"
+    return (
+        f"Something simpler does as well: {found.reached_by}, whose {alike} (difference "
+        f"{scale.difference(found.margin)} {scale.points}, {between})."
+    )
+
+
+def _best_average(results: Results) -> tuple[_Average, bool]:
+    """Return the best average, and whether it is clearly better than the mean checkpoint."""
+    scale, original = results.task.metric, results.original.score
     sign = 1 if scale.higher_is_better else -1
-    best = max(_averages(results), key=lambda each: sign * each.score)
-    clear = sign * (best.score - original.mean) > CLEARLY * original.std
-    averaging = clear and scale.better(best.score, generated)
-    position = results.verdict.position
-    good = position == "above" or (position == "on" and not scale.better(original.mean, generated))
-    sentence = _sentence(results, best, averaging=averaging, good=good)
-    return Advice(sentence=f"{sentence}.", command=best.command(results.bank.path) if averaging else "")
-
-
-def _averages(results: Results) -> list[_Average]:
-    """Return the average of all members, and those of k random ones."""
     random = [each for each in results.baselines if each.family == "average"]
-    return [
-        _Average(None if each.strength is None else int(each.strength), each.score.mean, each.max_similarity)
+    averages = [
+        _Average(None if each.strength is None else int(each.strength), each.score.mean)
         for each in (results.ensemble, *random)
     ]
+    best = max(averages, key=lambda each: sign * each.score)
+    return best, sign * (best.score - original.mean) > CLEARLY * original.std
 
 
-def _sentence(results: Results, best: _Average, *, averaging: bool, good: bool) -> str:
-    """Say what to use."""
-    scale, similarity = results.task.metric, results.generated.max_similarity
-    ours = f"{scale.text(results.generated.score.mean)} on average at max-similarity {similarity:.3f}"
-    theirs = f"{scale.text(results.original.score.mean)} on average"
-    averaged = f"n average of {best.members or 'all'} of your checkpoints"
-    better = "more accurate" if scale.name == "accuracy" else "better"
-    better += f" ({scale.text(best.score)})"
-    if results.verdict.position == "above":
-        also = f"; as a single network a{averaged} is {better}" if averaging else ""
-        return (
-            f"The generated models are good to use: {ours}, above what averages, noise and Gaussians reach "
-            f"from the same checkpoints{also}"
-        )
-    if averaging:
-        as_new = ", and as different from the checkpoints as those are"
-        return (
-            f"A{averaged} is {better} than the checkpoints ({theirs}) and the generated models ({ours})"
-            f"{as_new if best.max_similarity <= similarity else ''}"
-        )
-    if good:
-        return (
-            f"The generated models are good to use ({ours}; your checkpoints {theirs}), and averages, noise "
-            "and Gaussians are as good"
-        )
-    return (
-        f"Use your checkpoints ({theirs}): the generated models ({ours}) are no better than what averages, "
-        "noise and Gaussians reach"
-    )
+def _next(
+    results: Results, quality: Quality, novelty: _Novelty, averaging: _Average | None, unsupported: str
+) -> tuple[str, str]:
+    """Say what to do, and return the command that does it, or an empty string."""
+    scale, bank = results.task.metric, results.bank
+    if unsupported.startswith(_BANK):
+        return "Collect more checkpoints that differ: save them further apart, or at a higher rate.", ""
+    if unsupported:
+        return "Evaluate more generated models, on more samples where there are some.", ""
+    if averaging is not None:
+        return f"Use {averaging.name} ({scale.text(averaging.score)}):", averaging.command(bank.path)
+    kept = f"Use your checkpoints{_named(results.original.best, scale)}."
+    if quality == "ruined" and {run.preset for run in results.runs} - {"", "default"}:
+        command = f"pdiff train {shlex.quote(printable(bank.path))} --preset default --out run-default"
+        return f"{kept} To generate more, train another generator:", command
+    good = results.verdict.position == "above" or quality in {"as good", "better"}
+    if good and novelty.new:
+        return f"Use the generated models{_named(results.generated.best, scale)}.", ""
+    return kept, ""
+
+
+def _named(best: Selected | None, scale: Scale) -> str:
+    """Name the model that is best on validation, where one was chosen."""
+    if best is None:
+        return ""
+    return f"; the best on validation is {printable(best.file)} ({scale.text(best.test)})"
 
 
 def judgement(results: Results) -> Judgement:
     """Return what the card of generated checkpoints says of the results."""
     task, metric, ours, theirs = results.task, results.task.metric, results.generated, results.original
+    said = results.verdict.advice
     return Judgement(
-        sentence=results.verdict.sentence,
+        sentence=" ".join(filter(None, (said.unsupported, said.headline, said.novelty, said.simpler))),
         task=task.name,
         split=task.split,
         samples=task.samples,

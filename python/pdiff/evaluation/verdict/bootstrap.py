@@ -28,7 +28,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Margins:
-    """The margins of all replicates in both planes."""
+    """The margins of all replicates in both planes, and other differences of means."""
 
     max_similarity: Values
     """[replicates]."""
@@ -36,22 +36,25 @@ class Margins:
     """[replicates]; None where GG is not defined."""
     concentration: Values | None
     """[replicates], GG − OO: how much more alike the generated models are than members; None as for GG."""
+    over_originals: Values
+    """[replicates], by how much the generated models' mean score is better than the originals'."""
 
 
 def bootstrap(comparison: Comparison, *, replicates: int, seed: int, progress: Progress = SILENT) -> Margins:
     """Return the margins of `replicates` draws; replicate i depends on (seed, i) alone."""
-    in_similarity, in_gg, above_oo = np.full((3, replicates), np.nan)
+    in_similarity, in_gg, above_oo, over_originals = np.full((4, replicates), np.nan)
     with progress.track("Bootstrapping", replicates, "draw") as tracker:
         for replicate in range(replicates):
             generator = numpy_generator(seed, "evaluate/bootstrap", replicate)
             estimates = comparison.estimates(_draw(comparison, generator))
             in_similarity[replicate] = estimates.in_max_similarity.margin
+            over_originals[replicate] = estimates.over_originals
             if (plane := estimates.in_gg) is not None:
                 in_gg[replicate] = plane.margin
             if (concentration := estimates.concentration) is not None:
                 above_oo[replicate] = concentration
             tracker.advance()
-    return Margins(in_similarity, _known(in_gg), _known(above_oo))
+    return Margins(in_similarity, _known(in_gg), _known(above_oo), over_originals)
 
 
 def _known(values: Values) -> Values | None:

@@ -5,6 +5,7 @@ table; the bootstrap draws others. A model's wrong predictions are a bit a part 
 compares hundreds of thousands of pairs in milliseconds.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -53,6 +54,8 @@ class Estimates:
     """The means of the generated models and of F baselines; scores are oriented so that higher is better."""
 
     score: float
+    original_score: float
+    """NaN where the originals are not among the baselines."""
     max_similarity: float
     gg: float | None
     """Mean similarity of two models of a run; None if no run has two."""
@@ -70,6 +73,11 @@ class Estimates:
         """The plane of max-similarity."""
         best = best_at_similarity(self.max_similarity, self.baseline_similarities, self.baseline_scores)
         return Plane(self.max_similarity, self.score, best)
+
+    @property
+    def over_originals(self) -> float:
+        """By how much the generated models are better than the originals."""
+        return self.score - self.original_score
 
     @property
     def concentration(self) -> float | None:
@@ -137,6 +145,7 @@ class Comparison:
         """N; each sample is drawn with all of its parts."""
         self._bank = bank
         self._is_bank = np.array([group is bank for group in self.groups])
+        self._originals = np.flatnonzero(self._is_bank)
         wrong = [bank.wrong, *(group.wrong for group in self.groups)]
         self._sets = WrongSets(torch.cat(wrong).numpy().view(np.uint8))
         self._members = np.arange(len(bank.wrong))
@@ -173,6 +182,7 @@ class Comparison:
         defined = ~np.isnan(gg) & (runs > 0)
         return Estimates(
             score=float(runs @ scores[ours]),
+            original_score=float(scores[self._originals[0]]) if len(self._originals) else math.nan,
             max_similarity=float(runs @ similarities[ours]),
             gg=float(runs[defined] @ gg[defined] / runs[defined].sum()) if defined.any() else None,
             oo=self._oo(sets),

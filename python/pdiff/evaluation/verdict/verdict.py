@@ -13,9 +13,8 @@ from pdiff.common.provenance import DataKind
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.schema import (
     AccessEntry,
-    Advice,
     Bootstrap,
-    Concentration,
+    Difference,
     Fronts,
     PlaneEntry,
     Position,
@@ -74,8 +73,11 @@ def decide(
     over = ["samples", "models", *(["runs"] if comparison.runs > 1 else [])]
     return Verdict(
         position=overall,
-        advice=Advice(sentence=""),
         sentence=_sentence(overall, at_similarity, at_gg, f"{but} ({compared})", scale),
+        over_originals=Difference(
+            difference=estimates.over_originals,
+            interval=interval(estimates.over_originals, margins.over_originals),
+        ),
         at_max_similarity=at_similarity,
         at_gg=at_gg,
         concentration=_concentration(estimates, margins),
@@ -109,12 +111,12 @@ def _entry(comparison: Comparison, plane: Plane, margins: Values) -> PlaneEntry:
     )
 
 
-def _concentration(estimates: Estimates, margins: Margins) -> Concentration | None:
+def _concentration(estimates: Estimates, margins: Margins) -> Difference | None:
     """Return by how much more alike the generated models are than members, with its interval."""
     found = estimates.concentration
     if found is None or margins.concentration is None:
         return None
-    return Concentration(difference=found, interval=interval(found, margins.concentration))
+    return Difference(difference=found, interval=interval(found, margins.concentration))
 
 
 def _name(baselines: tuple[Predictions, ...], mixture: Mixture) -> str:

@@ -54,13 +54,11 @@ def test_everybody_is_predicted_with_and_the_best_selected(norm_bank: Bank, task
     votes = [0 if each.votes is None else len(each.votes) for each in found.compared]
     assert votes == [3, 0, 2, 1, 3, 0, 0]
     validation = validation_scores(norm_bank, task)
-    assert found.original is not None
-    assert found.generated is not None
-    assert found.original.index == int(validation.argmax())
-    assert found.original.validation == pytest.approx(float(validation.max()))
-    assert found.original.test == pytest.approx(1 - float(wrong[found.original.index].double().mean()))
-    both = torch.cat([validation[:3], validation[:2]])
-    assert found.generated.index == int(both.argmax())
+    for each in (found.compared.original, *found.compared.runs):
+        assert each.validation is not None
+        assert torch.allclose(each.validation, validation[: each.population.size])
+    assert found.compared.ensemble.validation is None
+    assert [list(each.voters) for each in found.compared.runs] == [[0, 1], [0]]
 
 
 def validation_scores(bank: Bank, task: Waves) -> Tensor:
@@ -88,7 +86,8 @@ def test_nothing_is_selected_without_validation_or_on_it(norm_bank: Bank, task: 
     for own, split in ((NoValidation(), "test"), (task, "validation")):
         options = Options(split=split, device="cpu", baselines_n=2)  # type: ignore[arg-type]
         found = predict(case(norm_bank, own, options), SILENT)
-        assert (found.original, found.generated) == (None, None)
+        assert found.compared.original.validation is None
+        assert all(each.validation is None for each in found.compared.runs)
 
 
 def test_a_family_votes_with_no_more_models_than_the_pool_holds(norm_bank: Bank) -> None:

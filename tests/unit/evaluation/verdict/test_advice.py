@@ -1,93 +1,133 @@
-"""What a practitioner is told: an average where one is clearly better, with a command that can be pasted."""
+"""What a practitioner is told of five planted cases: first what matters, in words that are right."""
 
-from typing import Any
+import shlex
 
 import pytest
 from msgspec.structs import replace
 
-from pdiff.evaluation.schema import FamilyEntry, Position, Results, Spread
-from pdiff.evaluation.verdict.advice import advice
-from tests.unit.report.sample import sample_results as sample
+from pdiff.evaluation.schema import Scale
+from pdiff.evaluation.verdict.advice import advice, judgement
+from tests.unit.evaluation.planted import AVERAGES, COPIES, DAMAGED, answered, case, family
+from tests.unit.report.sample import RMSE
+from tests.unit.report.sample import lean_results as sample
 
 
-def family(name: str, mean: float, similarity: float, members: int | None = None) -> FamilyEntry:
-    return FamilyEntry(
-        family=name,
-        strength=members,
-        access="weights",
-        n=9,
-        score=Spread(max=mean, mean=mean, min=mean, std=0.01),
-        max_similarity=similarity,
-        containment=1,
-        gg=None,
-        dispersion=None,
-    )
-
-
-def case(
-    position: Position,
-    *,
-    original: float,
-    generated: float,
-    all_: float,
-    of_16: float,
-    similarity: float = 0.9,
-) -> Results:
-    """Results with these mean scores; the generated models are at max-similarity 0.8."""
-    plain = sample()
-    changes: dict[str, Any] = {
-        "original": family("original", original, 0.95),
-        "generated": family("generated", generated, 0.8),
-        "ensemble": family("ensemble", all_, 0.95),
-        "baselines": [family("average", of_16, similarity, 16)],
-        "verdict": replace(plain.verdict, position=position),
-        "bank": replace(plain.bank, path="/data/my bank"),
-    }
-    return replace(plain, **changes)
-
-
-def test_an_average_that_is_clearly_better_is_named_with_its_command() -> None:
-    found = advice(case("on", original=0.96, generated=0.961, all_=0.97, of_16=0.975))
-    assert found.sentence == (
-        "An average of 16 of your checkpoints is more accurate (97.50%) than the checkpoints "
-        "(96.00% on average) and the generated models (96.10% on average at max-similarity 0.800)."
-    )
-    assert found.command == (
-        "pdiff generate '/data/my bank' --generator average --set members=16 --n 1 --out averaged"
-    )
-    everyone = advice(case("below", original=0.96, generated=0.961, all_=0.98, of_16=0.975))
-    assert everyone.sentence.startswith("An average of all of your checkpoints is more accurate (98.00%)")
-    assert everyone.command == "pdiff average '/data/my bank' --out average"
-
-
-def test_an_average_that_is_as_new_is_said_to_be() -> None:
-    found = advice(case("on", original=0.96, generated=0.961, all_=0.96, of_16=0.975, similarity=0.7))
-    assert found.sentence.endswith(", and as different from the checkpoints as those are.")
-
-
-def test_models_above_the_front_are_good_to_use() -> None:
-    found = advice(case("above", original=0.96, generated=0.97, all_=0.96, of_16=0.96))
-    assert found.sentence == (
-        "The generated models are good to use: 97.00% on average at max-similarity 0.800, above what "
-        "averages, noise and Gaussians reach from the same checkpoints."
-    )
+def test_good_and_new() -> None:
+    found = advice(case(position="above", margin=0.004), more_errors=1.0)
+    assert found.quality == "as good"
+    assert found.sentences == [
+        "The generated models are as accurate as your checkpoints (96.00% and 96.00% on average; "
+        "+0.00 points, −0.10 to +0.10), and new.",
+        "Their errors overlap with those of the nearest checkpoint by 0.800 (1: the same errors); those of "
+        "two checkpoints do so by 0.850.",
+        "Nothing simpler does as well: noise σ 0.1, whose errors overlap as little with the checkpoints', "
+        "is worse by 0.40 points (0.30 to 0.50).",
+        "Use the generated models.",
+    ]
     assert found.command == ""
-    both = advice(case("above", original=0.96, generated=0.97, all_=0.98, of_16=0.96))
-    assert both.sentence.endswith(
-        "; as a single network an average of all of your checkpoints is more accurate (98.00%)."
-    )
-    assert both.command
 
 
 @pytest.mark.parametrize(
-    ("position", "generated", "start"),
-    [
-        ("on", 0.961, "The generated models are good to use (96.10%"),
-        ("on", 0.95, "Use your checkpoints (96.00% on average)"),
-        ("below", 0.961, "Use your checkpoints (96.00% on average)"),
-    ],
+    ("generated", "headline"), [(0.97, "more accurate than"), (0.95, "less accurate than")]
 )
-def test_without_a_clearly_better_average(position: Position, generated: float, start: str) -> None:
-    found = advice(case(position, original=0.96, generated=generated, all_=0.963, of_16=0.962))
-    assert found.sentence.startswith(start)
-    assert found.command == ""
+def test_better_and_worse(generated: float, headline: str) -> None:
+    assert (
+        f"The generated models are {headline} your checkpoints"
+        in advice(case(generated=generated), 1.2).headline
+    )
+
+
+def test_other_metrics_are_better_or_worse() -> None:
+    results = case(generated=0.95)
+    rmse = replace(results.task, metric=RMSE)
+    assert "are worse than your checkpoints" in advice(replace(results, task=rmse), 1.2).headline
+
+
+def test_copies() -> None:
+    found = advice(case(similarity=1.0, finding=COPIES), 1.0)
+    assert found.headline.endswith("but copies of them.")
+    assert found.novelty == COPIES.sentence
+    assert found.next == "Use your checkpoints."
+
+
+def test_ruined_models_are_called_ruined_with_the_finding_that_says_why() -> None:
+    results = case(generated=0.85, similarity=0.27, finding=DAMAGED, half=0.02)
+    found = advice(results, more_errors=4.0)
+    assert found.quality == "ruined"
+    assert found.sentences[:3] == [
+        "The generated models are ruined: 85.00% on average, your checkpoints 96.00% (−11.00 points, "
+        "−13.00 to −9.00).",
+        DAMAGED.sentence,
+        "Something simpler does better: any of your checkpoints (96.00%).",
+    ]
+    assert found.next.startswith("Use your checkpoints")
+    runs = [replace(results.runs[0], preset="paper, train.steps=10")]
+    again = advice(replace(results, runs=runs), more_errors=4.0)
+    assert again.command == "pdiff train '/data/my bank' --preset default --out run-default"
+
+
+@pytest.mark.parametrize(("generated", "more_errors"), [(0.957, 3.1), (0.9, 2.0)])
+def test_a_small_loss_is_no_ruin(generated: float, more_errors: float) -> None:
+    found = case(generated=generated, original=family("original", 0.96, 0.85, std=0.005))
+    assert advice(found, more_errors).quality == "worse"
+
+
+def test_chance_is_ruin_however_many_errors_the_originals_make() -> None:
+    found = case(generated=0.1, original=family("original", 0.4, 0.85))
+    assert advice(found, more_errors=1.5).quality == "ruined"
+
+
+def test_averages_and_the_command_that_writes_a_better_one() -> None:
+    found = advice(case(finding=AVERAGES, of_16=0.975, position="below", margin=-0.003), 1.0)
+    assert found.headline.endswith("but little more than averages of them.")
+    assert found.simpler == (
+        "Something simpler does better: noise σ 0.1, whose errors overlap as little with the checkpoints', "
+        "is better by 0.30 points (0.20 to 0.40). An average of 16 of your checkpoints is the better single "
+        "network (97.50%)."
+    )
+    assert found.next == "Use an average of 16 of your checkpoints (97.50%):"
+    assert shlex.split(found.command) == [
+        *("pdiff", "generate", "/data/my bank", "--generator", "average"),
+        *("--set", "members=16", "--n", "1", "--out", "averaged"),
+    ]
+    everyone = advice(case(ensemble=family("ensemble", 0.98, 0.9, n=1)), 1.0)
+    assert everyone.command == "pdiff average '/data/my bank' --out average"
+
+
+def test_a_bank_of_copies_supports_no_verdict() -> None:
+    same = family("original", 0.96, 1.0, std=0.0, gg=1.0)
+    found = advice(case(original=same), 1.0)
+    assert found.sentences[0] == (
+        "This bank supports no verdict: its checkpoints are all alike: 96.00% with a standard deviation of "
+        "0.00, and each makes the others' errors (overlap 1.000)."
+    )
+    assert found.next.startswith("Collect more checkpoints that differ")
+    few = case()
+    few = replace(few, bank=replace(few.bank, members=4))
+    assert "it has 4 checkpoints, and 10 or more are wanted" in advice(few, 1.0).sentences[0]
+
+
+def test_an_interval_wider_than_what_matters_supports_no_verdict() -> None:
+    found = advice(case(half=0.03), 1.0)
+    assert found.sentences[0].endswith("is only known to +0.00 points, −3.00 to +3.00.")
+    assert found.next == "Evaluate more generated models, on more samples where there are some."
+    score = Scale(name="score", higher_is_better=True, percent=False)
+    unbounded = case(half=0.03)
+    assert advice(replace(unbounded, task=replace(unbounded.task, metric=score)), 1.0).unsupported == ""
+
+
+def test_the_best_file_is_named() -> None:
+    results = sample()
+    best = results.generated.best
+    assert best is not None
+    found = advice(case(generated=0.96, position="above", margin=0.004), 1.0)
+    named = case(position="above", margin=0.004)
+    named = replace(named, generated=replace(named.generated, best=best))
+    assert best.file not in found.next
+    assert advice(named, 1.0).next.startswith(
+        f"Use the generated models; the best on validation is {best.file} ("
+    )
+
+
+def test_the_card_says_what_was_found() -> None:
+    assert "but copies of them." in judgement(answered(case(finding=COPIES))).sentence

@@ -83,6 +83,7 @@ def slow(draw: Draw, bank: Predictions, ours: list[Predictions], baselines: list
     rest = range(len(ours), len(groups))
     return Estimates(
         mean([scores[run] for run in runs]),
+        scores[len(ours)],
         mean([nearest[run] for run in runs]),
         mean([within[run][run] for run in runs]),
         mean([iou(x, y) for i, x in members for j, y in members if i != j]),
@@ -96,6 +97,7 @@ def assert_same(found: Estimates, expected: Estimates) -> None:
     assert (found.score, found.max_similarity, found.gg, found.oo) == pytest.approx(
         (expected.score, expected.max_similarity, expected.gg, expected.oo), abs=1e-12
     )
+    assert found.over_originals == pytest.approx(expected.score - expected.baseline_scores[0], abs=1e-12)
     for name in ("baseline_scores", "baseline_similarities", "baseline_gg"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-12)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pdiff.evaluation.schema import ZU, Concentration, FamilyEntry, Nearest, Scale, Spread
+from pdiff.evaluation.schema import ZU, Difference, FamilyEntry, Nearest, Scale, Spread
 from pdiff.evaluation.verdict.diagnostics import findings
 
 ABOVE = (-0.01, 0.02)
@@ -40,7 +40,7 @@ def sentences(
         "cosine": 0.98,
         "z_u": ZU(value=0.3, generated=50, held_out=30),
     }
-    above = above_oo and Concentration(difference=sum(above_oo) / 2, interval=above_oo)
+    above = above_oo and Difference(difference=sum(above_oo) / 2, interval=above_oo)
     results: Any = SimpleNamespace(
         novelty=SimpleNamespace(**{name: changes.get(name, value) for name, value in others.items()}),
         verdict=SimpleNamespace(concentration=above),
