@@ -1,6 +1,8 @@
 """Draw random numbers as a function of (seed, purpose, index), never of what ran before.
 
-So sample i is the same whatever the number of samples, and step n draws the same noise after a resume.
+So sample i is the same whatever the number of samples, and step n draws the same noise after a resume. Noise
+is drawn on the device that uses it: by NumPy's Philox for the CPU, by torch's for a GPU. The two give other
+numbers; two devices of one kind give the same.
 """
 
 import hashlib
@@ -10,6 +12,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor
+
+_AHEAD = 16
+"""Numbers of a row that are drawn at a time."""
 
 
 def _key(seed: int, purpose: str, index: int) -> bytes:
@@ -22,9 +27,53 @@ def numpy_generator(seed: int, purpose: str, index: int = 0) -> np.random.Genera
     return np.random.Generator(np.random.Philox(key=key))
 
 
-def normal(generator: np.random.Generator, shape: Sequence[int], device: torch.device) -> Tensor:
-    """Draw standard normals: float32 of `shape` on `device`, the same numbers on every device."""
-    return torch.from_numpy(generator.standard_normal(tuple(shape), dtype=np.float32)).to(device)
+class Random:
+    """The random numbers of (seed, purpose, index), drawn one after the other on a device."""
+
+    def __init__(self, seed: int, purpose: str, index: int, device: torch.device) -> None:
+        self._device = device
+        self._numpy = self._torch = None
+        if device.type == "cpu":
+            self._numpy = numpy_generator(seed, purpose, index)
+        else:
+            self._torch = torch.Generator(device)
+            self._torch.manual_seed(int.from_bytes(_key(seed, purpose, index)[:8], "little"))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw standard normals: f32 of `shape`."""
+        if self._numpy is not None:
+            return torch.from_numpy(self._numpy.standard_normal(shape, dtype=np.float32))
+        return torch.randn(shape, generator=self._torch, device=self._device)
+
+    def uniform(self, count: int) -> Tensor:
+        """Draw numbers in [0, 1): f32 [count]."""
+        if self._numpy is not None:
+            return torch.from_numpy(self._numpy.random(count, dtype=np.float32))
+        return torch.rand(count, generator=self._torch, device=self._device)
+
+    def integers(self, end: int, count: int) -> Tensor:
+        """Draw integers from 0 to `end` − 1: i64 [count]."""
+        if self._numpy is not None:
+            return torch.from_numpy(self._numpy.integers(end, size=count))
+        return torch.randint(end, (count,), generator=self._torch, device=self._device)
+
+
+class Normals:
+    """Standard normals for several rows at once; a row depends on (seed, purpose, its index) alone."""
+
+    def __init__(
+        self, seed: int, purpose: str, indices: Sequence[int], dim: int, device: torch.device
+    ) -> None:
+        self._streams = [Random(seed, purpose, index, device) for index in indices]
+        self._dim = dim
+        self._ahead: list[Tensor] = []
+
+    def __call__(self) -> Tensor:
+        """Return the next number of each row: f32 [N, dim]."""
+        if not self._ahead:
+            drawn = torch.stack([stream.normal(_AHEAD, self._dim) for stream in self._streams], dim=1)
+            self._ahead = list(drawn)[::-1]
+        return self._ahead.pop()
 
 
 def torch_generator(seed: int, purpose: str, index: int = 0) -> torch.Generator:

@@ -29,6 +29,9 @@ class ConvDenoiser(nn.Module):
     Z = 128. `timesteps` is T: the embedding sees t itself.
     """
 
+    block = 4
+    """Rows that are sampled together: more of them cost as many times as much, on a CPU."""
+
     def __init__(self, latent_dim: int, timesteps: int) -> None:
         super().__init__()
         self.timesteps = timesteps
@@ -42,7 +45,7 @@ class ConvDenoiser(nn.Module):
         self.last = _conv(*pairs[-1])
 
     def forward(self, latents: Tensor, time: Tensor) -> Tensor:
-        """Predict the noise in latents [B, Z] at times [B]: → [B, Z]."""
+        """Predict the noise in latents [B, Z] at times [B] or [1]: → [B, Z]."""
         embedded = self.time(sinusoidal_embedding(time, _EMBEDDING, self.timesteps)).unsqueeze(1)  # [B, 1, Z]
         hidden = latents.unsqueeze(1)
         kept: list[Tensor] = []
@@ -64,6 +67,9 @@ def _conv(channels: int, out: int) -> nn.Conv1d:
 class MlpDenoiser(nn.Module):
     """A residual MLP: latents have no order, so nothing is gained by convolving over them."""
 
+    block = 128
+    """Rows that are sampled together: so many cost little more than one, on a CPU."""
+
     def __init__(self, latent_dim: int, width: int, depth: int) -> None:
         super().__init__()
         self.entry = nn.Linear(latent_dim, width)
@@ -78,7 +84,7 @@ class MlpDenoiser(nn.Module):
         nn.init.zeros_(self.exit.bias)
 
     def forward(self, latents: Tensor, time: Tensor) -> Tensor:
-        """Predict noise or velocity of latents [B, Z] at times [B]: → [B, Z]."""
+        """Predict noise or velocity of latents [B, Z] at times [B] or [1]: → [B, Z]."""
         embedded = self.time(sinusoidal_embedding(time, _EMBEDDING))
         hidden = self.entry(latents)
         for block in self.blocks:
@@ -87,7 +93,7 @@ class MlpDenoiser(nn.Module):
         return predicted
 
 
-def build_denoiser(config: DiffusionConfig, latent_dim: int) -> nn.Module:
+def build_denoiser(config: DiffusionConfig, latent_dim: int) -> ConvDenoiser | MlpDenoiser:
     """Return a freshly initialised denoiser for latents of `latent_dim` numbers."""
     match config.denoiser:
         case "conv":

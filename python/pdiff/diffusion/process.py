@@ -5,19 +5,19 @@ states on the way: the noise it starts from, then one state a step, of which the
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pdiff.common.config import DiffusionConfig
-from pdiff.common.rng import normal
+from pdiff.common.rng import Random
 
-Generators = Sequence[np.random.Generator]
+Noise = Callable[[], Tensor]
+"""→ standard normals [N, Z], new ones each time."""
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""(noisy latents [B, Z], times [B] in [0, 1]) → prediction [B, Z]."""
+"""(noisy latents [B, Z], times [B], or [1] for all, in [0, 1]) → prediction [B, Z]."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ def flow_loss(denoiser: Denoiser, clean: Tensor, time: Tensor, noise: Tensor) ->
     return (predicted - (clean - noise)).square().mean()
 
 
-def ddpm_states(
-    denoiser: Denoiser, schedule: Schedule, start: Tensor, noise: Callable[[], Tensor]
-) -> Iterator[Tensor]:
+def ddpm_states(denoiser: Denoiser, schedule: Schedule, start: Tensor, noise: Noise) -> Iterator[Tensor]:
     """Run the ancestral reverse process (Ho et al. 2020, algorithm 2) and yield z_T, …, z_0: T + 1 states.
 
     `start` [B, Z] is standard normal, and so is each [B, Z] that `noise` returns, T − 1 times. The step's
@@ -80,7 +78,7 @@ def ddpm_states(
     yield latents
     for index in range(schedule.timesteps - 1, -1, -1):
         beta, alpha_bar = float(schedule.beta[index]), float(schedule.alpha_bar[index])
-        time = torch.full((len(latents),), (index + 1) / schedule.timesteps).to(latents)
+        time = latents.new_full((1,), (index + 1) / schedule.timesteps)
         predicted = denoiser(latents, time)
         latents = (latents - beta / (1 - alpha_bar) ** 0.5 * predicted) / (1 - beta) ** 0.5
         if index > 0:
@@ -97,7 +95,7 @@ def flow_states(denoiser: Denoiser, steps: int, start: Tensor) -> Iterator[Tenso
     latents, width = start, 1 / steps
     yield latents
     for step in range(steps):
-        time = torch.full((len(latents),), step * width).to(latents)
+        time = latents.new_full((1,), step * width)
         half = latents + width / 2 * denoiser(latents, time)
         latents = latents + width * denoiser(half, time + width / 2)
         yield latents
@@ -110,18 +108,16 @@ class Process(ABC):
     """Steps from noise to latents."""
 
     @abstractmethod
-    def loss(self, denoiser: Denoiser, clean: Tensor, generator: np.random.Generator) -> Tensor:
-        """Return the scalar loss of clean latents [B, Z]; times and noise come from `generator`."""
+    def loss(self, denoiser: Denoiser, clean: Tensor, random: Random) -> Tensor:
+        """Return the scalar loss of clean latents [B, Z]; times and noise come from `random`."""
 
     @abstractmethod
-    def states(
-        self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device
-    ) -> Iterator[Tensor]:
-        """Yield [N, dim] on `device` before the first step and after each; one generator draws one row."""
+    def states(self, denoiser: Denoiser, noise: Noise) -> Iterator[Tensor]:
+        """Yield [N, Z] before the first step, the first noise, and after each."""
 
-    def sample(self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device) -> Tensor:
-        """Draw one latent with each generator, the last of the states: → [N, dim] on `device`."""
-        return last(self.states(denoiser, dim, generators, device))
+    def sample(self, denoiser: Denoiser, noise: Noise) -> Tensor:
+        """Draw latents, the last of the states: → [N, Z]."""
+        return last(self.states(denoiser, noise))
 
 
 class DdpmProcess(Process):
@@ -131,20 +127,13 @@ class DdpmProcess(Process):
         self.schedule = schedule
         self.steps = schedule.timesteps
 
-    def loss(self, denoiser: Denoiser, clean: Tensor, generator: np.random.Generator) -> Tensor:
+    def loss(self, denoiser: Denoiser, clean: Tensor, random: Random) -> Tensor:
         """Return the noise-prediction loss."""
-        index = torch.from_numpy(generator.integers(self.steps, size=len(clean)))
-        noise = normal(generator, clean.shape, clean.device)
-        return ddpm_loss(denoiser, self.schedule, clean, index.to(clean.device), noise)
+        index = random.integers(self.steps, len(clean))
+        return ddpm_loss(denoiser, self.schedule, clean, index, random.normal(*clean.shape))
 
-    def states(
-        self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device
-    ) -> Iterator[Tensor]:
+    def states(self, denoiser: Denoiser, noise: Noise) -> Iterator[Tensor]:
         """Yield the states of the ancestral reverse process."""
-
-        def noise() -> Tensor:
-            return _normals(dim, generators, device)
-
         return ddpm_states(denoiser, self.schedule, noise(), noise)
 
 
@@ -154,22 +143,14 @@ class FlowProcess(Process):
     def __init__(self, steps: int) -> None:
         self.steps = steps
 
-    def loss(self, denoiser: Denoiser, clean: Tensor, generator: np.random.Generator) -> Tensor:
+    def loss(self, denoiser: Denoiser, clean: Tensor, random: Random) -> Tensor:
         """Return the velocity-prediction loss."""
-        time = torch.from_numpy(generator.random(len(clean), dtype=np.float32))
-        noise = normal(generator, clean.shape, clean.device)
-        return flow_loss(denoiser, clean, time.to(clean.device), noise)
+        time = random.uniform(len(clean))
+        return flow_loss(denoiser, clean, time, random.normal(*clean.shape))
 
-    def states(
-        self, denoiser: Denoiser, dim: int, generators: Generators, device: torch.device
-    ) -> Iterator[Tensor]:
+    def states(self, denoiser: Denoiser, noise: Noise) -> Iterator[Tensor]:
         """Yield the states of the integration."""
-        return flow_states(denoiser, self.steps, _normals(dim, generators, device))
-
-
-def _normals(dim: int, generators: Generators, device: torch.device) -> Tensor:
-    """Draw a row of standard normals with each generator: → [N, dim]."""
-    return torch.stack([normal(generator, (dim,), device) for generator in generators])
+        return flow_states(denoiser, self.steps, noise())
 
 
 def last(states: Iterator[Tensor]) -> Tensor:

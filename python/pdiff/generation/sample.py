@@ -39,7 +39,7 @@ from pdiff.generation.formats import (
 )
 from pdiff.generation.generated import FORMAT, GENERATED, ROWS, Cost, Generated, GeneratorReference, Info
 from pdiff.generators import family
-from pdiff.generators.base import BLOCK, Context, Generator
+from pdiff.generators.base import Context, Generator
 from pdiff.generators.train import load_generator, task_context, training_members
 from pdiff.training.run import BankReference, Run
 
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 
 _SAID = 3
+_NUMBERS, _MOST = 2**26, 1024
+"""Numbers and models that are in memory together."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,9 @@ def _models(
 
     Raises `InputError` if there is no other.
     """
-    for begin in range(0, n, BLOCK):
-        indices = range(begin, min(begin + BLOCK, n))
+    together = min(max(1, _NUMBERS // generator.members.dim), _MOST)
+    for begin in range(0, n, together):
+        indices = range(begin, min(begin + together, n))
         for index, row in zip(indices, generator.rows(indices, seed), strict=True):
             tracker.advance()
             if problem := _problem(generator.members.bank, row):

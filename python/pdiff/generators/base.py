@@ -26,9 +26,6 @@ from pdiff.training.trainer import NEVER, Interruption
 if TYPE_CHECKING:
     from pdiff.tasks import Task
 
-BLOCK = 16
-"""Models that `generate` asks for together."""
-
 C = TypeVar("C", bound=Config)
 
 _STATE = "generator.safetensors"

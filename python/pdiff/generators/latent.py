@@ -9,21 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdiff.bank import View
 from pdiff.codecs import Codec
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.config import LatentConfig
-from pdiff.common.rng import numpy_generator
+from pdiff.common.rng import Normals
 from pdiff.diffusion import Process, build_process
-from pdiff.generators.base import BLOCK, Context, Generator
+from pdiff.generators.base import Context, Generator
 from pdiff.generators.stages import (
     CODEC,
     DENOISER,
     LATENTS,
+    Denoiser,
     Latents,
     fit_codec,
     fit_denoiser,
@@ -31,12 +31,18 @@ from pdiff.generators.stages import (
     write_stage,
 )
 
+_PIECE = 16
+"""Rows that are decoded together, at most."""
+_PIECE_NUMBERS = 2**24
+"""Numbers of them."""
+
 
 class Latent(Generator[LatentConfig]):
     """A codec, the members' latents and a denoiser of them, on one device.
 
-    Row i is always drawn at place i mod BLOCK of the full block that holds it, so that it is bit for bit the
-    same however many are asked for.
+    On a CPU, row i is always drawn in the whole block that holds it, so that it is bit for bit the same
+    however many are asked for. On a GPU all rows are drawn at once, and it is the same to rounding; with
+    torch's deterministic algorithms it is drawn in blocks there, too.
     """
 
     def __init__(self, config: LatentConfig, members: View, codec: Codec, latents: Latents) -> None:
@@ -44,8 +50,10 @@ class Latent(Generator[LatentConfig]):
         self.codec = codec
         self.latents = latents
         self.process: Process = build_process(config.diffusion)
-        self.denoiser: nn.Module
+        self.denoiser: Denoiser
         self.device = latents.values.device
+        self._last: tuple[tuple[int, range], Tensor] | None = None
+        """Seed, models and latents of the last block."""
         self._folder: Path | None = None
 
     @classmethod
@@ -75,25 +83,47 @@ class Latent(Generator[LatentConfig]):
     @torch.no_grad()
     def rows(self, indices: Sequence[int], seed: int) -> Tensor:
         """Return raw rows [n, D]: noise → latents → rows → raw values."""
-        parts = [torch.empty(0, self.members.dim)]
-        for block in sorted({index // BLOCK for index in indices}):
-            dim = self.latents.values.shape[1]
-            drawn = self.process.sample(self.denoiser, dim, self.block_generators(seed, block), self.device)
-            rows = self.decoded(self.latents.restore(drawn))  # [BLOCK, D]
-            parts.append(rows[[index % BLOCK for index in indices if index // BLOCK == block]])
-        return torch.cat(parts)
+        found = torch.empty(len(indices), self.members.dim)
+        for drawn in self.together(indices):
+            if self._last is None or self._last[0] != (seed, drawn):
+                latents = self.process.sample(self.denoiser, self.noise(seed, drawn))
+                self._last = (seed, drawn), self.latents.restore(latents)
+            self.decode(self._last[1], drawn, indices, found)
+        return found
 
-    @staticmethod
-    def block_generators(seed: int, block: int) -> list[np.random.Generator]:
-        """Return the random generators of the models of one block, BLOCK of them."""
-        return [numpy_generator(seed, "sample", block * BLOCK + place) for place in range(BLOCK)]
+    def together(self, indices: Sequence[int]) -> list[range]:
+        """Return the models that are drawn together for `indices`, which are ascending.
+
+        Whole blocks, whose arithmetic is the same whatever is asked for; on a GPU all, unless its results
+        have to be reproduced.
+        """
+        if self.device.type != "cpu" and not torch.are_deterministic_algorithms_enabled():
+            return [range(indices[0], indices[-1] + 1)] if len(indices) else []
+        size = self.denoiser.block
+        return [range(size * block, size * (block + 1)) for block in sorted({i // size for i in indices})]
+
+    def noise(self, seed: int, indices: Sequence[int]) -> Normals:
+        """Return the noise of these models."""
+        return Normals(seed, "sample", indices, self.latents.values.shape[1], self.device)
 
     @torch.no_grad()
-    def decoded(self, latents: Tensor) -> Tensor:
-        """Decode latents [B, Z] on the codec's own scale to raw rows [B, D] on the CPU."""
-        rows = self.codec.decode(latents).cpu().contiguous()
-        self.members.normalizer(self.config.normalize).invert(rows.numpy())
-        return rows
+    def decode(self, latents: Tensor, drawn: range, indices: Sequence[int], into: Tensor) -> None:
+        """Decode those of `indices` that were drawn together to their rows of `into` [n, D], raw.
+
+        `latents` [len(drawn), Z] are on the codec's own scale. They are decoded in pieces of bounded memory,
+        whose places depend on D alone.
+        """
+        size = min(self.denoiser.block, _PIECE, largest_power(_PIECE_NUMBERS // self.members.dim))
+        normalizer = self.members.normalizer(self.config.normalize)
+        places: dict[int, list[int]] = {}  # piece of the latents → places among the indices
+        for place, index in enumerate(indices):
+            if index in drawn:
+                places.setdefault((index - drawn.start) // size, []).append(place)
+        for piece, wanted in places.items():
+            rows = self.codec.decode(latents[piece * size : (piece + 1) * size]).cpu().contiguous()
+            normalizer.invert(rows.numpy())
+            for place in wanted:
+                into[place] = rows[indices[place] - drawn.start - piece * size]
 
     @cached_property
     @torch.no_grad()
@@ -127,6 +157,11 @@ class Latent(Generator[LatentConfig]):
         return [CODEC, LATENTS, DENOISER]
 
 
+def largest_power(number: int) -> int:
+    """Return the largest power of two up to `number`, 1 at least."""
+    return 1 << max(number.bit_length() - 1, 0)
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """States of the reverse process of some models, kept as latents and decoded when asked for.
@@ -145,22 +180,22 @@ def trajectory(generator: Latent, indices: Sequence[int], seed: int, points: int
     """Draw the models `indices` again and keep up to `points` states, evenly spread over the steps.
 
     The first is the noise, the last decodes bit for bit to what `generator.rows` returns for the same seed.
-    Models are drawn in whole blocks, as there. Raises `ValueError` for fewer than 2 points.
+    Raises `ValueError` for fewer than 2 points.
     """
     if points < 2:
         raise ValueError(f"{points} points; accepted: 2 or more, for both ends")
     process, latents, models = generator.process, generator.latents, sorted(indices)
-    dim = latents.values.shape[1]
     kept = sorted({round(i * process.steps / (points - 1)) for i in range(points)})
-    states: dict[int, list[Tensor]] = {}  # block of models → restored latents [BLOCK, Z] of each state
-    for block in {index // BLOCK for index in models}:
-        generators = generator.block_generators(seed, block)
-        on_the_way = process.states(generator.denoiser, dim, generators, generator.device)
-        states[block] = [latents.restore(state) for step, state in enumerate(on_the_way) if step in kept]
+    states: dict[range, list[Tensor]] = {}  # models drawn together → restored latents of each state
+    for drawn in generator.together(models):
+        on_the_way = process.states(generator.denoiser, generator.noise(seed, drawn))
+        states[drawn] = [latents.restore(state) for step, state in enumerate(on_the_way) if step in kept]
 
     def rows(point: int, which: Sequence[int]) -> Tensor:
         chosen = [models[place] for place in which]
-        decoded = {block: generator.decoded(states[block][point]) for block in {i // BLOCK for i in chosen}}
-        return torch.stack([decoded[index // BLOCK][index % BLOCK] for index in chosen])
+        found = torch.empty(len(chosen), generator.members.dim)
+        for drawn, restored in states.items():
+            generator.decode(restored[point], drawn, chosen, found)
+        return found
 
     return Trajectory(tuple(step / process.steps for step in kept), rows)

@@ -21,8 +21,8 @@ from pdiff.codecs import Codec, ConvCodec, PcaCodec, fit_pca
 from pdiff.common.artifacts import read_tensors, write_tensors
 from pdiff.common.config import LatentConfig
 from pdiff.common.errors import InputError
-from pdiff.common.rng import normal, numpy_generator, seeded
-from pdiff.diffusion import build_denoiser, build_process
+from pdiff.common.rng import Random, numpy_generator, seeded
+from pdiff.diffusion import ConvDenoiser, MlpDenoiser, build_denoiser, build_process
 from pdiff.generators.base import Context
 from pdiff.training.trainer import Trainer
 
@@ -30,6 +30,8 @@ CODEC = "codec.safetensors"
 DENOISER = "denoiser.safetensors"
 LATENTS = "latents.safetensors"
 _ENCODE_BATCH = 64
+
+Denoiser = ConvDenoiser | MlpDenoiser
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def fit_latents(config: LatentConfig, members: View, codec: Codec, context: Cont
     return latents
 
 
-def fit_denoiser(config: LatentConfig, latents: Latents, context: Context) -> tuple[nn.Module, float]:
+def fit_denoiser(config: LatentConfig, latents: Latents, context: Context) -> tuple[Denoiser, float]:
     """Return a denoiser of the latents, in eval mode, and the seconds that training took."""
     values = latents.values
     with seeded(config.seed, "denoiser-init"):
@@ -158,9 +160,9 @@ def _codec_loss(draws: Draws, config: LatentConfig, network: ConvCodec) -> Calla
 
     def loss(step: int) -> Tensor:
         rows = draws(step)
-        generator = numpy_generator(config.seed, "codec-noise", step)
-        input_noise = normal(generator, rows.shape, rows.device)
-        latent_noise = normal(generator, (len(rows), network.latent_dim), rows.device)
+        random = Random(config.seed, "codec-noise", step, rows.device)
+        input_noise = random.normal(*rows.shape)
+        latent_noise = random.normal(len(rows), network.latent_dim)
         return network.loss(
             rows, config.codec.input_noise * input_noise, config.codec.latent_noise * latent_noise
         )
@@ -174,10 +176,10 @@ def _denoiser_loss(latents: Tensor, config: LatentConfig, network: nn.Module) ->
 
     def loss(step: int) -> Tensor:
         indices = _drawn(len(latents), config.train.batch_size, config.seed, "denoiser-batch", step)
-        generator = numpy_generator(config.seed, "denoiser-noise", step)
+        random = Random(config.seed, "denoiser-noise", step, latents.device)
         clean = latents[torch.from_numpy(indices)]
         if config.diffusion.jitter:
-            clean = clean + config.diffusion.jitter * normal(generator, clean.shape, clean.device)
-        return process.loss(network, clean, generator)
+            clean = clean + config.diffusion.jitter * random.normal(*clean.shape)
+        return process.loss(network, clean, random)
 
     return loss

@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 
-from pdiff.common.rng import normal, numpy_generator, seeded, torch_generator
+from pdiff.common.rng import Normals, Random, numpy_generator, seeded, torch_generator
+
+CPU = torch.device("cpu")
 
 
 def test_streams_depend_on_every_argument_and_on_nothing_else() -> None:
@@ -28,9 +30,26 @@ def test_streams_do_not_collide_where_32_bits_would() -> None:
     """Indices 25436 and 48211 of this purpose agree in the 32 bits that torch's CPU generator keeps."""
     first, second = (torch_generator(0, "sample", index) for index in (25436, 48211))
     assert torch.equal(torch.randn(4, generator=first), torch.randn(4, generator=second))
-    cpu = torch.device("cpu")
-    draws = [normal(numpy_generator(0, "sample", index), (4,), cpu) for index in (25436, 48211)]
+    draws = [Random(0, "sample", index, CPU).normal(4) for index in (25436, 48211)]
     assert not torch.equal(*draws)
+
+
+def test_the_cpu_draws_the_numbers_of_numpy_one_after_the_other() -> None:
+    random, generator = Random(1, "a", 2, CPU), numpy_generator(1, "a", 2)
+    assert torch.equal(random.integers(10, 5), torch.from_numpy(generator.integers(10, size=5)))
+    assert torch.equal(
+        random.normal(2, 3), torch.from_numpy(generator.standard_normal((2, 3), dtype=np.float32))
+    )
+    assert torch.equal(random.uniform(4), torch.from_numpy(generator.random(4, dtype=np.float32)))
+
+
+def test_a_row_of_noise_depends_on_its_index_alone() -> None:
+    several = Normals(1, "a", [0, 5, 7], 3, CPU)
+    steps = torch.stack([several() for _ in range(40)])
+    alone, generator = Normals(1, "a", [5], 3, CPU), numpy_generator(1, "a", 5)
+    assert torch.equal(torch.cat([alone() for _ in range(40)]), steps[:, 1])
+    one = [generator.standard_normal(3, dtype=np.float32) for _ in range(40)]
+    assert torch.equal(steps[:, 1], torch.from_numpy(np.stack(one)))
 
 
 def test_seeding_the_global_generator_ends_with_the_block() -> None:

@@ -5,10 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.common.config import PRESETS, DiffusionConfig, LatentConfig
-from pdiff.common.rng import normal, numpy_generator
+from pdiff.common.rng import Normals, Random
 from pdiff.diffusion import build_denoiser, build_process
 from pdiff.diffusion.denoisers import ConvDenoiser, MlpDenoiser, sinusoidal_embedding
 from pdiff.diffusion.process import ddpm_loss, diffuse, flow_loss, linear_schedule
+
+CPU = torch.device("cpu")
 
 
 def parameters(module: nn.Module) -> int:
@@ -83,14 +85,14 @@ PROCESSES = {
 def test_every_preset_trains_and_samples_one_step(config: DiffusionConfig) -> None:
     torch.manual_seed(0)
     process, denoiser = build_process(config), build_denoiser(config, 8)
-    loss = process.loss(denoiser, torch.randn(64, 8), numpy_generator(0, "test"))
+    loss = process.loss(denoiser, torch.randn(64, 8), Random(0, "test", 0, CPU))
     loss.backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in denoiser.parameters())
     # The prediction of nothing at all would be off by Var(ε) = 1, or by Var(z_0 − ε) = 2.
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=1e-3)
     for step in range(40):
         optimizer.zero_grad()
-        loss = process.loss(denoiser, torch.zeros(16, 8), numpy_generator(0, "test", step))
+        loss = process.loss(denoiser, torch.zeros(16, 8), Random(0, "test", step, CPU))
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.6
@@ -102,17 +104,16 @@ def test_a_trained_flow_learns_a_gaussian() -> None:
     denoiser = MlpDenoiser(2, 64, 2)
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 300)
-    generator = numpy_generator(0, "test")
+    random = Random(0, "test", 0, CPU)
     mean, std = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 1.5])
     for _ in range(300):
-        clean = mean + std * normal(generator, (256, 2), torch.device("cpu"))
-        loss = process.loss(denoiser, clean, generator)
+        clean = mean + std * random.normal(256, 2)
+        loss = process.loss(denoiser, clean, random)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        generators = [numpy_generator(0, "sample", i) for i in range(2000)]
-        drawn = process.sample(denoiser, 2, generators, torch.device("cpu"))
+        drawn = process.sample(denoiser, Normals(0, "sample", range(2000), 2, CPU))
     assert drawn.mean(dim=0).tolist() == pytest.approx(mean.tolist(), abs=0.1)
     assert drawn.std(dim=0).tolist() == pytest.approx(std.tolist(), abs=0.1)

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pdiff.bank import Bank
 from pdiff.common.config import Config, LatentConfig
 from pdiff.common.errors import InputError
+from pdiff.common.rng import numpy_generator
 from pdiff.generators import fit
-from pdiff.generators.base import BLOCK, Context
+from pdiff.generators.base import Context
 from pdiff.generators.latent import Latent
 from tests.support import MEMBERS, TINY
 
@@ -32,7 +34,7 @@ def test_fitted_in_memory_it_gives_the_rows_of_a_run(
     (tmp_path / "saved").mkdir()
     memory = fit(config, members)
     kept = fit(config, members, Context(folder=tmp_path / "kept"))
-    indices = [0, 3, BLOCK, 2 * BLOCK + 1]
+    indices = [0, 3, 16, 133]
     rows = memory.rows(indices, 5)
     assert rows.shape == (4, bank.dim)
     assert torch.equal(kept.rows(indices, 5), rows)
@@ -44,6 +46,41 @@ def test_fitted_in_memory_it_gives_the_rows_of_a_run(
     assert list(memory.seconds) == ["codec", "denoiser"]
     assert not torch.equal(memory.rows(indices, 6), rows)
     assert memory.rows([], 5).shape == (0, bank.dim)
+
+
+@pytest.mark.parametrize("settings", [("default",), ("paper", *CONV)])
+def test_rows_are_the_slow_way_from_noise(bank: Bank, settings: tuple[str, ...]) -> None:
+    """One model at a time, each step's noise drawn by itself."""
+    config, members = config_of(*settings), bank.view(range(MEMBERS))
+    latent = fit(config, members)
+    assert isinstance(latent, Latent)
+    normalizer = members.normalizer(config.normalize)
+    indices = [0, 5, 131]
+    for index, row in zip(indices, latent.rows(indices, 3), strict=True):
+        generator = numpy_generator(3, "sample", index)
+
+        def noise(generator: np.random.Generator = generator) -> torch.Tensor:
+            dim = latent.latents.values.shape[1]
+            return torch.from_numpy(generator.standard_normal(dim, dtype="float32"))[None]
+
+        with torch.no_grad():
+            states = list(latent.process.states(latent.denoiser, noise))
+            expected = latent.codec.decode(latent.latents.restore(states[-1]))
+        normalizer.invert(expected.numpy())
+        torch.testing.assert_close(row, expected[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_gpu_draws_what_is_asked_for_unless_it_has_to_be_reproduced(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latent = fit(config_of("default"), bank.view(range(MEMBERS)))
+    assert isinstance(latent, Latent)
+    assert latent.together([3, 130]) == [range(128), range(128, 256)]
+    monkeypatch.setattr(latent, "device", torch.device("cuda"))
+    assert latent.together([3, 130]) == [range(3, 131)]
+    assert latent.together([]) == []
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    assert latent.together([3, 130]) == [range(128), range(128, 256)]
 
 
 def test_a_finished_stage_is_not_done_again(bank: Bank, tmp_path: Path) -> None:
