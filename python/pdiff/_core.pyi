@@ -62,7 +62,10 @@ class TensorInfo:
         """Its name without wrappers (`module.`, `_orig_mod.`, …)."""
     @property
     def source_name(self) -> str:
-        """Its name as the file has it."""
+        """Its name as the file has it, in its dictionary."""
+    @property
+    def part(self) -> int:
+        """Index of its dictionary in `Checkpoint.parts`."""
     @property
     def dtype(self) -> str:
         """Safetensors name of the dtype, such as `F32`, `BF16` or `I64`."""
@@ -83,7 +86,10 @@ class Origin:
     def files(self) -> list[Path]: ...
     @property
     def keys(self) -> list[str]:
-        """The dictionary within the file, as `Checkpoint.keys`."""
+        """Where in the file, as `Checkpoint.keys`."""
+    @property
+    def ema(self) -> bool | None:
+        """Whether averages had to be taken, or not, as `Checkpoint` was told."""
     @property
     def key(self) -> str:
         """The keys joined by `.`, for people: two dictionaries can have one such text."""
@@ -129,12 +135,13 @@ class Checkpoint:
     ) -> Checkpoint:
         """Read the headers of `files`: one file, or several that hold one state dict together.
 
-        Where a torch file nests several dictionaries of tensors, `key` names the one wanted as people do, and
-        `keys` as `Checkpoint.keys` has it; else the first of `state_dict_ema`, `model_ema`, `ema`,
-        `state_dict`, `model`, `module` and the top level is taken, the EMA weights only with `ema` true or
-        None and nothing else with `ema` true; else the largest. Ctrl-C interrupts. Raises `CodeError` for a
-        file that holds code or objects, `InputError` for any other that is refused, `OSError` for one that
-        cannot be read.
+        Where a torch file nests several dictionaries of tensors, `key` names what is wanted as people do (a
+        dictionary, one that holds several, or what names begin with), and `keys` as `Checkpoint.keys` has it.
+        Else averaged (EMA) weights stand for those that they are averages of, or these for them if `ema` is
+        false; with `ema` true there must be averages. Of what is left, `state_dict`, `model` or `module` is
+        taken alone, and without them everything together, with the tensors beside, but for scalars. Ctrl-C
+        interrupts. Raises `CodeError` for a file that holds code or objects, `InputError` for any other that
+        is refused, `OSError` for one that cannot be read.
         """
     @property
     def origin(self) -> Origin: ...
@@ -143,7 +150,16 @@ class Checkpoint:
         """`safetensors`, `torch` (zip) or `torch-legacy`."""
     @property
     def keys(self) -> list[str]:
-        """Keys that lead to the weights, none for the top level; each may have a `.` in it."""
+        """Keys that lead to the weights, none for the top level; each may have a `.` in it.
+
+        The last one may be what names in the dictionary begin with, in front of a dot.
+        """
+    @property
+    def parts(self) -> list[list[str]]:
+        """Keys of each dictionary that the weights are in: one, but where several are parts of a network."""
+    @property
+    def passed_over(self) -> list[str]:
+        """Keys of weights that were not taken: dictionaries, or what names in those taken begin with."""
     @property
     def key(self) -> str:
         """The keys joined by `.`, for people; empty for the top level."""
@@ -161,7 +177,15 @@ class Checkpoint:
         """Wrappers that were removed from names, each with the number of names."""
     @property
     def left_out(self) -> list[str]:
-        """Entries beside the tensors that are none (`_extra_state`, counters)."""
+        """Entries that are no weights (`_extra_state`, counters)."""
+    @property
+    def rest(self) -> tuple[str | None, list[str]]:
+        """What stands beside the weights in a torch file, as far as it is plain values, and keys of the rest.
+
+        JSON of the object of the file without tensors, in which a tuple is `{"tuple": [...]}`, a dictionary
+        `{"dict": [[key, value], ...]}`, an `OrderedDict` `{"ordered": ...}`; NaN and infinities are Python's.
+        None for other formats and for more than 1 MiB.
+        """
     @property
     def numbers(self) -> dict[str, float]:
         """Plain finite numbers beside the weights: accuracy, step, epoch.

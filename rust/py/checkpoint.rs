@@ -57,7 +57,11 @@ impl Checkpoint {
             }
             (key, keys) => key.map(Key::Joined).or(keys.map(Key::Path)),
         };
-        let choice = Choice { key, ema };
+        let choice = Choice {
+            key,
+            ema,
+            ..Choice::default()
+        };
         enter(py, |cancel| {
             Ok(Self::of(read::Checkpoint::open(&files, &choice, cancel)?))
         })
@@ -74,10 +78,22 @@ impl Checkpoint {
         self.weights().format.name()
     }
 
-    /// Keys that lead to the weights; none for the top level.
+    /// Keys that lead to the weights; none for the top level. The last one may be what names begin with.
     #[getter]
     fn keys(&self) -> Vec<String> {
         self.weights().keys.clone()
+    }
+
+    /// Keys of each dictionary that the weights are in: one, but where several are parts of one network.
+    #[getter]
+    fn parts(&self) -> Vec<Vec<String>> {
+        self.weights().parts.clone()
+    }
+
+    /// Keys of weights that were not taken: of dictionaries, and what names in the chosen ones begin with.
+    #[getter]
+    fn passed_over(&self) -> Vec<String> {
+        self.weights().passed_over.clone()
     }
 
     /// The keys joined by `.`, for people.
@@ -113,10 +129,17 @@ impl Checkpoint {
         self.prefixes.clone()
     }
 
-    /// Entries beside the tensors that are none (`_extra_state`, counters).
+    /// Entries that are no weights (`_extra_state`, counters).
     #[getter]
     fn left_out(&self) -> Vec<String> {
         self.weights().left_out.clone()
+    }
+
+    /// What stands beside the weights, as JSON (see `read::weights::rest`), and keys of what it lacks.
+    #[getter]
+    fn rest(&self) -> (Option<&str>, Vec<String>) {
+        let rest = &self.weights().rest;
+        (rest.text.as_deref(), rest.lost.clone())
     }
 
     /// Plain numbers beside the weights: accuracy, step, epoch.
@@ -200,6 +223,12 @@ impl Origin {
     #[getter]
     fn key(&self) -> String {
         self.0.keys.join(".")
+    }
+
+    /// Which of averages and what they are averages of was taken, as `Checkpoint` was given it.
+    #[getter]
+    fn ema(&self) -> Option<bool> {
+        self.0.ema
     }
 
     /// Size, times, inode and device of each file, as text: another stamp, another content.

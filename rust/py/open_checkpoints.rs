@@ -76,7 +76,11 @@ pub fn open_checkpoints(
     ema: Option<bool>,
 ) -> PyResult<Vec<Py<PyAny>>> {
     let key = key.map(Key::Joined);
-    let choice = Choice { key, ema };
+    let choice = Choice {
+        key,
+        ema,
+        ..Choice::default()
+    };
     let outcomes = enter(py, |cancel| {
         try_map(&files, cancel, |files| {
             Ok(catch(|| Summary::open(files, &choice, cancel)))

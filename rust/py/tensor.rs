@@ -53,10 +53,16 @@ impl TensorInfo {
         &self.tensor().name
     }
 
-    /// Its name as the file has it.
+    /// Its name as the file has it, in its dictionary.
     #[getter]
     fn source_name(&self) -> &str {
         &self.tensor().source_name
+    }
+
+    /// Index of its dictionary among the parts of the checkpoint.
+    #[getter]
+    fn part(&self) -> usize {
+        self.tensor().part
     }
 
     /// Safetensors name of the dtype: `F32`, `BF16`, `I64`, …

@@ -1,5 +1,6 @@
 //! Opens the files of one state dict as a checkpoint.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -23,6 +24,7 @@ pub struct Checkpoint {
     /// Wrappers that were removed from names, each with the number of names.
     pub prefixes: Vec<(String, usize)>,
     by_name: Vec<usize>,
+    ema: Option<bool>,
     /// For each storage, whether its CRC is known to be right.
     verified: Vec<AtomicBool>,
 }
@@ -41,12 +43,7 @@ impl Checkpoint {
         };
         let mut room = Room::default();
         let mut weights = detect::together(&sources, choice, &mut room, cancel)?;
-        let source_names: Vec<&str> = weights.tensors.iter().map(|t| &*t.source_name).collect();
-        let Plain { names, removed } =
-            names::plain(&source_names).map_err(|message| first.refuse(message))?;
-        for (tensor, name) in weights.tensors.iter_mut().zip(names) {
-            tensor.name = name;
-        }
+        let prefixes = name_plainly(&mut weights).map_err(|message| first.refuse(message))?;
         detect::leave_out_average_count(&mut weights);
         let mut by_name: Vec<usize> = (0..weights.tensors.len()).collect();
         by_name.sort_unstable_by(|&a, &b| weights.tensors[a].name.cmp(&weights.tensors[b].name));
@@ -55,8 +52,9 @@ impl Checkpoint {
             verified: verified.collect(),
             sources,
             weights,
-            prefixes: removed,
+            prefixes,
             by_name,
+            ema: choice.ema,
         })
     }
 
@@ -75,6 +73,7 @@ impl Checkpoint {
         Origin {
             files: self.sources.iter().map(|s| s.path().to_owned()).collect(),
             keys: self.weights.keys.clone(),
+            ema: self.ema,
             stamps: self.sources.iter().map(Source::stamp).collect(),
         }
     }
@@ -177,6 +176,35 @@ impl Checkpoint {
     }
 }
 
+/// Gives tensors their plain names: without wrappers, below the keys that lead to all; returns what was removed.
+fn name_plainly(weights: &mut Weights) -> std::result::Result<Vec<(String, usize)>, String> {
+    let (mut prefixes, mut seen) = (Vec::<(String, usize)>::new(), HashSet::new());
+    for tensors in weights.tensors.chunk_by_mut(|a, b| a.part == b.part) {
+        let keys = &weights.parts[tensors[0].part];
+        let inner = tensors
+            .iter()
+            .map(|t| &t.source_name[weights.inside.len()..]);
+        let Plain { names, removed } = names::plain(&inner.collect::<Vec<_>>())?;
+        let outer = keys.get(weights.keys.len()..).unwrap_or_default();
+        for (tensor, name) in tensors.iter_mut().zip(names) {
+            tensor.name = [outer, &[name]].concat().join(".");
+            if weights.parts.len() > 1 && !seen.insert(tensor.name.clone()) {
+                return Err(format!(
+                    "{:?} is there twice, in two dictionaries",
+                    tensor.name
+                ));
+            }
+        }
+        for (prefix, count) in removed {
+            match prefixes.iter_mut().find(|(known, _)| *known == prefix) {
+                Some((_, all)) => *all += count,
+                None => prefixes.push((prefix, count)),
+            }
+        }
+    }
+    Ok(prefixes)
+}
+
 impl Origin {
     /// Opens the checkpoint again; files that have changed since are refused.
     pub fn open(&self, cancel: &Cancel) -> Result<Checkpoint> {
@@ -188,7 +216,8 @@ impl Origin {
         let sources = self.files.iter().zip(&self.stamps).map(open);
         let choice = Choice {
             key: Some(Key::Path(self.keys.clone())),
-            ema: None,
+            ema: self.ema,
+            ..Choice::default()
         };
         Checkpoint::read(sources.collect::<Result<_>>()?, &choice, cancel)
     }

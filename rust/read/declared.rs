@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::source::Source;
+use super::weights::rest::Rest;
 use super::zip::local;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -37,14 +38,17 @@ pub struct Choice {
     pub key: Option<Key>,
     /// Whether averaged (EMA) weights must be taken, or must not; by default they are, if there are any.
     pub ema: Option<bool>,
+    /// Whether the file is one of several with parts of a state dict, of which none knows what the others hold.
+    pub is_shard: bool,
 }
 
 /// What leads to a dictionary of tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
-    /// As [`Candidate::key`] has it, or its first or last component: what people write.
+    /// As [`Candidate::key`] has it, the beginning or last component of it, or what names in the dictionary
+    /// begin with: what people write.
     Joined(String),
-    /// As [`Candidate::keys`] has it, which is never two dictionaries.
+    /// As [`Weights::keys`] has it.
     Path(Vec<String>),
 }
 
@@ -155,8 +159,10 @@ impl Begin {
 pub struct Tensor {
     /// Name without wrappers (see [`super::names`]); neither empty nor with a NUL in it, never a path.
     pub name: String,
-    /// Name as the file has it.
+    /// Name as the file has it, in its dictionary.
     pub source_name: String,
+    /// Index of the dictionary in [`Weights::parts`].
+    pub part: usize,
     /// Element type.
     pub dtype: DType,
     /// Axis sizes; empty for a scalar.
@@ -219,14 +225,19 @@ pub fn ties(tensors: &[Tensor]) -> Vec<Option<usize>> {
     ties
 }
 
-/// The chosen dictionary of a file (or of several that belong together), checked but not read.
+/// The chosen dictionaries of a file (or of several that belong together), checked but not read.
 #[derive(Debug)]
 pub struct Weights {
     /// What kind of file it was.
     pub format: Format,
-    /// The keys of the chosen dictionary, as in [`Candidate::keys`].
+    /// The keys that lead to all chosen dictionaries, as in [`Candidate::keys`]; the last one may be what names
+    /// begin with.
     pub keys: Vec<String>,
-    /// Whether it holds averaged (EMA) weights, by its keys.
+    /// The keys of each chosen dictionary, which is the only one but where several are parts of one network.
+    pub parts: Vec<Vec<String>>,
+    /// What the names that are taken begin with, dot included; empty for all.
+    pub inside: String,
+    /// Whether there are averaged (EMA) weights among them, by keys and names.
     pub averaged: bool,
     /// Every dictionary of tensors that the file holds, the chosen one included.
     pub candidates: Vec<Candidate>,
@@ -234,8 +245,12 @@ pub struct Weights {
     pub storages: Vec<Storage>,
     /// Tensors in the order of the file.
     pub tensors: Vec<Tensor>,
-    /// Entries of the chosen dictionary that are no tensors (`_extra_state`, counters), by name.
+    /// Dictionaries of tensors, and beginnings of names in the chosen ones, that were not taken, by their keys.
+    pub passed_over: Vec<String>,
+    /// Entries that are no weights (`_extra_state`, counters), by name.
     pub left_out: Vec<String>,
+    /// What stands beside the weights in a torch file.
+    pub rest: Rest,
     /// Plain finite numbers beside the weights, or in the metadata: accuracy, step, epoch.
     pub numbers: Vec<(String, f64)>,
     /// The free text of a safetensors header.
@@ -263,6 +278,7 @@ mod tests {
             let tensor = Tensor {
                 name: "a".into(),
                 source_name: "a".into(),
+                part: 0,
                 dtype: DType::parse("F32").unwrap(),
                 shape,
                 storage: 0,

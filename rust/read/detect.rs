@@ -7,7 +7,8 @@ use super::pickle::{Cursor, Fault, Machine};
 use super::room::Room;
 use super::safetensors::{Header, TensorInfo};
 use super::source::Source;
-use super::{sniff, torch_legacy, torch_zip};
+use super::weights::rest::Rest;
+use super::{sniff, torch_legacy, torch_zip, weights};
 use crate::error::{Error, Result};
 use crate::runtime::parallel::Cancel;
 
@@ -18,9 +19,13 @@ pub fn together(
     room: &mut Room,
     cancel: &Cancel,
 ) -> Result<Weights> {
-    let mut weights = declared(&sources[0], choice, room, cancel)?;
+    let choice = Choice {
+        is_shard: sources.len() > 1,
+        ..choice.clone()
+    };
+    let mut weights = declared(&sources[0], &choice, room, cancel)?;
     for (source, file) in sources.iter().zip(0..).skip(1) {
-        join(&mut weights, declared(source, choice, room, cancel)?, file);
+        join(&mut weights, declared(source, &choice, room, cancel)?, file);
     }
     check_names(sources, &weights)?;
     Ok(weights)
@@ -48,15 +53,33 @@ fn declared(source: &Source, choice: &Choice, room: &mut Room, cancel: &Cancel) 
             return Err(source.refuse(format!("{what}; accepted: safetensors or torch files")));
         }
     }
-    let weights = of_safetensors(Header::read_in(source, room, cancel)?);
+    let mut weights = of_safetensors(Header::read_in(source, room, cancel)?);
     let key = match &choice.key {
-        Some(Key::Joined(key)) if !key.is_empty() => format!("{key:?}"),
-        Some(Key::Path(keys)) if !keys.is_empty() => format!("{keys:?}"),
-        _ => return Ok(weights),
+        Some(Key::Joined(key)) => key.clone(),
+        Some(Key::Path(keys)) => keys.join("."),
+        None => String::new(),
     };
-    Err(source.refuse(format!(
-        "safetensors, so there is nothing under a key {key}; accepted: no --key"
-    )))
+    if !key.is_empty() {
+        take_below(&mut weights, key).map_err(|message| source.refuse(message))?;
+    }
+    weights::take_roles(&mut weights, choice);
+    Ok(weights)
+}
+
+/// Takes the names that begin with a key, of which safetensors files have no other kind.
+fn take_below(weights: &mut Weights, key: String) -> std::result::Result<(), String> {
+    let inside = format!("{key}.");
+    weights
+        .tensors
+        .retain(|t| t.source_name.starts_with(&inside));
+    if weights.tensors.is_empty() {
+        return Err(format!(
+            "safetensors, so there is nothing under a key {key:?}, with which no name begins; accepted: no --key"
+        ));
+    }
+    weights.keys = vec![key];
+    weights.inside = inside;
+    Ok(())
 }
 
 /// What to say of a pickle that torch did not write.
@@ -92,6 +115,7 @@ fn of_safetensors(header: Header) -> Weights {
     let tensor = |(index, tensor): (usize, TensorInfo)| Tensor {
         name: String::new(),
         source_name: tensor.name,
+        part: 0,
         dtype: tensor.dtype,
         shape: tensor.shape,
         storage: index,
@@ -101,11 +125,15 @@ fn of_safetensors(header: Header) -> Weights {
     Weights {
         format: Format::Safetensors,
         keys: Vec::new(),
+        parts: vec![Vec::new()],
+        inside: String::new(),
         averaged: false,
         candidates: vec![candidate],
         storages,
         tensors: header.tensors.into_iter().enumerate().map(tensor).collect(),
+        passed_over: Vec::new(),
         left_out: Vec::new(),
+        rest: Rest::default(),
         numbers: header.metadata.iter().filter_map(plain_number).collect(),
         metadata: header.metadata,
     }
@@ -129,6 +157,7 @@ fn join(all: &mut Weights, part: Weights, file: usize) {
         storage: tensor.storage + first,
         ..tensor
     }));
+    all.passed_over.extend(part.passed_over);
     all.left_out.extend(part.left_out);
 }
 
@@ -137,6 +166,9 @@ pub fn leave_out_average_count(weights: &mut Weights) {
     const COUNT: &str = "n_averaged";
     const NETWORK: &str = "module.";
     let is_count = |t: &Tensor| t.source_name == COUNT;
+    if weights.parts.len() > 1 {
+        return;
+    }
     let mut tensors = weights.tensors.iter();
     if !tensors.all(|t| is_count(t) || t.source_name.starts_with(NETWORK)) {
         return;

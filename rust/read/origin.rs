@@ -9,8 +9,10 @@ use super::source::Stamp;
 pub struct Origin {
     /// One file, or several that hold one state dict together.
     pub files: Vec<PathBuf>,
-    /// The dictionary within the file, as [`super::declared::Weights::keys`].
+    /// Where in the file, as [`super::declared::Weights::keys`].
     pub keys: Vec<String>,
+    /// Which of averages and what they are averages of, as [`super::declared::Choice::ema`].
+    pub ema: Option<bool>,
     /// For each file, what changes when it does.
     pub stamps: Vec<Stamp>,
 }

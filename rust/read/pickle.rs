@@ -27,4 +27,4 @@ mod value;
 pub use array::ArrayRef;
 pub use cursor::{Cursor, Fault, MAX_PICKLE};
 pub use machine::Machine;
-pub use value::{Id, Node, StorageRef, TensorRef, Values};
+pub use value::{Id, Kind, Node, StorageRef, TensorRef, Values};

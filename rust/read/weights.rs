@@ -1,4 +1,4 @@
-//! Finds the tensors of one dictionary in the object of a torch file.
+//! Finds the tensors of one network in the object of a torch file: in one dictionary, or in several.
 //!
 //! Objects, which only code could make, may stand beside it. Where the weights themselves are in one, the file is
 //! refused.
@@ -9,6 +9,8 @@ mod code;
 mod entries;
 mod objects;
 mod pick;
+pub mod rest;
+pub mod roles;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -19,6 +21,7 @@ use std::collections::hash_map::Entry;
 use super::declared::{Choice, Format, Storage, Tensor, Weights};
 use super::json::METADATA;
 use super::pickle::{Fault, Id, Node, StorageRef, Values};
+use crate::dtype::element_count;
 
 use candidates::Found;
 use entries::entries;
@@ -36,7 +39,7 @@ pub struct Container<'a> {
     pub place: &'a dyn Fn(&Values<'_>, &StorageRef) -> Result<Storage, String>,
 }
 
-/// Finds the dictionaries of tensors in `object` and takes the one that is wanted.
+/// Finds the dictionaries of tensors in `object` and takes those that are wanted.
 ///
 /// Fails with a message that says what is wrong; the caller knows the file.
 pub fn choose(
@@ -49,103 +52,181 @@ pub fn choose(
     if found.iter().all(|found| found.code.is_some()) {
         return Err(code::no_data(values, &found).unwrap_or_else(|| nothing(values, object).into()));
     }
-    let chosen = &found[pick::pick(&found, choice)?];
-    if let Some(code) = chosen.code {
-        return Err(code::instead_of_data(values, &found, chosen, code));
+    let picked = pick::pick(values, &found, choice)?;
+    let parts: Vec<&Found<'_>> = picked.parts.iter().map(|&index| &found[index]).collect();
+    if let Some(code) = parts[0].code {
+        return Err(code::instead_of_data(values, &found, parts[0], code));
     }
-    let mut weights = Weights {
-        format: container.format,
-        keys: chosen.candidate.keys.clone(),
-        averaged: pick::is_averaged(chosen),
-        candidates: Vec::new(),
-        storages: Vec::new(),
-        tensors: Vec::new(),
-        left_out: Vec::new(),
-        numbers: numbers(values, object),
-        metadata: Vec::new(),
+    let mut filling = Filling {
+        weights: Weights {
+            format: container.format,
+            keys: picked.root,
+            parts: parts
+                .iter()
+                .map(|part| part.candidate.keys.clone())
+                .collect(),
+            inside: picked.inside,
+            averaged: parts.iter().any(|part| pick::is_averaged(part)),
+            candidates: Vec::new(),
+            storages: Vec::new(),
+            tensors: Vec::new(),
+            passed_over: Vec::new(),
+            left_out: Vec::new(),
+            rest: rest::Rest::default(),
+            numbers: numbers(values, object),
+            metadata: Vec::new(),
+        },
+        values,
+        container,
+        budget: Budget::new(container.file_len, values.bytes_read()),
+        storages: HashMap::new(),
+        places: array::Places::default(),
     };
-    fill(&mut weights, values, chosen, container)?;
+    for (index, part) in parts.iter().enumerate() {
+        filling.fill(part, index)?;
+    }
+    filling.budget.check(&filling.weights.tensors)?;
+    let mut weights = filling.weights;
+    for (index, found) in found.iter().enumerate() {
+        let is_data = found.code.is_none() && !picked.parts.contains(&index);
+        if is_data && found.beside {
+            let beside = entries(values, found.dict).texts;
+            let tensors = beside
+                .iter()
+                .filter(|(_, value)| candidates::is_weights_beside(values, *value));
+            weights
+                .left_out
+                .extend(tensors.map(|(name, _)| (*name).to_owned()));
+        } else if is_data {
+            weights.passed_over.push(found.candidate.key());
+        }
+    }
+    take_roles(&mut weights, choice);
+    weights.rest = rest::rest(values, object, &weights.parts);
+    if choice.key.is_none() && choice.ema == Some(true) && !weights.averaged {
+        return Err(format!("no averaged (EMA) weights; {}", pick::listed(&found)).into());
+    }
     weights.left_out.extend(code::passed_over(values));
     let data = found.into_iter().filter(|found| found.code.is_none());
     weights.candidates = data.map(|found| found.candidate).collect();
     Ok(weights)
 }
 
-/// Takes the tensors of the chosen dictionary, and the storages that they are views of.
-fn fill(
-    weights: &mut Weights,
-    values: &Values<'_>,
-    chosen: &Found<'_>,
-    container: &Container<'_>,
-) -> Result<(), Fault> {
-    if let Some((name, object)) = chosen.coded {
-        return Err(code::in_data(values, name, object));
+/// Leaves out, in each dictionary, the names of which others are averages, or the averages.
+pub fn take_roles(weights: &mut Weights, choice: &Choice) {
+    if choice.is_shard {
+        return;
     }
-    let mut budget = Budget::new(container.file_len, values.bytes_read());
-    let mut storages = HashMap::new();
-    let mut places = array::Places::default();
-    for (name, value) in entries(values, chosen.dict).texts {
-        let wrong = |what| format!("the tensor {name:?} {what}");
-        let (view, storage) = match values.node(value) {
-            Node::Tensor(index) => {
-                check_name(name)?;
-                let tensor = &values.tensors[*index as usize];
-                let view = view(values, tensor, &mut budget).map_err(wrong)?;
-                let stored = &values.storages[tensor.storage as usize];
-                (
-                    view,
-                    placed(weights, &mut storages, values, stored, container)?,
-                )
-            }
-            Node::Array(index) => {
-                check_name(name)?;
-                let array = &values.arrays[*index as usize];
-                let to = (&container.pickle, &mut *weights);
-                array::view(values, array, &mut budget, &mut places, to).map_err(wrong)?
-            }
-            Node::Unreadable(why) => return Err(unreadable(name, why).into()),
-            _ => {
-                weights.left_out.push(name.to_owned());
-                continue;
-            }
+    let mut kept = Vec::with_capacity(weights.tensors.len());
+    for tensors in weights.tensors.chunk_by(|a, b| a.part == b.part) {
+        let numbers = |t: &Tensor| match &*t.shape {
+            [] => 0,
+            shape => element_count(shape).unwrap_or_default() as u64,
         };
-        weights.tensors.push(Tensor {
-            name: name.to_owned(),
-            source_name: name.to_owned(),
-            dtype: view.dtype,
-            shape: view.shape,
-            storage,
-            offset: view.offset,
-            strides: view.strides,
-        });
+        let names: Vec<(&str, u64)> = tensors
+            .iter()
+            .map(|t| (&*t.source_name, numbers(t)))
+            .collect();
+        let found = roles::inside(&names, choice.ema != Some(false));
+        kept.extend(tensors.iter().map(|t| !found.replaces(&t.source_name)));
+        weights.averaged |= found.averaged;
+        let keys = &weights.parts[tensors[0].part];
+        let key = |begin: &String| {
+            [keys, &[begin[..begin.len() - 1].to_owned()][..]]
+                .concat()
+                .join(".")
+        };
+        weights.passed_over.extend(found.replaced.iter().map(key));
     }
-    Ok(budget.check(&weights.tensors)?)
+    let mut kept = kept.into_iter();
+    weights.tensors.retain(|_| kept.next() != Some(false));
 }
 
-/// The index of a storage of tensors, which is found in the container the first time.
-fn placed<'v>(
-    weights: &mut Weights,
-    storages: &mut HashMap<&'v str, usize>,
-    values: &'v Values<'_>,
-    stored: &StorageRef,
-    container: &Container<'_>,
-) -> Result<usize, String> {
-    let key = values.text(stored.key).unwrap_or_default();
-    let storage = match storages.entry(key) {
-        Entry::Occupied(known) => *known.get(),
-        Entry::Vacant(new) => {
-            weights.storages.push((container.place)(values, stored)?);
-            *new.insert(weights.storages.len() - 1)
+/// Weights whose tensors are being taken from the chosen dictionaries.
+struct Filling<'v, 'a> {
+    weights: Weights,
+    values: &'v Values<'a>,
+    container: &'v Container<'v>,
+    budget: Budget,
+    /// Indices of the storages of tensors, by their keys.
+    storages: HashMap<&'v str, usize>,
+    places: array::Places,
+}
+
+impl<'v> Filling<'v, '_> {
+    /// Takes the tensors of a dictionary, and the storages that they are views of.
+    fn fill(&mut self, found: &Found<'v>, part: usize) -> Result<(), Fault> {
+        let values = self.values;
+        if let Some((name, object)) = found.coded {
+            return Err(code::in_data(values, name, object));
         }
-    };
-    let len = weights.storages[storage].len;
-    if len != stored.bytes {
-        return Err(format!(
-            "the storage {key:?} is used with {len} and with {} bytes; accepted: one size",
-            stored.bytes
-        ));
+        for (name, value) in entries(values, found.dict).texts {
+            let wrong = |what| format!("the tensor {name:?} {what}");
+            if !name.starts_with(&self.weights.inside) {
+                continue;
+            }
+            if found.beside && !candidates::is_weights_beside(values, value) {
+                if matches!(values.node(value), Node::Tensor(_) | Node::Unreadable(_)) {
+                    self.weights.left_out.push(name.to_owned());
+                }
+                continue;
+            }
+            let (view, storage) = match values.node(value) {
+                Node::Tensor(index) => {
+                    check_name(name)?;
+                    let tensor = &values.tensors[*index as usize];
+                    let view = view(values, tensor, &mut self.budget).map_err(wrong)?;
+                    let stored = &values.storages[tensor.storage as usize];
+                    (view, self.placed(stored)?)
+                }
+                Node::Array(index) => {
+                    check_name(name)?;
+                    let array = &values.arrays[*index as usize];
+                    let to = (&self.container.pickle, &mut self.weights);
+                    array::view(values, array, &mut self.budget, &mut self.places, to)
+                        .map_err(wrong)?
+                }
+                Node::Unreadable(why) => return Err(unreadable(name, why).into()),
+                _ => {
+                    self.weights.left_out.push(name.to_owned());
+                    continue;
+                }
+            };
+            self.weights.tensors.push(Tensor {
+                name: name.to_owned(),
+                source_name: name.to_owned(),
+                part,
+                dtype: view.dtype,
+                shape: view.shape,
+                storage,
+                offset: view.offset,
+                strides: view.strides,
+            });
+        }
+        Ok(())
     }
-    Ok(storage)
+
+    /// The index of a storage of tensors, which is found in the container the first time.
+    fn placed(&mut self, stored: &StorageRef) -> Result<usize, String> {
+        let (values, weights) = (self.values, &mut self.weights);
+        let key = values.text(stored.key).unwrap_or_default();
+        let storage = match self.storages.entry(key) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                let place = (self.container.place)(values, stored)?;
+                weights.storages.push(place);
+                *new.insert(weights.storages.len() - 1)
+            }
+        };
+        let len = weights.storages[storage].len;
+        if len != stored.bytes {
+            return Err(format!(
+                "the storage {key:?} is used with {len} and with {} bytes; accepted: one size",
+                stored.bytes
+            ));
+        }
+        Ok(storage)
+    }
 }
 
 fn check_name(name: &str) -> Result<(), String> {

@@ -14,6 +14,8 @@ from pdiff.common.sealing import unsealed, write_sealed
 MANIFEST = "bank.json"
 BASE = "base.safetensors"
 STATISTICS = "stats.safetensors"
+REST = "rest.json"
+"""Among the companions: what stands beside the weights in a torch file, as `_core.Checkpoint.rest` has it."""
 SHARDS = "shards"
 SOURCE = "source"
 """Folder of the files that stood beside the source's weights."""
@@ -75,17 +77,23 @@ class TaskRef(msgspec.Struct, frozen=True, rename={"name": "task"}):
 class Source(msgspec.Struct, frozen=True):
     """What a checkpoint of the bank is on disk."""
 
-    shape: Literal["file", "sharded", "adapter"] = "file"
+    shape: Literal["file", "folder", "sharded", "adapter"] = "file"
+    file: str = ""
+    """Name of the weights of a folder or adapter."""
     format: str = "safetensors"
     """`safetensors`, `torch` or `torch-legacy`."""
     keys: tuple[str, ...] = ()
-    """What leads to the weights in a torch file."""
+    """What leads to the weights in the file; the last key may be what names begin with."""
+    parts: tuple[tuple[str, ...], ...] = ()
+    """Keys of each dictionary that holds weights in a torch file; none for the one that `keys` lead to."""
+    places: dict[str, int] = {}
+    """Plain name → index of the dictionary that holds the tensor, where it is not the first."""
     averaged: bool = False
     """Whether they are averaged (EMA) weights, by these keys."""
     counted: bool = False
     """Whether torch's `AveragedModel` wrote the file, whose `n_averaged` is beside the network's tensors."""
     names: dict[str, str] = {}
-    """Plain name → name in the source, where they differ."""
+    """Plain name → name in the source, in its dictionary, where they differ."""
     files: dict[str, str] = {}
     """Of a sharded checkpoint: plain name → file that holds the tensor."""
     adapter: dict[str, Any] = {}
@@ -129,7 +137,7 @@ class Manifest(msgspec.Struct, frozen=True):
             raise UsageError(f"{bank}: no bank here (no {MANIFEST}); make one with `pdiff collect`") from None
         manifest = unsealed(path, data, Manifest, FORMAT)
         require_inside(path, (entry.file for entry in manifest.files()))
-        require_inside(path, manifest.source.files.values())
+        require_inside(path, (manifest.source.file, *manifest.source.files.values()))
         return manifest, _core.digest(data)
 
     def write(self, bank: Path) -> None:

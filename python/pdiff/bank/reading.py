@@ -95,19 +95,24 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
     """Yield one line for each choice that was made on the way to the weights."""
     header, source = example.header, example.candidate.source
     keys = Counter(checkpoint.origin.key for checkpoint in checkpoints)
-    others = [key for key, _, _ in header.candidates if key not in keys]
+    parts = some([".".join(part) or "the top level" for part in header.parts])
+    together = " together" if len(header.parts) > 1 else ""
     if len(keys) > 1:
         counts = ", ".join(f"{count} of {_key(key)}" for key, count in keys.most_common(_KEYS))
         counts += f" and {len(keys) - _KEYS} more" if len(keys) > _KEYS else ""
         yield f"weights are taken from different entries: {counts}; name one with --key"
-    elif others:
-        names = some([key or "the top level" for key in others])
-        yield f"{source}: the weights of {_key(header.key)} are taken, not {names}; choose with --key"
+    elif header.passed_over:
+        others = some([key or "the top level" for key in header.passed_over])
+        yield f"{source}: the weights of {parts} are taken{together}, not {others}; choose with --key"
+    elif together:
+        yield f"{source}: the weights of {parts} are taken together; --key takes one of them"
     elif header.key:
         yield f"{source}: the weights are those of {_key(header.key)}, the only ones"
     for prefix, count in header.prefixes:
         yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
     yield from _left_out(source, header.left_out)
+    if lost := header.rest[1]:
+        yield f"{source}: --format source writes what stands beside the weights again, but for {some(lost)}"
 
 
 def _left_out(source: str, names: Sequence[str]) -> Iterator[str]:
@@ -119,8 +124,8 @@ def _left_out(source: str, names: Sequence[str]) -> Iterator[str]:
     strict = any(name.rpartition(".")[2] == _EXTRA for name in names)
     failing = ", and load with strict=False only" if strict else ""
     yield (
-        f"{source}: entries that are no tensors are left out: {some(names)}; "
-        f"generated checkpoints will not have them{failing}"
+        f"{source}: entries that are no weights are left out: {some(names)}; "
+        f"generated checkpoints will not have them{failing}; with --format source, plain values come back"
     )
 
 

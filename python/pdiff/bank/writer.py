@@ -9,11 +9,12 @@ import msgspec
 import torch
 
 from pdiff import _core
-from pdiff._core import Layout, Origin
+from pdiff._core import Checkpoint, Layout, Origin
 from pdiff.bank.manifest import (
     AVERAGE_COUNT,
     BASE,
     FORMAT,
+    REST,
     SOURCE,
     STATISTICS,
     FileEntry,
@@ -38,8 +39,14 @@ from pdiff.common.wording import counted
 MINIMUM_MEMBERS = 3
 _SLACK = 2**20
 """Headers, manifest and journal of a small bank; large ones take a share of the rows besides."""
-_COMPANIONS = ("config.json", "generation_config.json", "adapter_config.json")
-_COMPANION_BYTES = 2**20
+_SETTINGS = ("config.json", "generation_config.json", "adapter_config.json")
+_SETTINGS_BYTES = 2**20
+_TOKENIZER = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+    *("chat_template.jinja", "preprocessor_config.json", "processor_config.json"),
+)
+_TOKENIZER_BYTES = 32 * 2**20
 _INDEX_BYTES = 10 * 2**20
 
 
@@ -69,7 +76,7 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
     layout, example = plan.layout, plan.example
     statistics = write_statistics(bank, STATISTICS, rows.shards, layout)
     _core.write_checkpoint(bank / BASE, plan.base, {"format": "pt"})
-    companions = read_companions(example.candidate)
+    companions = read_companions(example, plan.base.open())
     for name, content in companions.items():
         (bank / SOURCE).mkdir(exist_ok=True)
         _core.write_file(bank / SOURCE / name, content)
@@ -109,8 +116,11 @@ def describe_source(example: Example) -> Source:
     require_inside(candidate.source, files.values())
     return Source(
         shape=candidate.shape,
+        file=candidate.files[0].name if candidate.shape in {"folder", "adapter"} else "",
         format=header.format,
         keys=tuple(header.keys),
+        parts=tuple(map(tuple, header.parts if header.parts != [header.keys] else [])),
+        places={t.name: t.part for t in tensors if t.part},
         averaged=header.averaged or averaged_by_name(candidate.source),
         counted=AVERAGE_COUNT in header.left_out,
         names={t.name: t.source_name for t in tensors if t.name != t.source_name},
@@ -119,21 +129,29 @@ def describe_source(example: Example) -> Source:
     )
 
 
-def read_companions(candidate: Candidate) -> dict[str, bytes]:
-    """Return what stands beside the weights of a sharded checkpoint or adapter, by name: settings and index.
+def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
+    """Return what stands beside the weights, by name: in the folder of `example`, in the torch file `base`.
 
-    They are read as JSON and written anew; what is none, or larger than 1 MiB (an index: 10 MiB), or a link
-    out of its folder, is left out.
+    Settings and index are read as JSON and written anew; what is none, or larger than 1 MiB (an index:
+    10 MiB), or a link out of its folder, is left out. A tokenizer's files, of 32 MiB at most, are copied.
     """
+    candidate, (rest, _) = example.candidate, base.rest
+    if candidate.shape != "sharded" and base.parts == example.header.parts and rest is not None:
+        beside = {REST: rest.encode()}
+    else:
+        beside = {}
     if candidate.folder is None:
-        return {}
-    wanted = [(candidate.folder / name, _COMPANION_BYTES) for name in _COMPANIONS]
+        return beside
+    tokenizer = ((name, candidate.folder / name) for name in _TOKENIZER)
+    copied = ((name, read_companion(path, _TOKENIZER_BYTES, as_it_is=True)) for name, path in tokenizer)
+    beside |= {name: content for name, content in copied if content is not None}
+    wanted = [(candidate.folder / name, _SETTINGS_BYTES) for name in _SETTINGS]
     if candidate.shape == "sharded":
         indices = sorted(candidate.folder.glob(f"*{INDEX}"))
         own = (path for path in indices if path.name.isprintable() and _leads_to(path, candidate))
         wanted += [(path, _INDEX_BYTES) for path in islice(own, 1)]
     found = ((path.name, read_companion(path, limit)) for path, limit in wanted)
-    return {name: content for name, content in found if content is not None}
+    return beside | {name: content for name, content in found if content is not None}
 
 
 def _leads_to(path: Path, candidate: Candidate) -> bool:

@@ -11,6 +11,7 @@ from pdiff import _core
 from pdiff.checkpoints.folders import read_adapter, read_index
 from pdiff.checkpoints.listing import (
     ADAPTER_CONFIG,
+    CONFIG,
     INDEX,
     File,
     Listing,
@@ -32,6 +33,8 @@ _PREFERRED = {
     "adapter_model.bin": "adapter_model.safetensors",
 }
 """Where a folder holds both, the same weights twice, the second is taken."""
+_CONFIGURED = frozenset(_PREFERRED) | frozenset(_PREFERRED.values()) - _ADAPTERS
+"""Names by which libraries find the weights in a folder, beside the configuration of their network."""
 
 
 class _Draft(NamedTuple):
@@ -133,6 +136,8 @@ class _Folder:
     def _single(self, name: str, source: str, file: File) -> _Draft | None:
         """Return the draft of one file, which may be an adapter; None if its settings are refused."""
         candidate = Candidate(source, (Path(file.path),))
+        if name in _CONFIGURED and self.listing.has(CONFIG):
+            candidate = replace(candidate, shape="folder", folder=Path(self.listing.folder))
         if name not in _ADAPTERS or not self.listing.has(ADAPTER_CONFIG):
             return _Draft(candidate, name, file.path, file.linked, (file.identity,))
         try:

@@ -86,8 +86,8 @@ def read_adapter(path: str) -> dict[str, Any]:
     return settings
 
 
-def read_companion(path: Path, limit: int) -> bytes | None:
-    """Return a JSON object of at most `limit` bytes, written anew, with its keys in their order.
+def read_companion(path: Path, limit: int, *, as_it_is: bool = False) -> bytes | None:
+    """Return a JSON object of at most `limit` bytes, written anew, or any file `as_it_is`.
 
     None if there is none that can be copied: a link that leaves the folder (but within a Hugging Face
     cache), what is no file, too large or too deep. NaN and infinities stay, as transformers writes them.
@@ -95,6 +95,8 @@ def read_companion(path: Path, limit: int) -> bytes | None:
     try:
         if not _at_home(path):
             return None
+        if as_it_is:
+            return _read(str(path), limit)
         value = _read_object(str(path), limit, strict=False)
     except (InputError, OSError):
         return None
@@ -137,7 +139,7 @@ def _read_object(path: str, limit: int, *, strict: bool = True) -> dict[str, Any
     """
     try:
         value = json.loads(
-            _read(path, limit),
+            _read(path, limit).decode("utf-8"),
             object_pairs_hook=_distinct,
             parse_constant=_no_constant if strict else float,
             parse_int=_whole,
@@ -179,8 +181,8 @@ def _finite(text: str) -> float:
     return value
 
 
-def _read(path: str, limit: int) -> str:
-    """Read a regular file of at most `limit` bytes as UTF-8; never waits, as a FIFO would make it."""
+def _read(path: str, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes; never waits, as a FIFO would make it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -188,7 +190,7 @@ def _read(path: str, limit: int) -> str:
         data = file.read(limit + 1)
     if len(data) > limit:
         raise InputError(f"larger than {limit // _MIB} MiB")
-    return data.decode("utf-8")
+    return data
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

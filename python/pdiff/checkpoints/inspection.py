@@ -77,7 +77,7 @@ class KindFacts(msgspec.Struct, frozen=True):
     """From the kind with most checkpoints, if it is another."""
     format: str
     shape: str
-    """`file`, `sharded` or `adapter`."""
+    """`file`, `folder`, `sharded` or `adapter`."""
     files: int
     """Of the example."""
     parameters: int
@@ -90,6 +90,10 @@ class KindFacts(msgspec.Struct, frozen=True):
     """`bytes`, `samples` or, where it could not be done, why not."""
     keys: dict[str, int]
     """Where in the file the weights are (empty: at its top) → checkpoints."""
+    together: list[str]
+    """The dictionaries that the weights of the example are in, if they are several."""
+    passed_over: list[str]
+    """Keys of weights in the example that are not taken."""
     averaged: int
     """Checkpoints of which averaged (EMA) weights are meant."""
     dictionaries: list[Nested]
@@ -196,6 +200,8 @@ def _kind(group: Group, largest: Example, tracker: Tracker, deep: bool) -> KindF
         varying=sum(t.numbers for t in facts if t.taken and t.tied_to is None) if known else None,
         compared=compared,
         keys=dict(Counter(c.origin.key for c in checkpoints).most_common()),
+        together=[".".join(part) for part in header.parts if len(header.parts) > 1],
+        passed_over=header.passed_over,
         averaged=sum(c.averaged for c in checkpoints),
         dictionaries=[Nested(*candidate) for candidate in header.candidates],
         prefixes=dict(header.prefixes),

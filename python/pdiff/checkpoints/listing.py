@@ -12,6 +12,7 @@ from pdiff.common.errors import InputError
 from pdiff.common.wording import printable
 
 ADAPTER_CONFIG = "adapter_config.json"
+CONFIG = "config.json"
 INDEX = ".index.json"
 """What follows the name of a sharded checkpoint in the name of its index."""
 _OURS = (("bank.json",), ("run.json",), ("generated.json",), ("results.json", "report.html"))

@@ -18,8 +18,8 @@ _COMPARED = 16
 """Checkpoints compared with the first at a time: often enough to show progress."""
 
 
-Shape = Literal["file", "sharded", "adapter"]
-"""A single file; a folder's files under an index; a PEFT adapter folder."""
+Shape = Literal["file", "folder", "sharded", "adapter"]
+"""A single file; one in a folder with its configuration; those under an index; a PEFT adapter folder."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Candidate:
     files: tuple[Path, ...]
     shape: Shape = "file"
     folder: Path | None = None
-    """Where the index or adapter configuration is, if it is one of those."""
+    """Where the index or configuration is, unless it is a single file."""
     index: dict[str, str] = field(default_factory=dict)
     """Of a sharded checkpoint: source name of each tensor → name of its file."""
     adapter: dict[str, Any] = field(default_factory=dict)

@@ -114,16 +114,18 @@ def _carried(kind: "KindFacts") -> list[tuple[str, str]]:
 
 def _weights(kind: "KindFacts") -> list[tuple[str, str]]:
     """Say under which keys the weights are, and what else could be taken, where there is a choice."""
-    if set(kind.keys) <= {""} and len(kind.dictionaries) <= 1:
+    if set(kind.keys) <= {""} and not kind.together and not kind.passed_over:
         return []
     keys = ", ".join(
         f"{'under ' if key else ''}{_key(key)} in {n:,}" for key, n in list(kind.keys.items())[:_LISTED]
     ) + _and_more(kind.keys)
-    others = [d for d in kind.dictionaries if d.key not in kind.keys]
-    more = ", ".join(
-        f"{_key(d.key)} ({counted(d.tensors, 'tensor')}, {counted(d.numbers, 'number')})"
-        for d in others[:_LISTED]
-    ) + _and_more(others)
+    if kind.together:
+        keys += f": {', '.join(map(_key, kind.together[:_LISTED]))}{_and_more(kind.together)} together"
+    sizes = {
+        d.key: f" ({counted(d.tensors, 'tensor')}, {counted(d.numbers, 'number')})" for d in kind.dictionaries
+    }
+    others = [f"{_key(key)}{sizes.get(key, '')}" for key in kind.passed_over if key not in kind.keys]
+    more = ", ".join(others[:_LISTED]) + _and_more(others)
     return [("weights", keys), *([("also there", f"{more}; --key takes it")] if more else [])]
 
 

@@ -65,14 +65,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_checkpoint(
-    files: Sequence[Path], keys: Sequence[str] = (), names: Container[str] | None = None
+    files: Sequence[Path],
+    keys: Sequence[str] = (),
+    names: Container[str] | None = None,
+    ema: bool | None = None,
 ) -> dict[str, Tensor]:
     """Read the weights of a checkpoint of any format, plain names → tensors; tied ones share memory.
 
-    `keys` lead to the dictionary within a torch file, none for the top level. With `names` only those are
-    read, and what they are tied to. Raises `InputError` for what is refused.
+    `keys` and `ema` say what is meant of several weights in one file, as an `Origin` has them. With `names`
+    only those are read, and what they are tied to. Raises `InputError` for what is refused.
     """
-    checkpoint = _core.Checkpoint(files, keys=keys)
+    checkpoint = _core.Checkpoint(files, keys=keys, ema=ema)
     infos = checkpoint.tensors
     if names is not None:
         owners = {info.tied_to for info in infos if info.name in names}

@@ -187,7 +187,8 @@ def _files(request: Request, progress: Progress) -> _Checkpoints:
         _core.add_rows(layout, [origins[index] for index in indices], weights, sums, samples, stride)
 
     def member(index: int, names: Container[str] | None = None) -> State:
-        return read_checkpoint(origins[index].files, origins[index].keys, names)
+        origin = origins[index]
+        return read_checkpoint(origin.files, origin.keys, names, origin.ema)
 
     def complete(row: Tensor, index: int) -> State:
         found = member(index, others) | restore(layout, row)
@@ -200,7 +201,7 @@ def _files(request: Request, progress: Progress) -> _Checkpoints:
         member=member,
         complete=complete,
         files=describe_source(group.example),
-        companions=read_companions(group.example.candidate),
+        companions=read_companions(group.example, group.example.header),
         model_bytes=stored_bytes(tensors),
         task=find_task(request.roots),
     )

@@ -1,9 +1,10 @@
 """Write checkpoints as safetensors, as torch files, the way that their source was, or as rows of a bank."""
 
+import json
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +19,7 @@ from pdiff.bank.manifest import (
     AVERAGE_COUNT,
     BASE,
     MANIFEST,
+    REST,
     SHARDS,
     SOURCE,
     STATISTICS,
@@ -60,13 +62,15 @@ def write_models(
 ) -> tuple[list[str], dict[str, str]]:
     """Write checkpoints, durably; return the file (or folder) of each, and the BLAKE3 of every file.
 
-    Format `source` is how `source` was laid out, with the files `companions` beside the weights of a folder;
-    torch's legacy format becomes its zip. Raises `UsageError` for a format that is none.
+    Format `source` is how `source` was laid out, with what `companions` hold beside the weights of a folder or
+    torch file; torch's legacy format becomes its zip. Raises `UsageError` for a format that is none.
     """
     if fmt not in FILE_FORMATS:
         raise unknown("checkpoint format", fmt, FILE_FORMATS)
     if fmt != "source":
         source = Source(format="torch" if fmt == "pth" else fmt)
+    beside = dict(companions) if fmt == "source" else {}
+    rest = beside.pop(REST, b"")
     names: list[str] = []
     digests: dict[str, str] = {}
     for name, state, metadata in models:
@@ -74,13 +78,13 @@ def write_models(
         names.append(next(iter(parts)).partition("/")[0])
         for file, part in parts.items():
             (folder / file).parent.mkdir(exist_ok=True)
-            renamed = {source.names.get(plain, plain): tensor for plain, tensor in part.items()}
             if source.format == "safetensors":
+                renamed = {source.names.get(plain, plain): tensor for plain, tensor in part.items()}
                 write_tensors(folder / file, renamed, metadata)
             else:
-                _write_state(folder / file, renamed, source.keys)
+                write_torch(folder / file, _content(source, part, rest))
             digests[file] = _core.digest_file(folder / file)
-        for file, content in companions.items() if source.shape != "file" else ():
+        for file, content in beside.items():
             _core.write_file(folder / name / file, content)
             digests[f"{name}/{file}"] = _core.digest(content)
     return names, digests
@@ -89,8 +93,8 @@ def write_models(
 def _files(source: Source, name: str, state: State) -> dict[str, State]:
     """Return the tensors of each file of a model."""
     safe = source.format == "safetensors"
-    if source.shape == "adapter":
-        return {f"{name}/adapter_model{'.safetensors' if safe else '.bin'}": state}
+    if source.file:
+        return {f"{name}/{source.file}": state}
     if source.shape == "sharded":
         files: dict[str, dict[str, Tensor]] = {file: {} for file in sorted(set(source.files.values()))}
         for plain, tensor in state.items():
@@ -107,19 +111,32 @@ def model_bytes(bank: Bank) -> int:
     return (bank.path / bank.manifest.base.file).stat().st_size + companions
 
 
-def _write_state(path: Path, state: State, keys: Sequence[str]) -> None:
-    """Write a state dict the way `torch.save` does, under the `keys`; tied tensors share storage.
+def _content(source: Source, state: State, rest: bytes) -> dict[str, Any]:
+    """Return what `torch.save` is given: tensors in the dictionaries of the source; tied ones share storage.
 
-    Each other tensor is given a storage of its own, since the whole storage of a view would be written.
+    What `rest` says stands beside them. Each other tensor is given a storage of its own, since the whole
+    storage of a view would be written. Raises `InputError` for a `rest` that is damaged.
     """
+    parts = source.parts or (source.keys,)
+    content: dict[str, Any] = OrderedDict() if () in parts else {}
+    try:
+        content = json.loads(rest, object_hook=_plain) if rest else content
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{SOURCE}/{REST}: damaged (not what `collect` writes)") from None
     own: dict[int, Tensor] = {}
-    weights = OrderedDict(
-        (name, own.setdefault(id(tensor), tensor.detach().cpu().clone())) for name, tensor in state.items()
-    )
-    content: Any = weights
-    for key in reversed(keys):
-        content = {key: content}
-    write_torch(path, content)
+    for plain, tensor in state.items():
+        table, keys = content, parts[source.places.get(plain, 0)]
+        for depth, key in enumerate(keys, 1):
+            table = table.setdefault(key, OrderedDict() if keys[:depth] in parts else {})
+        copy = own.setdefault(id(tensor), tensor.detach().cpu().clone())
+        table[source.names.get(plain, plain)] = copy
+    return content
+
+
+def _plain(tagged: dict[str, Any]) -> Any:
+    """Return the tuple or dictionary that an object in `REST` stands for."""
+    ((kind, items),) = tagged.items()
+    return {"tuple": tuple, "dict": dict, "ordered": OrderedDict}[kind](items)
 
 
 def write_rows(bank: Bank, folder: Path, models: Iterable[Drawn]) -> tuple[list[str], dict[str, str]]:

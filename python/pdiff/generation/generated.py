@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.checkpoints.listing import is_weights
 from pdiff.common.artifacts import read_checkpoint
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError, UsageError
@@ -172,4 +173,4 @@ class Generated(Sequence[dict[str, Tensor]]):
         """Return the files that hold the tensors of model `index`."""
         name = self.info.files[index]
         files = [self.path / file for file in self.info.digests if file.startswith(f"{name}/")]
-        return [file for file in files if file.suffix != ".json"] or [self.path / name]
+        return [file for file in files if is_weights(file.name)] or [self.path / name]

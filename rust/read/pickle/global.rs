@@ -9,6 +9,8 @@ use super::element::Element;
 pub enum Global {
     /// Makes a dictionary, from nothing or from pairs.
     Dict,
+    /// Makes an `OrderedDict` in the same way.
+    OrderedDict,
     /// Makes an empty dictionary, from what makes its values.
     DefaultDict,
     /// Makes a container that holds its argument.
@@ -94,7 +96,7 @@ fn builtin(name: &str) -> Option<Global> {
 
 fn collection(name: &str) -> Option<Global> {
     match name {
-        "OrderedDict" => Some(Global::Dict),
+        "OrderedDict" => Some(Global::OrderedDict),
         "defaultdict" => Some(Global::DefaultDict),
         "Counter" | "deque" => Some(Global::Container),
         _ => None,

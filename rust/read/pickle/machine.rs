@@ -2,7 +2,7 @@
 
 use super::cursor::{Cursor, Fault, Span, refuse};
 use super::value::MAX_VALUES;
-use super::value::{Id, Node, Values};
+use super::value::{Id, Kind, Node, Values};
 use crate::runtime::parallel::Cancel;
 
 /// Python itself stops at about this depth of recursion when it writes.
@@ -63,6 +63,13 @@ impl<'a> Machine<'a> {
             )));
         }
         self.stack.push(id);
+        Ok(())
+    }
+
+    pub(super) fn push_set(&mut self, items: Vec<Id>) -> Result<(), Fault> {
+        self.push(Node::List(items))?;
+        let id = self.top()?;
+        self.values.classes.push((id, Kind::Other));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use super::cursor::refuse;
 use super::global::Global;
 use super::machine::Machine;
 use super::numpy;
-use super::value::{Id, MAX_VALUES, Node};
+use super::value::{Id, Kind, MAX_VALUES, Node};
 
 impl Machine<'_> {
     /// A class or function and its arguments become its result.
@@ -124,7 +124,7 @@ impl Machine<'_> {
         let node = match global {
             Global::Parameter | Global::Size => return self.given_back(global, first),
             Global::Rebuild(rebuild) => return self.tensor(rebuild, arguments),
-            Global::Dict => Node::Dict(self.pairs_of(first)?),
+            Global::Dict | Global::OrderedDict => Node::Dict(self.pairs_of(first)?),
             Global::DefaultDict => Node::Dict(Vec::new()),
             Global::Container => Node::List(first.into_iter().collect()),
             Global::Unreadable(why) => Node::Unreadable(why),
@@ -140,7 +140,14 @@ impl Machine<'_> {
                 return Err(self.unfit(callable, "called", "a function that makes data"));
             }
         };
-        self.values.add(node)
+        let kind = match global {
+            Global::OrderedDict => Some(Kind::Ordered),
+            Global::DefaultDict | Global::Container => Some(Kind::Other),
+            _ => None,
+        };
+        let id = self.values.add(node)?;
+        self.values.classes.extend(kind.map(|kind| (id, kind)));
+        Ok(id)
     }
 
     fn given_back(&self, global: Global, argument: Option<Id>) -> Result<Id, Fault> {

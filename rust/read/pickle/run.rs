@@ -137,15 +137,20 @@ impl Machine<'_> {
     fn container(&mut self, code: u8) -> Result<bool, Fault> {
         match code {
             op::EMPTY_TUPLE => self.push(Node::Tuple(Vec::new()))?,
-            op::EMPTY_LIST | op::EMPTY_SET => self.push(Node::List(Vec::new()))?,
+            op::EMPTY_LIST => self.push(Node::List(Vec::new()))?,
+            op::EMPTY_SET => self.push_set(Vec::new())?,
             op::EMPTY_DICT => self.push(Node::Dict(Vec::new()))?,
             op::TUPLE => {
                 let items = self.pop_mark()?;
                 self.push(Node::Tuple(items))?;
             }
-            op::LIST | op::FROZENSET => {
+            op::LIST => {
                 let items = self.pop_mark()?;
                 self.push(Node::List(items))?;
+            }
+            op::FROZENSET => {
+                let items = self.pop_mark()?;
+                self.push_set(items)?;
             }
             op::DICT => {
                 let items = self.pop_mark()?;

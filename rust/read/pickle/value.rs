@@ -110,6 +110,17 @@ pub struct Values<'a> {
     pub tensors: Vec<TensorRef>,
     /// NumPy arrays in the order of the pickle.
     pub arrays: Vec<ArrayRef>,
+    /// Containers of another class than their nodes say, in the order of the pickle.
+    pub(super) classes: Vec<(Id, Kind)>,
+}
+
+/// The class of a container that is no plain list or dictionary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An `OrderedDict`.
+    Ordered,
+    /// A set, a `defaultdict` or the like.
+    Other,
 }
 
 impl<'a> Values<'a> {
@@ -120,6 +131,7 @@ impl<'a> Values<'a> {
             storages: Vec::new(),
             tensors: Vec::new(),
             arrays: Vec::new(),
+            classes: Vec::new(),
         }
     }
 
@@ -131,6 +143,12 @@ impl<'a> Values<'a> {
         }
         self.nodes.push(node);
         Ok((self.nodes.len() - 1) as Id)
+    }
+
+    /// The class of a container, if it is no plain list or dictionary.
+    pub fn class(&self, id: Id) -> Option<Kind> {
+        let place = self.classes.binary_search_by_key(&id, |&(id, _)| id);
+        place.ok().map(|place| self.classes[place].1)
     }
 
     /// The node with a number that this arena gave.

@@ -48,6 +48,7 @@ impl Case {
         Tensor {
             name: "a".into(),
             source_name: "a".into(),
+            part: 0,
             dtype: self.dtype,
             shape: self.shape.clone(),
             storage: 0,

@@ -43,6 +43,10 @@ pub struct Found<'v> {
     pub coded: Option<(&'v str, Id)>,
     /// Whether all of them are NumPy arrays: data of other kinds are too.
     pub only_arrays: bool,
+    /// Whether they stand beside dictionaries of tensors, so that scalars are counters and metrics.
+    pub beside: bool,
+    /// Numbers in those that are no scalars.
+    pub bulk: u64,
     /// The object that it would be, if it is none but holds tensors.
     pub code: Option<Id>,
 }
@@ -103,7 +107,11 @@ impl<'v> Search<'v, '_> {
         }
         let entries = entries(self.values, dict);
         if let Some(found) = self.candidate(dict, &entries, path) {
-            return self.add(found);
+            let beside = found.beside;
+            self.add(found)?;
+            if !beside {
+                return Ok(());
+            }
         }
         if path.len() == MAX_DEPTH {
             return Ok(());
@@ -147,44 +155,49 @@ impl<'v> Search<'v, '_> {
             },
             coded: None,
             only_arrays: false,
+            beside: false,
+            bulk: numbers,
             code: Some(object),
         })
     }
 
-    /// The candidate that a dictionary of entries is.
+    /// The candidate that a dictionary of entries is, or the tensors in it that stand beside other dictionaries.
     fn candidate(
         &mut self,
         dict: Id,
         entries: &Entries<'v>,
         path: &[&'v str],
     ) -> Option<Found<'v>> {
-        let is_tensor = |&&(_, value): &&(&str, Id)| {
-            matches!(
-                self.values.node(value),
-                Node::Tensor(_) | Node::Unreadable(_) | Node::Array(_)
-            )
-        };
-        let mut tensors = entries.texts.iter().filter(is_tensor).count();
-        if tensors == 0 || !entries.only_texts {
+        let has_tensors = entries
+            .texts
+            .iter()
+            .any(|&(_, value)| self.is_tensor(value));
+        if !has_tensors || !entries.only_texts {
             return None;
         }
+        let mut found = Found {
+            path: path.to_vec(),
+            dict,
+            candidate: Candidate {
+                keys: path.iter().map(|&key| key.to_owned()).collect(),
+                tensors: 0,
+                numbers: 0,
+            },
+            coded: None,
+            only_arrays: true,
+            beside: self.has_dictionaries(entries),
+            bulk: 0,
+            code: None,
+        };
         let mut others = 0;
         let mut objects = Vec::new();
-        let mut numbers = 0_u64;
-        let mut only_arrays = true;
         for &(key, value) in &entries.texts {
+            if self.is_tensor(value) {
+                self.take(&mut found, value);
+                continue;
+            }
             match self.values.node(value) {
-                Node::Tensor(index) => {
-                    only_arrays = false;
-                    let shape = self.values.tensors[*index as usize].shape;
-                    numbers = numbers.saturating_add(self.count(shape));
-                }
-                Node::Array(index) => {
-                    let shape = self.values.arrays[*index as usize].shape;
-                    numbers = numbers.saturating_add(self.count(shape));
-                }
-                Node::Unreadable(_) => only_arrays = false,
-                _ if key.ends_with(EXTRA_STATE) => {}
+                _ if found.beside || key.ends_with(EXTRA_STATE) => {}
                 Node::Object(_) => match self.role(key, value) {
                     Role::Beside => others += 1,
                     Role::Tensor => objects.push((key, value, 0)),
@@ -195,27 +208,58 @@ impl<'v> Search<'v, '_> {
             }
         }
         // One that holds less than stands beside it, a loss function perhaps, is not the network.
-        let mut coded = None;
         for (key, value, inside) in objects {
-            if inside > 0 && inside < numbers {
+            if inside > 0 && inside < found.candidate.numbers {
                 others += 1;
             } else {
-                tensors += 1;
-                coded = coded.or(Some((key, value)));
+                found.candidate.tensors += 1;
+                found.coded = found.coded.or(Some((key, value)));
             }
         }
-        (others <= tensors).then(|| Found {
-            path: path.to_vec(),
-            dict,
-            candidate: Candidate {
-                keys: path.iter().map(|&key| key.to_owned()).collect(),
-                tensors,
-                numbers,
-            },
-            coded,
-            only_arrays,
-            code: None,
+        (found.candidate.tensors > 0 && others <= found.candidate.tensors).then_some(found)
+    }
+
+    fn is_tensor(&self, value: Id) -> bool {
+        let node = self.values.node(value);
+        matches!(node, Node::Tensor(_) | Node::Unreadable(_) | Node::Array(_))
+    }
+
+    /// Whether dictionaries of tensors are among the entries, and what a module saves beside its own is not meant.
+    fn has_dictionaries(&mut self, entries: &Entries<'v>) -> bool {
+        entries.texts.iter().any(|&(key, value)| {
+            matches!(self.values.node(value), Node::Dict(_))
+                && !key.ends_with(EXTRA_STATE)
+                && self.holds_tensors(value, 0)
         })
+    }
+
+    /// Adds a tensor to a candidate; beside dictionaries, only if it can be weights.
+    fn take(&self, found: &mut Found<'v>, value: Id) {
+        if found.beside && !is_weights_beside(self.values, value) {
+            return;
+        }
+        let node = self.values.node(value);
+        found.only_arrays &= matches!(node, Node::Array(_));
+        found.candidate.tensors += 1;
+        let shape = match node {
+            Node::Tensor(index) => self.values.tensors[*index as usize].shape,
+            Node::Array(index) => self.values.arrays[*index as usize].shape,
+            _ => return,
+        };
+        let numbers = self.count(shape);
+        found.candidate.numbers = found.candidate.numbers.saturating_add(numbers);
+        if self.values.items(shape) != Some(&[]) {
+            found.bulk = found.bulk.saturating_add(numbers);
+        }
+    }
+}
+
+/// Whether a tensor beside dictionaries of tensors is part of the network, and no counter or metric.
+pub(super) fn is_weights_beside(values: &Values<'_>, value: Id) -> bool {
+    match values.node(value) {
+        Node::Tensor(index) => values.items(values.tensors[*index as usize].shape) != Some(&[]),
+        Node::Array(index) => values.items(values.arrays[*index as usize].shape) != Some(&[]),
+        _ => false,
     }
 }
 

@@ -55,7 +55,12 @@ fn chosen(object: &Value) -> Weights {
 
 fn key(object: &Value, key: Option<&str>, ema: Option<bool>) -> Result<String, String> {
     let key = key.map(|key| Key::Joined(key.to_owned()));
-    Ok(choose_with(object, &Choice { key, ema })?.keys.join("."))
+    let choice = Choice {
+        key,
+        ema,
+        ..Choice::default()
+    };
+    Ok(choose_with(object, &choice)?.keys.join("."))
 }
 
 #[track_caller]
@@ -322,7 +327,8 @@ fn known_keys_come_in_their_order() {
         "model",
         dict(&[("module", small()), ("ema", dict(&[("model", small())]))]),
     )]);
-    assert_eq!(chosen(&nested).keys.join("."), "model.module");
+    assert_eq!(chosen(&nested).keys.join("."), "model.ema.model");
+    assert_eq!(key(&nested, None, Some(false)).unwrap(), "model.module");
     assert_eq!(chosen(&small()).keys.join("."), "");
 }
 
@@ -371,17 +377,122 @@ fn keys_decide_alone() {
     assert!(message.contains(r#""nets.g" (1 tensors)"#), "{message}");
 }
 
+/// Names of the tensors that are taken, and what was passed over.
+fn taken(object: &Value, ema: Option<bool>) -> (Vec<String>, Vec<String>) {
+    let choice = Choice {
+        ema,
+        ..Choice::default()
+    };
+    let weights = choose_with(object, &choice).unwrap();
+    let name = |t: &Tensor| {
+        let outer = &weights.parts[t.part][weights.keys.len()..];
+        [outer, &[t.source_name.clone()]].concat().join(".")
+    };
+    (
+        weights.tensors.iter().map(name).collect(),
+        weights.passed_over,
+    )
+}
+
 #[test]
-fn without_a_known_key_the_largest_is_taken() {
-    assert_eq!(chosen(&dict(&[("g", small())])).keys.join("."), "g");
+fn without_a_known_key_all_belong_together() {
+    assert_eq!(chosen(&dict(&[("g", small())])).keys, ["g"]);
+    for d in [small(), large()] {
+        let weights = chosen(&dict(&[("g", small()), ("d", d)]));
+        assert_eq!(weights.parts, [["g"], ["d"]]);
+        assert!(weights.keys.is_empty() && weights.passed_over.is_empty());
+    }
+    let nested = dict(&[("nets", dict(&[("g", small()), ("d", large())]))]);
+    assert_eq!(chosen(&nested).keys, ["nets"]);
+    let beside = dict(&[
+        ("log_std", vector("5", 2)),
+        ("reward", view(storage("FloatStorage", "6", 1), 0, &[], &[])),
+        ("actor", small()),
+        ("optimizer", large()),
+    ]);
+    let weights = chosen(&beside);
+    assert_eq!(taken(&beside, None).0, ["log_std", "actor.w"]);
+    assert_eq!(weights.left_out, ["reward"]);
+    // Beside what is called the network, others are no part of it.
+    let known = dict(&[("mean", vector("5", 2)), ("model", small()), ("d", large())]);
+    let weights = chosen(&known);
+    assert_eq!(weights.keys, ["model"]);
     assert_eq!(
-        chosen(&dict(&[("g", small()), ("d", large())]))
-            .keys
-            .join("."),
-        "d"
+        (weights.passed_over, weights.left_out),
+        (vec!["d".into()], vec!["mean".into()])
     );
-    let tie = dict(&[("g", small()), ("d", small())]);
-    refused(&tie, "choose one with --key NAME");
+}
+
+#[test]
+fn copies_of_one_size_are_asked_about() {
+    for (a, b) in [
+        ("student", "teacher"),
+        ("actor", "actor_target"),
+        ("best", "net"),
+    ] {
+        let pair = dict(&[(a, small()), (b, small()), ("c", large())]);
+        refused(&pair, "choose one with --key NAME");
+        assert_eq!(key(&pair, Some(b), None).unwrap(), b);
+        let others = dict(&[(a, small()), (b, large())]);
+        assert_eq!(chosen(&others).parts.len(), 2);
+    }
+}
+
+#[test]
+fn averages_stand_for_what_they_are_averages_of() {
+    let gan = dict(&[("g", small()), ("d", large()), ("g_ema", small())]);
+    let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        taken(&gan, None),
+        (names(&["d.w", "g_ema.w"]), names(&["g"]))
+    );
+    assert_eq!(
+        taken(&gan, Some(false)),
+        (names(&["g.w", "d.w"]), names(&["g_ema"]))
+    );
+    assert_eq!(key(&gan, Some("g"), None).unwrap(), "g");
+    let params = dict(&[("params", small()), ("params_ema", small())]);
+    assert_eq!(key(&params, None, None).unwrap(), "params_ema");
+    let flat = dict(&[
+        ("online_model.w", vector("0", 3)),
+        ("ema_model.w", vector("1", 3)),
+        ("step", vector("2", 1)),
+    ]);
+    let ema = dict(&[("model", large()), ("ema", flat)]);
+    assert_eq!(
+        taken(&ema, None),
+        (
+            names(&["ema_model.w", "step"]),
+            names(&["model", "ema.online_model"])
+        )
+    );
+    let (inside, path) = (Some("ema.online_model"), ["ema", "online_model"]);
+    for given in [inside, Some("online_model")] {
+        let choice = Choice {
+            key: given.map(|key| Key::Joined(key.into())),
+            ..Choice::default()
+        };
+        let weights = choose_with(&ema, &choice).unwrap();
+        assert_eq!(
+            (weights.inside.as_str(), &weights.keys[..]),
+            ("online_model.", &path.map(String::from)[..])
+        );
+        assert_eq!(weights.tensors.len(), 1);
+        let again = Choice {
+            key: Some(Key::Path(weights.keys)),
+            ..Choice::default()
+        };
+        assert_eq!(choose_with(&ema, &again).unwrap().inside, "online_model.");
+    }
+    let wrapped = dict(&[(
+        "state_dict",
+        dict(&[
+            ("net.model_ema.w", vector("0", 3)),
+            ("net.model.w", vector("1", 3)),
+        ]),
+    )]);
+    assert!(chosen(&wrapped).averaged);
+    assert_eq!(taken(&wrapped, Some(false)).1, ["state_dict.net.model_ema"]);
 }
 
 #[test]
@@ -549,6 +660,69 @@ fn weights_in_an_object_are_refused() {
     let averaged = dict(&[("ema", network(3)), ("state_dict", small())]);
     refused(&averaged, r#"with the weights under the key "ema""#);
     assert_eq!(key(&averaged, None, Some(false)).unwrap(), "state_dict");
+}
+
+#[test]
+fn what_stands_beside_the_weights_is_written_down() {
+    let ordered = |entries: &[(&str, Value)]| {
+        let made = call("collections", "OrderedDict", vec![]).pickle();
+        let pairs = dict(entries).pickle();
+        let body = |pickle: &[u8]| pickle[2..pickle.len() - 1].to_vec();
+        // The items of the dictionary, set on the ordered one.
+        Value::Raw([body(&made), body(&pairs)[1..].to_vec()].concat())
+    };
+    let plain = dict(&[
+        ("lr", Value::Float(0.1)),
+        ("loss", call("app", "Loss", vec![])),
+    ]);
+    let object = dict(&[
+        ("epoch", Value::Int(3)),
+        (
+            "state_dict",
+            ordered(&[("w", vector("0", 3)), ("steps", Value::Int(1))]),
+        ),
+        ("hyper_parameters", plain),
+        (
+            "sizes",
+            Value::Tuple(vec![Value::Int(1), Value::Float(f64::INFINITY)]),
+        ),
+        (
+            "names",
+            Value::List(vec![text("a\"b"), Value::None, Value::Bool(true)]),
+        ),
+        (
+            "optimizer",
+            dict(&[
+                ("state", dict(&[("m", vector("1", 9))])),
+                ("lr", Value::Float(0.1)),
+            ]),
+        ),
+        (
+            "set",
+            call("builtins", "set", vec![Value::List(vec![Value::Int(1)])]),
+        ),
+    ]);
+    let rest = chosen(&object).rest;
+    assert_eq!(
+        rest.text.unwrap(),
+        r#"{"dict":[["epoch",3],["state_dict",{"ordered":[["steps",1]]}],["hyper_parameters",{"dict":[["lr",0.1]]}],["sizes",{"tuple":[1,Infinity]}],["names",["a\"b",null,true]]]}"#
+    );
+    assert_eq!(rest.lost, ["loss", "optimizer", "set"]);
+}
+
+#[test]
+fn what_shares_values_without_end_is_not_written_down() {
+    let mut deep = dict(&[("x", Value::Int(1))]).pickle();
+    deep.pop();
+    for _ in 0..60 {
+        // The dictionary before, twice in a new one.
+        deep.splice(0..2, []);
+        deep = [b"\x80\x02}(U\x01a", &deep[..], b"q\x00U\x01bh\x00u"].concat();
+    }
+    deep.push(b'.');
+    let body = deep[2..deep.len() - 1].to_vec();
+    let weights = chosen(&dict(&[("state_dict", small()), ("x", Value::Raw(body))]));
+    assert_eq!(weights.rest.text, None);
 }
 
 fn array(kind: &str, shape: &[i64], fortran: bool, data: Value) -> Value {

@@ -44,6 +44,8 @@ def test_a_folder_of_one_kind_to_the_last_value(tmp_path: Path) -> None:
                 "varying": 6,
                 "compared": "samples",
                 "keys": {"": 3},
+                "together": [],
+                "passed_over": [],
                 "averaged": 0,
                 "dictionaries": [{"key": "", "tensors": 3, "numbers": 11}],
                 "prefixes": {},

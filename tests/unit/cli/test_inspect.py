@@ -145,6 +145,8 @@ def facts(**changes: object) -> KindFacts:
         "varying": 10,
         "compared": "samples",
         "keys": {"state_dict": 298, "": 2},
+        "together": [],
+        "passed_over": [],
         "averaged": 100,
         "dictionaries": [],
         "prefixes": {"module.": 122},

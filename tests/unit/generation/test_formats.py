@@ -164,7 +164,7 @@ def test_a_nested_torch_source_is_nested_again(tmp_path: Path) -> None:
     source = drawn(run_of(tmp_path, write_nested), tmp_path, "source")
     assert source.info.files == ["model-0000.pth", "model-0001.pth"]
     loaded = torch.load(source.path / "model-0000.pth", weights_only=True)
-    assert list(loaded) == ["state_dict"]
+    assert list(loaded) == ["epoch", "state_dict", "optimizer"]
     assert loaded["state_dict"].keys() == {f"module.{name}" for name in checkpoint(0)}
 
 
@@ -245,7 +245,7 @@ def test_a_key_with_a_dot_is_one_key_again(tmp_path: Path) -> None:
 
     source = drawn(run_of(tmp_path, write), tmp_path, "source")
     loaded = torch.load(source.path / source.info.files[0], weights_only=True)
-    assert list(loaded) == ["model.net"]
+    assert list(loaded) == ["model.net", "epoch"]
     assert list(loaded["model.net"]) == ["a.b"]
     assert_same(source[0], loaded["model.net"]["a.b"])
 

@@ -1,0 +1,152 @@
+"""What stood beside the weights comes back with `--format source`: in the folder, and in the torch file."""
+
+import json
+import math
+from argparse import Namespace
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pdiff.bank import Bank, collect
+from pdiff.common.config import Config
+from pdiff.common.errors import InputError
+from pdiff.generation import Generated, generate
+from pdiff.generation.averaging import average
+from tests.support import Said, checkpoint
+
+MEMBERS = 4
+
+
+def again(bank: Bank, folder: Path) -> Generated:
+    return generate(bank, config=Config.preset("gaussian"), n=2, out=folder / "as-source", format="source")
+
+
+def nested(folder: Path, beside: Callable[[int], dict[str, Any]]) -> Path:
+    """Save MEMBERS networks in files as training scripts do, with something beside."""
+    folder.mkdir()
+    for index in range(MEMBERS):
+        state = OrderedDict((f"module.{name}", tensor) for name, tensor in checkpoint(index).items())
+        torch.save(beside(index) | {"state_dict": state}, folder / f"{index}.ckpt")
+    return folder
+
+
+def of_lightning(index: int) -> dict[str, Any]:
+    """As Lightning 2 writes it, but for the weights."""
+    return {
+        "epoch": 3,
+        "global_step": 10 * index,
+        "pytorch-lightning_version": "2.4.0",
+        "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 1, "done": 1}}}},
+        "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(0.5)}},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]}],
+        "lr_schedulers": [{"last_epoch": 3, "_step_count": 2}],
+        "hparams_name": "kwargs",
+        "hyper_parameters": {"lr": 1e-3, "sizes": (3, 4), "name": "net", "limit": math.inf, "drop": None},
+    }
+
+
+def of_script(index: int) -> dict[str, Any]:
+    history = [0.25, -math.inf, 10**10, True]
+    return {"args": Namespace(lr=0.1), "epoch": index, 7: "seven", "history": history, "tags": {"a"}}
+
+
+def of_ordered(_: int) -> dict[str, Any]:
+    settings = OrderedDict(b=1, a=OrderedDict(x=(1, (2.5, "é\n"))))
+    return {
+        "settings": settings,
+        "map": {1: "one", None: [], (1, 2): {}},
+        "config": {"net": Namespace(a=1), "k": 3},
+    }
+
+
+@pytest.mark.parametrize(
+    ("beside", "expected", "lost"),
+    [
+        (
+            of_lightning,
+            {key: value for key, value in of_lightning(MEMBERS - 1).items() if "states" not in key},
+            "callbacks, optimizer_states",
+        ),
+        (of_script, {"epoch": 3, "history": of_script(3)["history"]}, "args, tags"),
+        (of_ordered, of_ordered(0) | {"config": {"k": 3}}, "net"),
+    ],
+)
+def test_plain_values_beside_the_weights_come_back(
+    tmp_path: Path, beside: Callable[[int], dict[str, Any]], expected: dict[str, Any], lost: str
+) -> None:
+    said = Said()
+    bank = collect(nested(tmp_path / "ckpts", beside), out=tmp_path / "bank", progress=said)
+    assert any(line.endswith(f"beside the weights again, but for {lost}") for line in said), said
+    generated = again(bank, tmp_path)
+    loaded = torch.load(generated.path / generated.info.files[1], weights_only=True)
+    state = loaded.pop("state_dict")
+    assert type(state) is OrderedDict
+    assert state.keys() == {f"module.{name}" for name in checkpoint(0)}
+    expected.pop("callbacks", None)
+    assert repr(loaded) == repr(expected)
+    assert len(collect(generated.path, out=bank.path, extend=True)) == MEMBERS + 2
+
+
+def test_entries_among_the_tensors_come_back(tmp_path: Path) -> None:
+    (tmp_path / "ckpts").mkdir()
+    for index in range(MEMBERS):
+        torch.save({"epoch": 5, **checkpoint(index), "x._extra_state": None}, tmp_path / f"ckpts/{index}.pt")
+    generated = again(collect(tmp_path / "ckpts", out=tmp_path / "bank"), tmp_path)
+    loaded = torch.load(generated.path / generated.info.files[0], weights_only=True)
+    assert (loaded["epoch"], loaded["x._extra_state"]) == (5, None)
+    assert loaded.keys() == {"epoch", "x._extra_state", *checkpoint(0)}
+
+
+def test_other_formats_hold_the_weights_alone(tmp_path: Path) -> None:
+    bank = collect(nested(tmp_path / "ckpts", of_lightning), out=tmp_path / "bank")
+    made = generate(bank, config=Config.preset("gaussian"), n=1, out=tmp_path / "g", format="pth")
+    assert torch.load(made.path / made.info.files[0], weights_only=True).keys() == checkpoint(0).keys()
+
+
+def test_an_average_has_what_stood_beside_too(tmp_path: Path) -> None:
+    made = average(nested(tmp_path / "ckpts", of_lightning), out=tmp_path / "average", format="source")
+    loaded = torch.load(made.path / made.record.files[0], weights_only=True)
+    assert loaded["hyper_parameters"]["sizes"] == (3, 4)
+
+
+@pytest.mark.parametrize("text", ["[", '{"x": 1}', '{"dict": [1]}', '{"dict": []}' + " " * 9 + "]"])
+def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
+    bank = collect(nested(tmp_path / "ckpts", of_lightning), out=tmp_path / "bank")
+    (bank.path / "source/rest.json").write_text(text)
+    with pytest.raises(InputError, match="rest.json: damaged"):
+        again(bank, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors"]
+)
+def test_folders_with_a_configuration_come_back_as_folders(tmp_path: Path, file: str) -> None:
+    """As the trainer of transformers leaves them, and diffusers."""
+    for index in range(MEMBERS):
+        folder = tmp_path / f"ckpts/checkpoint-{index}"
+        folder.mkdir(parents=True)
+        if file.endswith(".bin"):
+            torch.save(checkpoint(index), folder / file)
+        else:
+            save_file(checkpoint(index), folder / file, {"format": "pt"})
+        (folder / "config.json").write_text('{"model_type": "made-up"}')
+        (folder / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0}}}')
+        (folder / "merges.txt").write_bytes(b"#version: 0.2\na b\n\xff")
+        (folder / "trainer_state.json").write_text("{}")
+        torch.save({"step": index}, folder / "optimizer.pt")
+    bank = collect(tmp_path / "ckpts", out=tmp_path / "bank")
+    generated = again(bank, tmp_path)
+    assert generated.info.files == ["model-0000", "model-0001"]
+    folder = generated.path / "model-0001"
+    assert {path.name for path in folder.iterdir()} == {file, "config.json", "tokenizer.json", "merges.txt"}
+    assert json.loads((folder / "config.json").read_text()) == {"model_type": "made-up"}
+    assert (folder / "merges.txt").read_bytes().endswith(b"\xff")
+    assert generated[1].keys() == checkpoint(0).keys()
+    if not file.endswith(".bin"):
+        assert load_file(folder / file).keys() == checkpoint(0).keys()
+    assert len(collect(generated.path, out=bank.path, extend=True)) == MEMBERS + 2
