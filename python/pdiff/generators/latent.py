@@ -28,7 +28,6 @@ from pdiff.generators.stages import (
     fit_codec,
     fit_denoiser,
     fit_latents,
-    write_stage,
 )
 
 _PIECE = 16
@@ -151,9 +150,9 @@ class Latent(Generator[LatentConfig]):
     def save(self, folder: Path) -> list[str]:
         """Write codec, latents and denoiser, unless they were written there while fitting."""
         if folder != self._folder:
-            write_stage(folder / CODEC, self.codec.state_dict(), self.seconds.get("codec", 0.0))
+            write_tensors(folder / CODEC, self.codec.state_dict())
             write_tensors(folder / LATENTS, vars(self.latents))
-            write_stage(folder / DENOISER, self.denoiser.state_dict(), self.seconds.get("denoiser", 0.0))
+            write_tensors(folder / DENOISER, self.denoiser.state_dict())
         return [CODEC, LATENTS, DENOISER]
 
 

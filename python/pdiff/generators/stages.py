@@ -14,11 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pdiff import _core
 from pdiff.bank import View
 from pdiff.bank.stream import Draws
 from pdiff.codecs import Codec, ConvCodec, PcaCodec, fit_pca
-from pdiff.common.artifacts import read_tensors, write_tensors
+from pdiff.common.artifacts import read_record, read_tensors, write_json, write_tensors
 from pdiff.common.config import LatentConfig
 from pdiff.common.errors import InputError
 from pdiff.common.rng import Random, numpy_generator, seeded
@@ -29,6 +28,8 @@ from pdiff.training.trainer import Trainer
 CODEC = "codec.safetensors"
 DENOISER = "denoiser.safetensors"
 LATENTS = "latents.safetensors"
+SECONDS = ".seconds.json"
+"""Instead of the suffix of a stage's file: what it took."""
 _ENCODE_BATCH = 64
 
 Denoiser = ConvDenoiser | MlpDenoiser
@@ -72,7 +73,7 @@ def _fit_pca(config: LatentConfig, members: View, context: Context) -> tuple[Cod
     codec = fit_pca(members, config.normalize, config.codec.latent_dim).to(context.device)
     seconds = time.perf_counter() - begin
     if path is not None:
-        write_stage(path, codec.state_dict(), seconds)
+        _write_stage(path, codec.state_dict(), seconds)
     return codec, seconds
 
 
@@ -114,14 +115,19 @@ def fit_denoiser(config: LatentConfig, latents: Latents, context: Context) -> tu
     return network, _train(network, DENOISER, trainer, context)
 
 
-def write_stage(path: Path, tensors: Mapping[str, Tensor], seconds: float) -> None:
-    """Write the outcome of a stage; that it is there says that the stage is done."""
-    write_tensors(path, tensors, {"seconds": f"{seconds:.3f}"})
+def _write_stage(path: Path, tensors: Mapping[str, Tensor], seconds: float) -> None:
+    """Write the outcome of a stage; that it is there says that the stage is done.
+
+    Its seconds stand beside it until the run's result has them: files of equal runs are equal.
+    """
+    write_json(path.with_suffix(SECONDS), seconds)
+    write_tensors(path, tensors)
 
 
 def _seconds(path: Path) -> float:
-    """Return the seconds that the stage in a file took."""
-    return float(_core.Checkpoint([path]).metadata.get("seconds", 0))
+    """Return the seconds that the stage in a file took; 0 once the run's result has them."""
+    beside = path.with_suffix(SECONDS)
+    return read_record(beside, float) if beside.exists() else 0.0
 
 
 def _train(network: nn.Module, name: str, trainer: Callable[[], Trainer], context: Context) -> float:
@@ -136,7 +142,7 @@ def _train(network: nn.Module, name: str, trainer: Callable[[], Trainer], contex
         training.run(context.progress, context.interruption)
         if path is None:
             return training.seconds
-        write_stage(path, network.state_dict(), training.seconds)
+        _write_stage(path, network.state_dict(), training.seconds)
         training.finish()
     try:
         network.load_state_dict(read_tensors(path))

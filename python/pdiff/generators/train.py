@@ -17,6 +17,7 @@ from pdiff.common.provenance import provenance
 from pdiff.common.sealing import write_sealed
 from pdiff.generators import family
 from pdiff.generators.base import Context, Generator
+from pdiff.generators.stages import SECONDS
 from pdiff.training.run import FORMAT, RESULT, RUN, BankReference, Description, Result, Run
 from pdiff.training.trainer import METRICS, catch_signals
 
@@ -61,6 +62,8 @@ def train(
                 out.rmdir()
             raise
         write_sealed(out / RESULT, result)
+    for told in out.glob(f"*{SECONDS}"):  # the result has them now
+        told.unlink()
     return Run.open(out)
 
 

@@ -115,11 +115,15 @@ def test_latents_are_encoded_with_running_statistics(make_run: MakeRun) -> None:
     assert torch.allclose(stored, one_by_one, atol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_weights(make_run: MakeRun) -> None:
-    runs = [make_run("paper", *CONV, out=out) for out in ("a", "b")]
-    for file in ("codec", "denoiser"):
-        first, second = (load_file(run.path / f"{file}.safetensors") for run in runs)
-        assert all(torch.equal(first[name], second[name]) for name in first)
+def test_the_same_seed_gives_the_same_files(make_run: MakeRun) -> None:
+    for family, settings in (("paper", CONV), ("default", ())):
+        one, two = (make_run(family, *settings, out=f"{family}-{out}") for out in ("a", "b"))
+        files = sorted(path.name for path in one.path.glob("*.safetensors"))
+        assert files == ["codec.safetensors", "denoiser.safetensors", "latents.safetensors"]
+        for file in files:
+            assert (one.path / file).read_bytes() == (two.path / file).read_bytes()
+        assert not list(one.path.glob("*.seconds.json"))
+        assert min(one.result.seconds.values()) > 0
 
 
 def test_training_leaves_the_global_generator_alone(make_run: MakeRun) -> None:
