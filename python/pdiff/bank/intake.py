@@ -11,6 +11,7 @@ from pdiff.bank.bank import Bank
 from pdiff.bank.extend import extend_bank, open_base
 from pdiff.bank.manifest import MANIFEST, SHARDS, TASK_FILE, StoreDtype, TaskRef
 from pdiff.bank.reading import Request, read_group
+from pdiff.bank.safety import unaligned
 from pdiff.bank.selection import Selection, describe_subset, select
 from pdiff.bank.shards import JOURNAL, Journal, Purpose, ShardWriter, Written, remove_orphans
 from pdiff.bank.writer import MINIMUM_MEMBERS, Plan, finish_bank, rows_bytes
@@ -77,7 +78,10 @@ def collect(
         )
     else:
         extend_bank(out, request, rest, progress)
-    return Bank.open(out)
+    bank = Bank.open(out)
+    if warning := unaligned(bank):
+        progress.message(warning)
+    return bank
 
 
 def _plan(

@@ -11,6 +11,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from pdiff.bank import Bank
+from pdiff.bank.safety import unaligned
 from pdiff.common.distributed import choose_device, is_main
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import SILENT, Progress
@@ -151,6 +152,7 @@ def _results(case: Case, predicted: Predicted, measured: Compared[Measured], pro
         points=[point for each in measured for point in each.points(predicted.predictor.classes)],
         plots=plots,
         warnings=[
+            *filter(None, [unaligned(bank)]),
             *predicted.warnings,
             *warnings(case.runs, options.split, options.baselines_n),
             *training_warnings(plots.training),

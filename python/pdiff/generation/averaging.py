@@ -23,6 +23,7 @@ from pdiff.bank.intake import find_task
 from pdiff.bank.manifest import MANIFEST, Source, TaskRef
 from pdiff.bank.reading import Request, read_group
 from pdiff.bank.rows import restore
+from pdiff.bank.safety import Safety, judge_weights, sample_columns
 from pdiff.bank.selection import floating
 from pdiff.bank.writer import describe_source, read_companions
 from pdiff.checkpoints.records import Choice, stored_bytes
@@ -34,7 +35,6 @@ from pdiff.common.progress import SILENT, Progress
 from pdiff.common.provenance import provenance
 from pdiff.generation.average_scores import Scorer, Scores
 from pdiff.generation.formats import FileFormat, write_models
-from pdiff.generation.safety import Safety, judge_weights, sample_columns
 from pdiff.tasks import Task, load_task
 
 AVERAGE = "average.json"

@@ -62,8 +62,8 @@ def write_models(
 ) -> tuple[list[str], dict[str, str]]:
     """Write checkpoints, durably; return the file (or folder) of each, and the BLAKE3 of every file.
 
-    Format `source` is how `source` was laid out, with what `companions` hold beside the weights of a folder or
-    torch file; torch's legacy format becomes its zip. Raises `UsageError` for a format that is none.
+    Format `source` is how `source` was laid out, with what `companions` hold beside the weights of a folder
+    or torch file; torch's legacy format becomes its zip. Raises `UsageError` for a format that is none.
     """
     if fmt not in FILE_FORMATS:
         raise unknown("checkpoint format", fmt, FILE_FORMATS)

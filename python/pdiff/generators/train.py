@@ -8,6 +8,7 @@ import torch
 
 from pdiff import _core
 from pdiff.bank import Bank, View
+from pdiff.bank.safety import unaligned
 from pdiff.common.config import AnyConfig, Config
 from pdiff.common.directories import prepare_directory
 from pdiff.common.distributed import choose_device
@@ -54,6 +55,8 @@ def train(
     named = "" if context.task is None else " ".join(filter(None, (context.task.name, arch)))
     Description(FORMAT, BankReference.of(bank, out), config.values(), named).write(out)
     if not (out / RESULT).exists():
+        if warning := unaligned(bank):
+            progress.message(warning)
         try:
             result = _fitted(bank, config, out, context)
         except UsageError:  # a configuration that does not suit: leave no run if nothing else is there

@@ -78,11 +78,10 @@ impl Writer<'_, '_> {
             let begin = self.begin_entry();
             let written = self.string(key).and_then(|()| {
                 self.text.push(',');
-                Ok(())
-            });
-            let written = written.and_then(|()| match self.outer.contains(path) {
-                true if self.values.pairs(value).is_some() => self.outer(value, path),
-                _ => self.value(value, 0),
+                match self.values.pairs(value) {
+                    Some(_) if self.outer.contains(path) => self.outer(value, path),
+                    _ => self.value(value, 0),
+                }
             });
             let name = path.join(".");
             path.pop();

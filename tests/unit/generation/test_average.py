@@ -12,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from pdiff import _core
 from pdiff.bank import collect
+from pdiff.bank.safety import judge_weights
 from pdiff.common.errors import InputError, UsageError
 from pdiff.generation.averaging import average
-from pdiff.generation.safety import judge_weights
 from tests.unit.evaluation.waves import Residual, Waves
 
 COUNT = 9

@@ -6,12 +6,15 @@ lie in one basin (Frankle et al. 2020, arXiv 1912.05671; Wortsman et al. 2022, a
 the cosines between their weight matrices: near 1 within a run, near 0 between initialisations.
 """
 
+from math import ceil
+
 import msgspec
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pdiff._core import Layout
+from pdiff.bank.bank import Bank
 from pdiff.common.wording import counted
 
 SAME = 0.5
@@ -19,6 +22,10 @@ SAME = 0.5
 _MOST = 1024
 """Checkpoints that are compared, evenly spread over all of them."""
 _EXAMPLES = 4
+_MEMBERS, _COLUMNS = 256, 2**12
+"""Members of a bank that are compared, and the numbers of each."""
+_FEWEST = 32
+"""Numbers of weight matrices below which random ones may look alike, and related ones not."""
 
 
 class Safety(msgspec.Struct, frozen=True):
@@ -40,6 +47,29 @@ class Safety(msgspec.Struct, frozen=True):
     def safe(self) -> bool:
         """Whether nothing speaks against averaging."""
         return self.verdict != "several runs"
+
+
+def unaligned(bank: Bank) -> str | None:
+    """Return what to say of a bank whose members are independent networks, None for other banks.
+
+    A mean of such members is no network, nor are models drawn around it, as most generators do.
+    """
+    stride = ceil(bank.dim / _COLUMNS)
+    matrices = sample_columns(bank.layout, stride)
+    if int(matrices.sum()) < _FEWEST:
+        return None
+    chosen = torch.linspace(0, len(bank) - 1, min(len(bank), _MEMBERS)).round().long().tolist()
+    samples = [torch.from_numpy(bank.row(index)[::stride].copy()) for index in chosen]
+    stored = [each.view(torch.bfloat16) if each.dtype == torch.uint16 else each for each in samples]
+    runs = judge_weights(torch.stack(stored).float(), matrices)
+    if runs.safe:
+        return None
+    compared = "the members" if len(chosen) == len(bank) else f"{len(chosen)} members that were compared"
+    return (
+        f"Unaligned weights: {compared} look like {counted(len(runs.runs), 'independent run')}, which have "
+        "no weights in common. Averages of them, and most generated models, are very likely useless; make a "
+        "bank of each run, or of checkpoints that were fine-tuned from one start."
+    )
 
 
 def sample_columns(layout: Layout, stride: int) -> Tensor:
