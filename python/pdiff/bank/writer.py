@@ -101,9 +101,10 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
 
 def _ties(example: Example, layout: Layout) -> dict[str, str]:
     """Return the tied names of a checkpoint, alias → name; of two, what a row holds is the name."""
-    names = {segment.name for segment in layout.segments}
-    swapped = {name: alias for alias, name in ties(example).items() if alias in names and name not in names}
-    return {alias: name for alias, name in ties(example).items() if alias not in swapped.values()} | swapped
+    names, tied = {segment.name for segment in layout.segments}, ties(example)
+    owners = {name: alias for alias, name in tied.items() if alias in names and name not in names}
+    pairs = ((other, owners.get(name, name)) for alias, name in tied.items() for other in (alias, name))
+    return {other: owner for other, owner in pairs if other != owner}
 
 
 def describe_source(example: Example) -> Source:

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.checkpoints import Checkpoint, Choice, find_checkpoints, open_checkpoints
+from pdiff.bank.reading import Request, check_averaged, open_all
+from pdiff.checkpoints import Checkpoint, Choice
+from pdiff.checkpoints.roles import refuse_parts
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.provenance import DataAccess
@@ -168,17 +170,19 @@ def _foreign_rows(folder: Path, bank: Bank, progress: Progress) -> tuple[Rows, l
     else they hold has to be the bank's own, but for counters, and what they lack is the bank's. Raises
     `InputError` naming file and tensor otherwise.
     """
-    found = find_checkpoints([folder])
-    opened = open_checkpoints(found, Choice(), progress)
-    for source, why in (*found.refused, *opened.refused):
-        raise InputError(f"{folder}: {shown(source)}: {why}")
-    if not opened.checkpoints:
-        raise InputError(f"{folder}: no checkpoint (.safetensors, .pt, .pth, .bin, .ckpt)")
+    try:
+        opened = open_all(Request((folder,), Choice(), strict=True), progress)
+        check_averaged(opened.checkpoints, Choice())
+        for group in opened.groups():
+            refuse_parts(group.checkpoints)
+    except InputError as error:
+        where = "" if str(error).startswith(f"{folder}: ") else f"{folder}: "
+        raise InputError(f"{where}{error}") from None
     base = _core.Checkpoint([bank.path / bank.manifest.base.file])
-    for kind, example in opened.examples.items():
-        alike = [each for each in opened.checkpoints if each.kind == kind]
-        _check_tensors(f"{folder}: {shown(alike[0].source)}", example.header, base, bank)
-        names = [t.name for t in example.header.tensors if t.name not in bank.subset_names]
+    for group in opened.groups():
+        alike, header = group.checkpoints, group.example.header
+        _check_tensors(f"{folder}: {shown(alike[0].source)}", header, base, bank)
+        names = [t.name for t in header.tensors if t.name not in bank.subset_names]
         _check_rest(folder, alike, base, [name for name in names if not _is_counter(bank.base[name])])
     origins = [checkpoint.origin for checkpoint in opened.checkpoints]
 

@@ -129,3 +129,20 @@ def test_a_bank_has_to_be_named(norm_bank: Bank, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no checkpoint"):
         evaluate(tmp_path / "empty", bank=norm_bank, task=Waves())
+
+
+def test_of_averaged_and_plain_files_of_one_step_one_is_judged(
+    whole_bank: Bank, task: Waves, tmp_path: Path
+) -> None:
+    rows = whole_bank.batch(range(3))
+    folder = saved(tmp_path / "theirs", states(whole_bank, rows))
+    for index, row in enumerate(whole_bank.batch(range(3, 6))):
+        save_file(whole_bank.state_dict(row), folder / f"net-{index}-ema.safetensors")
+    results = evaluate(folder, bank=whole_bank, task=task, **QUICK)
+    assert results["generated"]["n"] == 3
+    ranks = saved(tmp_path / "ranks", [])
+    for index, row in enumerate(rows):
+        for rank in range(2):
+            save_file(whole_bank.state_dict(row + rank), ranks / f"step-{index}-rank{rank}.safetensors")
+    with pytest.raises(InputError, match=r"ranks: 3 steps in several files each \(rank0, rank1\)"):
+        evaluate(ranks, bank=whole_bank, task=task, **QUICK)
