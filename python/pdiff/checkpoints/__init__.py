@@ -1,6 +1,6 @@
 """Find, open, describe and convert checkpoints. Nothing here imports torch."""
 
-from pdiff.checkpoints.conversion import convert
+from pdiff.checkpoints.conversion import convert, convert_folder
 from pdiff.checkpoints.find import find_checkpoints
 from pdiff.checkpoints.inspection import inspect
 from pdiff.checkpoints.opening import difference, open_checkpoints, open_one
@@ -13,6 +13,7 @@ __all__ = [
     "Found",
     "Opened",
     "convert",
+    "convert_folder",
     "difference",
     "find_checkpoints",
     "inspect",

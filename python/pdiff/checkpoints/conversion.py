@@ -1,4 +1,4 @@
-"""Convert one checkpoint to safetensors: read it safely if possible, else load it in another process."""
+"""Convert checkpoints to safetensors: read them safely if possible, else load each in another process."""
 
 import json
 import signal
@@ -10,10 +10,13 @@ from typing import Literal
 import msgspec
 
 from pdiff import _core
+from pdiff.checkpoints.find import find_checkpoints
+from pdiff.checkpoints.listing import DISTRIBUTED
 from pdiff.checkpoints.opening import open_one
 from pdiff.checkpoints.records import Choice, Example, stored_bytes
 from pdiff.common.directories import require_space, require_writable, scratch
 from pdiff.common.errors import CodeError, InputError, UsageError
+from pdiff.common.progress import SILENT, Progress
 from pdiff.common.wording import printable, shown
 
 _SUFFIX = ".safetensors"
@@ -58,6 +61,52 @@ def convert(
             ) from None
         return _run(file, out, choice)
     return _write(out, example, _metadata(example), "safely", example.header.key)
+
+
+def convert_folder(
+    folder: str | Path,
+    out: str | Path,
+    choice: Choice | None = None,
+    *,
+    trusted: bool = False,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> list[Conversion]:
+    """Write each checkpoint below `folder` as `convert` does, to a file of its name and place below `out`.
+
+    Those that cannot be converted are said and left out. Raises the error of the first if all are, and
+    `InputError` if there is none.
+    """
+    folder, out = Path(folder), Path(out)
+    done: list[Conversion] = []
+    failed: list[InputError | UsageError] = []
+    places = _places(folder)
+    with progress.track("Converting", len(places), "checkpoint") as tracker:
+        for place, target in places.items():
+            try:
+                (out / target).parent.mkdir(parents=True, exist_ok=True)
+                done.append(convert(place, out / target, choice, trusted=trusted, overwrite=overwrite))
+            except (InputError, UsageError) as error:
+                failed.append(error)
+                progress.message(f"left out {error}")
+            tracker.advance()
+    if not done:
+        raise failed[0] if failed else InputError(f"{printable(str(folder))}: no checkpoint to convert")
+    return done
+
+
+def _places(folder: Path) -> dict[Path, Path]:
+    """Return the file or folder of each checkpoint below `folder`, and its path below the output."""
+    parts = {part.parent for part in folder.rglob(f"*{DISTRIBUTED}")}
+    candidates = find_checkpoints([folder]).candidates
+    found = (each.files[0].parent if each.index else each.files[0] for each in candidates)
+    places: dict[Path, Path] = {}
+    for place in (*found, *sorted(parts)):
+        relative = place.relative_to(folder) if place != folder else Path(place.name)
+        whole = relative.with_name(f"{relative.name}{_SUFFIX}")
+        short = whole if place.is_dir() else relative.with_suffix(_SUFFIX)
+        places[place] = whole if short in places.values() else short
+    return places
 
 
 def _check(file: Path, out: Path, overwrite: bool) -> None:

@@ -12,10 +12,13 @@ from pdiff.checkpoints.folders import read_adapter, read_index
 from pdiff.checkpoints.listing import (
     ADAPTER_CONFIG,
     CONFIG,
+    DISTRIBUTED,
     INDEX,
     File,
     Listing,
     Notes,
+    begins_as_weights,
+    distributed,
     is_index,
     is_piece,
     is_weights,
@@ -119,11 +122,15 @@ class _Folder:
         return _Draft(candidate, whole, self.listing.path(whole), any(s.linked for s in shards), identity)
 
     def _files(self) -> Iterator[_Draft]:
+        if parts := [name for name in self.listing.names if name.endswith(DISTRIBUTED)]:
+            self.used.update(parts)
+            source = printable(self.listing.prefix) or f"{Path(self.listing.folder).name}/"
+            self.notes.refused.append((source, distributed(self.listing.folder) or "gone"))
         for name in self.listing.names:
             if name in self.used or name == ADAPTER_CONFIG:
                 continue
             source = self.listing.source(name)
-            if not is_weights(name):
+            if not is_weights(name) and not self._is_asked(name):
                 self.notes.skipped.append((source, "not weights by its name"))
             elif problem := (file := look_at(self.listing.path(name))).problem:
                 self.notes.refused.append((source, problem))
@@ -132,6 +139,9 @@ class _Folder:
                 self.notes.refused.append((source, why))
             elif draft := self._single(name, source, file):
                 yield draft
+
+    def _is_asked(self, name: str) -> bool:
+        return self.listing.asked and begins_as_weights(name, self.listing.path(name))
 
     def _single(self, name: str, source: str, file: File) -> _Draft | None:
         """Return the draft of one file, which may be an adapter; None if its settings are refused."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pdiff.common.errors import InputError
-from pdiff.common.wording import printable
+from pdiff.common.wording import counted, printable
 
 ADAPTER_CONFIG = "adapter_config.json"
 CONFIG = "config.json"
@@ -18,10 +18,13 @@ INDEX = ".index.json"
 _OURS = (("bank.json",), ("run.json",), ("generated.json",), ("results.json", "report.html"))
 """Files that together mark a folder as pdiff's own; other tools write a `results.json` too."""
 
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".pt.tar")
+DISTRIBUTED = ".distcp"
+"""How the files end that torch.distributed.checkpoint writes, each a part of one checkpoint."""
+
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".pt.tar", ".pkl", ".zip")
 _BESIDE_WEIGHTS = re.compile(
     r"(optimizer|optim_state|(lr_)?scheduler|(grad_)?scaler|sampler|rng_state|random_states|training_args"
-    r"|trainer_state|dl_state_dict)"
+    r"|trainer_state|dl_state_dict|replay_buffer|vec_?normalize)"
     r"|.*[._-](optimizer|optim_states?|scheduler|scaler)\.[^.]+$"
     r"|.*\.tmp($|[._-])"
 )
@@ -64,6 +67,8 @@ class Listing:
     prefix: str
     """What comes before a name where the file is shown."""
     names: list[str] = field(default_factory=list)
+    asked: bool = False
+    """Whether its names were asked for one by one, so that they need not end as those of weights do."""
 
     def path(self, name: str) -> str:
         """Return the path of `name` in the folder."""
@@ -112,7 +117,7 @@ def listings(roots: Iterable[Path], notes: Notes) -> Iterator[Listing]:
             yield from _walk(root, notes)
         else:
             folder = str(root.parent)
-            loose.setdefault(folder, Listing(folder, "")).names.append(root.name)
+            loose.setdefault(folder, Listing(folder, "", asked=True)).names.append(root.name)
     yield from loose.values()
 
 
@@ -181,6 +186,30 @@ def is_weights(name: str) -> bool:
     """Return whether a file of this name should hold weights: by its suffix, and no optimiser state."""
     name = name.lower()
     return name.endswith(_SUFFIXES) and not _BESIDE_WEIGHTS.match(name)
+
+
+def begins_as_weights(name: str, path: str) -> bool:
+    """Return whether a file of any name but that of other state begins as those do that are read."""
+    if _BESIDE_WEIGHTS.match(name.lower()) or look_at(path).problem is not None:
+        return False
+    with open(path, "rb") as file:
+        begin = file.read(9)
+    return begin.startswith((b"PK\x03\x04", b"\x80")) or begin[8:] == b"{"
+
+
+def distributed(folder: str | Path) -> str | None:
+    """Return what to do about a folder that torch.distributed.checkpoint wrote; None for another one."""
+    try:
+        parts = sum(name.endswith(DISTRIBUTED) for name in os.listdir(folder))
+    except OSError:
+        return None
+    path = printable(str(folder))
+    what = (
+        f"a checkpoint of torch.distributed.checkpoint, in {counted(parts, 'part')}; make it one file with "
+        f"`python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE.pt`, or with "
+        f"`pdiff convert {path} --out FILE.safetensors`"
+    )
+    return what if parts else None
 
 
 def is_index(name: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pdiff import _core
 from pdiff.checkpoints.find import find_checkpoints
-from pdiff.checkpoints.listing import is_index
+from pdiff.checkpoints.listing import distributed, is_index
 from pdiff.checkpoints.records import FLOATING, Candidate, Checkpoint, Choice, Example, Found, Opened
 from pdiff.checkpoints.roles import averaged_by_name
 from pdiff.common.errors import CodeError, InputError
@@ -78,6 +78,8 @@ def open_one(path: Path, choice: Choice) -> Example:
     Raises `InputError` that names `path` if it is none, or more than one; `CodeError` if it holds code.
     """
     name = printable(str(path))
+    if path.is_dir() and (what := distributed(path)):
+        raise CodeError(f"{name}: {what}")
     found = find_checkpoints([path])
     candidates = found.candidates
     if len(candidates) > 1:

@@ -24,12 +24,20 @@ def main(file: str, out: str, key: str, ema: str) -> None:
     from safetensors.torch import save_file
 
     warnings.simplefilter("ignore")
-    content = _loaded(file)
+    content = _joined(file, f"{out}.pt") if Path(file).is_dir() else _loaded(file)
     where, weights = _weights(content, key, ema)
     if not weights:
         sys.exit(f"no weights found{f' under {key}' if key else ''}; got {type(content).__name__}")
     tensors = {name: _dense(value).detach().clone().contiguous() for name, value in weights.items()}
     save_file(tensors, out, {"pdiff.key": json.dumps(where), **_numbers(content)})
+
+
+def _joined(folder: str, file: str) -> Any:
+    """Return what torch.distributed.checkpoint wrote to a folder, by way of a file."""
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    dcp_to_torch_save(folder, file)
+    return _loaded(file)
 
 
 def _loaded(file: str) -> Any:

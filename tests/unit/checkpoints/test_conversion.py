@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed import checkpoint as distributed_checkpoint
 
 from pdiff import _core
-from pdiff.checkpoints import Choice, convert, unpickle
+from pdiff.checkpoints import Choice, convert, convert_folder, unpickle
 from pdiff.common.directories import locked
 from pdiff.common.errors import InputError, UsageError
-from tests.support import checkpoint
+from tests.support import Said, checkpoint
 
 
 class Does:
@@ -394,3 +396,48 @@ def test_a_file_without_tensors_holds_no_weights(tmp_path: Path, out: Path) -> N
     save_file({}, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="x.safetensors: no weights found: it holds no tensors"):
         convert(tmp_path / "x.safetensors", out)
+
+
+def distributed(folder: Path, state: dict[str, Tensor]) -> Path:
+    """Write a folder as torch.distributed.checkpoint does, in this process alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        distributed_checkpoint.save(state, checkpoint_id=folder)
+    return folder
+
+
+def test_a_distributed_checkpoint_is_named_with_its_converter(tmp_path: Path, out: Path) -> None:
+    folder = distributed(tmp_path / "step_1", checkpoint(0))
+    with pytest.raises(UsageError, match=r"format_utils dcp_to_torch .*step_1 FILE.pt.*--i-trust-this-file"):
+        convert(folder, out)
+    assert convert(folder, out, trusted=True).read == "by running it"
+    assert equal(load_file(out), checkpoint(0))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_folder_is_converted_file_by_file(tmp_path: Path) -> None:
+    folder = tmp_path / "ckpts"
+    (folder / "a").mkdir(parents=True)
+    save_file(checkpoint(0), folder / "a/x.safetensors")
+    torch.save({"state_dict": checkpoint(1)}, folder / "x.pt")
+    torch.save(checkpoint(2), folder / "x.pth")
+    (folder / "y.pkl").write_bytes(pickle.dumps({"w": np.ones(3)}))
+    said = Said()
+    done = convert_folder(folder, tmp_path / "out", progress=said)
+    names = ["a/x.safetensors", "x.safetensors", "x.pth.safetensors"]
+    assert sorted(each.out for each in done) == sorted(str(tmp_path / "out" / name) for name in names)
+    for index, name in enumerate(names):
+        assert equal(load_file(tmp_path / "out" / name), checkpoint(index))
+    (line,) = said
+    assert line.startswith(f"left out {folder / 'y.pkl'}: ")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: no checkpoint to convert"):
+        convert_folder(tmp_path / "empty", tmp_path / "nothing")
+
+
+def test_folders_of_a_distributed_training_are_converted_together(tmp_path: Path) -> None:
+    for index in range(2):
+        distributed(tmp_path / f"ckpts/step_{index}", checkpoint(index))
+    done = convert_folder(tmp_path / "ckpts", tmp_path / "out", trusted=True)
+    assert [each.out for each in done] == [str(tmp_path / f"out/step_{i}.safetensors") for i in range(2)]
+    assert equal(load_file(tmp_path / "out/step_1.safetensors"), checkpoint(1))

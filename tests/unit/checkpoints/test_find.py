@@ -14,7 +14,18 @@ from tests.unit.checkpoints.files import find, put, sources
 
 
 def test_every_suffix_is_taken_in_natural_order_and_any_case(tmp_path: Path) -> None:
-    names = ["a.bin", "b.ckpt", "c.pt", "d.pt.tar", "e.pth", "f.pth.tar", "g.safetensors", "h.PTH"]
+    names = [
+        "a.bin",
+        "b.ckpt",
+        "c.pt",
+        "d.pt.tar",
+        "e.pth",
+        "f.pth.tar",
+        "g.safetensors",
+        "h.PTH",
+        "i.pkl",
+        "j.zip",
+    ]
     put(tmp_path, *names, "run/step-10.pt", "run/step-9.pt")
     assert sources(find(tmp_path)) == [*names, "run/step-9.pt", "run/step-10.pt"]
 
@@ -29,6 +40,9 @@ def test_every_suffix_is_taken_in_natural_order_and_any_case(tmp_path: Path) -> 
         "training_args.bin",
         "rng_state_3.pth",
         "random_states_0.pt",
+        "random_states_0.pkl",
+        "replay_buffer.pkl",
+        "vec_normalize.pkl",
         "scaler.pt",
         "sampler.bin",
         "dl_state_dict.bin",
@@ -46,6 +60,41 @@ def test_every_suffix_is_taken_in_natural_order_and_any_case(tmp_path: Path) -> 
 def test_what_is_not_weights_by_its_name_is_skipped(tmp_path: Path, name: str) -> None:
     put(tmp_path, name)
     assert find(tmp_path) == Found((), ((name, "not weights by its name"),), ())
+
+
+@pytest.mark.parametrize("name", ["weights", "model.weights", "epoch=3.model", "net.pt.best", "blob"])
+@pytest.mark.parametrize("begin", [b"PK\x03\x04....", b"\x80\x02\x8a\x0a", b"\x08" + bytes(7) + b"{}"])
+def test_a_file_that_is_named_need_not_end_as_weights_do(tmp_path: Path, name: str, begin: bytes) -> None:
+    (tmp_path / name).write_bytes(begin)
+    assert sources(find(tmp_path)) == []
+    assert sources(find(tmp_path / name)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("train.log", b"epoch 1: 0.3"),
+        ("config.json", b'{"a": 1}'),
+        ("optimizer.weights", b"PK\x03\x04"),
+        ("e", b""),
+    ],
+)
+def test_other_files_that_a_pattern_of_the_shell_names_are_skipped(
+    tmp_path: Path, name: str, begin: bytes
+) -> None:
+    (tmp_path / name).write_bytes(begin)
+    assert find(tmp_path / name) == Found((), ((name, "not weights by its name"),), ())
+
+
+@pytest.mark.parametrize("prefix", ["", "step_5/"])
+def test_a_distributed_checkpoint_is_refused_once_with_its_converter(tmp_path: Path, prefix: str) -> None:
+    put(tmp_path, f"{prefix}.metadata", f"{prefix}__0_0.distcp", f"{prefix}__1_0.distcp", "a.pt")
+    found = find(tmp_path)
+    assert sources(found) == ["a.pt"]
+    ((source, why),) = found.refused
+    assert source == (prefix or f"{tmp_path.name}/")
+    assert why.startswith("a checkpoint of torch.distributed.checkpoint, in 2 parts; make it one file with")
+    assert f"format_utils dcp_to_torch {tmp_path / prefix}" in why
 
 
 @pytest.mark.parametrize("name", ["resnet-scheduler-cosine.pt", "no_optimizer_ema.pt", "attempt.pt"])
