@@ -117,9 +117,13 @@ def _library(name: str) -> Finding:
 
 
 def _processors(_: Path) -> Finding:
-    asked = os.environ.get("OMP_NUM_THREADS")
-    detail = f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} usable"
-    return "ok", f"{detail}, OMP_NUM_THREADS={asked}" if asked else detail
+    asked, usable = os.environ.get("OMP_NUM_THREADS"), len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    detail = f"{usable} of {os.cpu_count()} usable, load {load:.1f}"
+    detail += f", OMP_NUM_THREADS={asked}" if asked else ""
+    if load > usable / 2 and usable > 1 and not asked:
+        return "warn", f"{detail}; other processes compute too: large networks may be faster with --threads 1"
+    return "ok", detail
 
 
 def _limits(_: Path) -> Finding:

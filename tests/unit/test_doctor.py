@@ -118,6 +118,17 @@ def test_a_folder_that_cannot_be_written_fails(tmp_path: Path, monkeypatch: pyte
     assert doctor._writing(tmp_path) == ("fail", f"{tmp_path}: No space left on device")
 
 
+def test_the_load_stands_beside_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for load, status in ((0.4, "ok"), (2.5, "warn")):
+        monkeypatch.setattr(doctor.os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        found, detail = doctor._processors(HERE)
+        assert found == status
+        assert detail.startswith(f"2 of {os.cpu_count()} usable, load {load}")
+    assert detail.endswith("large networks may be faster with --threads 1")
+
+
 def test_few_open_files_and_little_space_are_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ _MARKER = "demo.json"
 @click.option("--k", type=click.IntRange(3), default=300, show_default=True, help="Checkpoints of the bank.")
 @click.option("--n", type=click.IntRange(1), default=50, show_default=True, help="Checkpoints to generate.")
 @options.seed
+@options.threads
 @options.output
 def command(
     out: Path, task: str, arch: str, k: int, n: int, seed: int, overwrite: bool, as_json: bool

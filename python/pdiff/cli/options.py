@@ -1,5 +1,7 @@
 """Declare the options that several commands share, each once."""
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,8 +36,27 @@ resume = click.option("--resume", is_flag=True, help="Go on with what is in --ou
 seed = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness."
 )
-device = click.option(
-    "--device", metavar="NAME", help="cpu, cuda, cuda:1, …  [default: the GPU if there is one]"
+
+
+def _use_threads(context: click.Context, parameter: click.Parameter, number: int | None) -> None:
+    """Set what torch, NumPy and the core read when they are first used, and torch where it was."""
+    if number is not None:
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), str(number))
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(number)
+
+
+threads = click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(1),
+    expose_value=False,
+    callback=_use_threads,
+    help="Threads to compute with.  [default: all processors, or one for small networks]",
+)
+device = _together(
+    click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, …  [default: the GPU if there is one]"),
+    threads,
 )
 weights = _together(
     click.option(

@@ -28,6 +28,7 @@ _COUNT = click.IntRange(1)
 @options.file_format("safetensors", "pth")
 @options.data_root
 @options.seed
+@options.threads
 @options.output
 def command(task: str, arch: str | None, data_root: Path | None, as_json: bool, **given: Any) -> None:
     """Train a network of TASK (mnist1d, digits, fashion or FILE.py:FACTORY), then save K checkpoints of it.

@@ -115,10 +115,6 @@ class Process(ABC):
     def states(self, denoiser: Denoiser, noise: Noise) -> Iterator[Tensor]:
         """Yield [N, Z] before the first step, the first noise, and after each."""
 
-    def sample(self, denoiser: Denoiser, noise: Noise) -> Tensor:
-        """Draw latents, the last of the states: → [N, Z]."""
-        return last(self.states(denoiser, noise))
-
 
 class DdpmProcess(Process):
     """Denoising diffusion with ε-prediction and uniform timesteps (Ho et al. 2020)."""

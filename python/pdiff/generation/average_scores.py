@@ -12,6 +12,7 @@ from torch.optim.swa_utils import update_bn
 
 from pdiff.common.progress import Progress
 from pdiff.common.rng import numpy_generator
+from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.tasks import SplitData, Task
 from pdiff.tasks.data import moved
 from pdiff.tasks.scoring import judged, load, reduced
@@ -80,7 +81,9 @@ class Scorer:
         spread = np.linspace(0, len(chosen) - 1, min(JUDGED, len(chosen))).round().astype(int).tolist()
         test, validation = SplitData(self.task, "test"), SplitData(self.task, "validation")
         found, decisive = [], []
-        with self.progress.track("Scoring", len(spread) + 1, "checkpoint") as tracker:
+        network, inputs = self._network(state), moved(next(test.batches(_BATCH))[0], self.device)
+        threads = on_threads(suitable_threads(network, lambda: network(inputs)))
+        with threads, self.progress.track("Scoring", len(spread) + 1, "checkpoint") as tracker:
             for index in spread:
                 network = self._network(member(chosen[index]))
                 found.append(judged(self.task, network, test, _BATCH))

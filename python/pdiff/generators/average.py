@@ -13,9 +13,11 @@ from pdiff.common.config import AverageConfig
 from pdiff.common.errors import UsageError
 from pdiff.common.provenance import DataAccess
 from pdiff.common.rng import numpy_generator
+from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.moments import average_row, require_members
 from pdiff.tasks import SplitData
+from pdiff.tasks.data import moved
 from pdiff.tasks.scoring import load, score
 
 
@@ -110,6 +112,8 @@ def _greedy(members: View, candidates: range, context: Context) -> list[int]:
     if not len(data):
         raise UsageError(f"task {task.name} has no validation data, which a greedy soup is chosen on")
     network = task.build(arch).to(context.device).eval()
+    inputs = moved(next(data.batches(1000))[0], context.device)
+    threads = on_threads(suitable_threads(network, lambda: network(inputs)))
     sign = 1 if task.higher_is_better else -1
 
     def scored(row: Tensor) -> float:
@@ -117,7 +121,7 @@ def _greedy(members: View, candidates: range, context: Context) -> list[int]:
         context.interruption.check()
         return sign * score(task, network, data)
 
-    with context.progress.track("Choosing the soup", 2 * len(candidates) - 1, "network") as tracker:
+    with threads, context.progress.track("Choosing the soup", 2 * len(candidates) - 1, "network") as tracker:
         scores = {}
         for member in candidates:
             scores[member] = scored(members.batch([member])[0])

@@ -3,7 +3,7 @@
 The paper also shows the accuracy of networks on the way from noise (figure 5b), which `trajectory` decodes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,9 @@ from pdiff.codecs import Codec
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.config import LatentConfig
 from pdiff.common.rng import Normals
+from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.diffusion import Process, build_process
+from pdiff.diffusion.process import last
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.stages import (
     CODEC,
@@ -85,8 +87,7 @@ class Latent(Generator[LatentConfig]):
         found = torch.empty(len(indices), self.members.dim)
         for drawn in self.together(indices):
             if self._last is None or self._last[0] != (seed, drawn):
-                latents = self.process.sample(self.denoiser, self.noise(seed, drawn))
-                self._last = (seed, drawn), self.latents.restore(latents)
+                self._last = (seed, drawn), self.latents.restore(last(self.states(seed, drawn)))
             self.decode(self._last[1], drawn, indices, found)
         return found
 
@@ -101,9 +102,12 @@ class Latent(Generator[LatentConfig]):
         size = self.denoiser.block
         return [range(size * block, size * (block + 1)) for block in sorted({i // size for i in indices})]
 
-    def noise(self, seed: int, indices: Sequence[int]) -> Normals:
-        """Return the noise of these models."""
-        return Normals(seed, "sample", indices, self.latents.values.shape[1], self.device)
+    def states(self, seed: int, drawn: range) -> Iterator[Tensor]:
+        """Yield models [len(drawn), Z] as the denoiser sees them: noise, then what each step leaves."""
+        dim = self.latents.values.shape[1]
+        batch = torch.zeros(len(drawn), dim, device=self.device)
+        with on_threads(suitable_threads(self.denoiser, lambda: self.denoiser(batch, batch[:, 0]))):
+            yield from self.process.states(self.denoiser, Normals(seed, "sample", drawn, dim, self.device))
 
     @torch.no_grad()
     def decode(self, latents: Tensor, drawn: range, indices: Sequence[int], into: Tensor) -> None:
@@ -187,8 +191,8 @@ def trajectory(generator: Latent, indices: Sequence[int], seed: int, points: int
     kept = sorted({round(i * process.steps / (points - 1)) for i in range(points)})
     states: dict[range, list[Tensor]] = {}  # models drawn together → restored latents of each state
     for drawn in generator.together(models):
-        on_the_way = process.states(generator.denoiser, generator.noise(seed, drawn))
-        states[drawn] = [latents.restore(state) for step, state in enumerate(on_the_way) if step in kept]
+        on_the_way = enumerate(generator.states(seed, drawn))
+        states[drawn] = [latents.restore(state) for step, state in on_the_way if step in kept]
 
     def rows(point: int, which: Sequence[int]) -> Tensor:
         chosen = [models[place] for place in which]

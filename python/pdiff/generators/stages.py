@@ -21,6 +21,7 @@ from pdiff.common.artifacts import read_record, read_tensors, write_json, write_
 from pdiff.common.config import LatentConfig
 from pdiff.common.errors import InputError
 from pdiff.common.rng import Random, numpy_generator, seeded
+from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.diffusion import ConvDenoiser, MlpDenoiser, build_denoiser, build_process
 from pdiff.generators.base import Context
 from pdiff.training.trainer import Trainer
@@ -62,7 +63,9 @@ def fit_codec(config: LatentConfig, members: View, context: Context) -> tuple[Co
         loss, waited = _codec_loss(draws, config, network), lambda: draws.waited
         return Trainer("codec", network, loss, config.codec_train, context.folder, waited=waited)
 
-    return network, _train(network, CODEC, trainer, context)
+    rows = torch.zeros(config.codec_train.batch_size, members.dim, device=context.device)
+    with on_threads(suitable_threads(network, lambda: network.decode(network.encode(rows)))):
+        return network, _train(network, CODEC, trainer, context)
 
 
 def _fit_pca(config: LatentConfig, members: View, context: Context) -> tuple[Codec, float]:
@@ -112,7 +115,9 @@ def fit_denoiser(config: LatentConfig, latents: Latents, context: Context) -> tu
         loss = _denoiser_loss(values, config, network)
         return Trainer("denoiser", network, loss, config.train, context.folder)
 
-    return network, _train(network, DENOISER, trainer, context)
+    batch = values.new_zeros(config.train.batch_size, values.shape[1])
+    with on_threads(suitable_threads(network, lambda: network(batch, batch[:, 0]))):
+        return network, _train(network, DENOISER, trainer, context)
 
 
 def _write_stage(path: Path, tensors: Mapping[str, Tensor], seconds: float) -> None:

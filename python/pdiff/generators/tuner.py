@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from pdiff.bank import Bank
 from pdiff.common.errors import UsageError
 from pdiff.common.rng import seeded
+from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.generators.base import Context
 from pdiff.tasks.data import Batch, SplitData, moved
 from pdiff.tasks.scoring import load
@@ -45,6 +46,9 @@ class Tuner:
                 f"{bank.path}: holds no parameters, only statistics; there is nothing to fine-tune"
             )
         self._data = SplitData(self._task, "train")
+        inputs, _ = next(self._data.batches(BATCH_SIZE))
+        inputs = moved(inputs, self._device)
+        self._threads = suitable_threads(self._network, lambda: self._network(inputs))
 
     def tune(
         self, row: Tensor, steps: int, *, rate: float, seed: int, purpose: str, cycles: int = 1
@@ -56,7 +60,7 @@ class Tuner:
         """
         source = self._data.shuffled(BATCH_SIZE, seed=seed, purpose=purpose)
         for cycle in range(cycles):
-            with seeded(seed, purpose, cycle):
+            with seeded(seed, purpose, cycle), on_threads(self._threads):
                 row = self._cycle(row, islice(source, steps), steps, rate)
             yield row
 

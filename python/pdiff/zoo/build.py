@@ -16,6 +16,7 @@ from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.provenance import provenance
 from pdiff.common.rng import seeded
+from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.tasks import Task
 from pdiff.tasks.data import Batch, SplitData
 from pdiff.tasks.scoring import score
@@ -116,13 +117,20 @@ def build_zoo(
     ):
         data = SplitData(task, "train"), SplitData(task, "validation", recipe.validation_samples)
         plan = _Plan(task, arch, recipe, phase, subset, names, k, seed, fmt, progress, *data)
-        for run in range(runs):
-            folder = staged / f"run-{run}" if runs > 1 else staged
-            folder.mkdir(exist_ok=True)
-            _one_run(plan, folder, run, result)
+        with on_threads(_threads(plan)):
+            for run in range(runs):
+                folder = staged / f"run-{run}" if runs > 1 else staged
+                folder.mkdir(exist_ok=True)
+                _one_run(plan, folder, run, result)
         write_json(staged / TASK_FILE, TaskRef(task_name, arch, dict(options)))
         write_json(staged / DESCRIPTION, _description(plan, result))
     return result
+
+
+def _threads(plan: _Plan) -> int:
+    inputs, _ = next(plan.training.batches(plan.recipe.converge.batch_size))
+    network = initialise(plan.task, plan.arch, plan.seed, run=0)
+    return suitable_threads(network, lambda: network(inputs))
 
 
 def _one_run(plan: _Plan, folder: Path, run: int, result: ZooResult) -> None:

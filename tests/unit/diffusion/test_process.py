@@ -8,7 +8,7 @@ from pdiff.common.config import PRESETS, DiffusionConfig, LatentConfig
 from pdiff.common.rng import Normals, Random
 from pdiff.diffusion import build_denoiser, build_process
 from pdiff.diffusion.denoisers import ConvDenoiser, MlpDenoiser, sinusoidal_embedding
-from pdiff.diffusion.process import ddpm_loss, diffuse, flow_loss, linear_schedule
+from pdiff.diffusion.process import ddpm_loss, diffuse, flow_loss, last, linear_schedule
 
 CPU = torch.device("cpu")
 
@@ -114,6 +114,6 @@ def test_a_trained_flow_learns_a_gaussian() -> None:
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        drawn = process.sample(denoiser, Normals(0, "sample", range(2000), 2, CPU))
+        drawn = last(process.states(denoiser, Normals(0, "sample", range(2000), 2, CPU)))
     assert drawn.mean(dim=0).tolist() == pytest.approx(mean.tolist(), abs=0.1)
     assert drawn.std(dim=0).tolist() == pytest.approx(std.tolist(), abs=0.1)

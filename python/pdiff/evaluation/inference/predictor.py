@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdiff.bank import Bank
 from pdiff.common.errors import UsageError
+from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.common.wording import counted
 from pdiff.evaluation.inference.assignment import Assignment
 from pdiff.evaluation.inference.batch_norm import Statistics
@@ -145,10 +146,16 @@ class Predictor:
         votes = votes and self.vote_classes > 0
         found = self._cached.find(row, votes) if self._cached else None
         if found is None:
-            found = self._compute(row, votes)
+            with on_threads(self._threads):
+                found = self._compute(row, votes)
             if self._cached:
                 self._cached.keep(row, votes, found)
         return found
+
+    @cached_property
+    def _threads(self) -> int:
+        inputs, _ = next(iter(self._batches))
+        return suitable_threads(self._network, lambda: self._network(moved(inputs, self._device, copy=True)))
 
     @torch.inference_mode()
     def _compute(self, row: Tensor, votes: bool) -> Prediction:
