@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pdiff.common.progress import SILENT, Tracker
 
@@ -15,8 +16,8 @@ class Notes:
         self.lines: list[str] = []
 
     @contextmanager
-    def track(self, title: str, total: int, unit: str = "it") -> Iterator[Tracker]:
-        with SILENT.track(title, total, unit) as tracker:
+    def track(self, title: str, total: int, unit: str = "it", **more: Any) -> Iterator[Tracker]:
+        with SILENT.track(title, total, unit, **more) as tracker:
             yield tracker
 
     def message(self, text: str) -> None:

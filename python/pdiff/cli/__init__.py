@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pdiff.cli.process import Terminated, prepare_streams, stop_on_sigterm
+from pdiff.cli.process import Terminated, going_on, prepare_streams, stop_on_sigterm, typed
 from pdiff.common.errors import PdiffError, exit_code
 
 __all__ = ["cli", "main"]
@@ -73,7 +73,7 @@ class _LazyGroup(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             kind = _Terminated if isinstance(error, Terminated) else _Interrupted
-            raise kind(str(error) or "interrupted") from None
+            raise kind(going_on(str(error)) or _interrupted(ctx.invoked_subcommand)) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table above, without importing them."""
@@ -114,9 +114,16 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except PdiffError as error:
-        _fail(str(error), exit_code(error))
+        _fail(going_on(str(error)), exit_code(error))
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+
+
+def _interrupted(command: str | None) -> str:
+    """Say that a command was interrupted, and where it may be given again to go on."""
+    if command == "evaluate" and "--no-cache" not in sys.argv:
+        return f"interrupted; predictions are cached, so the same command goes on: `{typed(*sys.argv[1:])}`"
+    return "interrupted"
 
 
 def _fail(message: str, code: int) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pdiff.cli import options
-from pdiff.common.wording import counted
+from pdiff.common.wording import counted, seconds_text
 
 if TYPE_CHECKING:
     from pdiff.bank import Bank
@@ -49,7 +49,7 @@ def command(source: Path | None, as_json: bool, **given: Any) -> None:
     task = options.task_named(given, opened.bank if isinstance(opened, Run) else opened)
     generated = generate(opened, config=config, task=task, progress=console, **given)
     info, out = generated.info, str(given["out"])
-    console.say(f"{out}: {counted(len(generated), 'checkpoint')}, {info.cost.per_model_s:.2g} s each")
+    console.say(f"{out}: {counted(len(generated), 'checkpoint')}, {seconds_text(info.cost.per_model_s)} each")
     facts = {"n": len(generated), "seed": given["seed"], "generator": info.generator.label}
     console.result({"generated": out, **facts, **msgspec.to_builtins(info.cost)})
 

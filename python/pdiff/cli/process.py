@@ -2,8 +2,11 @@
 
 import io
 import os
+import shlex
+import shutil
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 _NAME = "standard output"
@@ -33,6 +36,25 @@ def prepare_streams() -> None:
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(raw), out.encoding, "replace", line_buffering=out.line_buffering
         )
+
+
+def typed(*arguments: str) -> str:
+    """Return a command of `pdiff` that can be pasted where this one was typed."""
+    program = sys.argv[0]
+    if Path(program).name != "pdiff":
+        python = sys.executable if shutil.which("python") != sys.executable else "python"
+        start = [python, "-m", "pdiff"]
+    else:
+        start = ["pdiff" if program == shutil.which("pdiff") else program]
+    return shlex.join([*start, *arguments])
+
+
+def going_on(message: str) -> str:
+    """Put this command, with --resume, where a message says to go on with that option."""
+    given = [word for word in sys.argv[1:] if word not in {"--overwrite", "--resume"}]
+    if given[:1] == ["demo"]:
+        return message.replace("go on with --resume", "go on with the last command above and --resume")
+    return message.replace("go on with --resume", f"go on with `{typed(*given, '--resume')}`")
 
 
 class Terminated(KeyboardInterrupt):

@@ -6,10 +6,11 @@ from typing import Any
 import click
 
 from pdiff.cli import options
+from pdiff.common.wording import seconds_text
 
 
 @click.command("train")
-@click.argument("bank", type=click.Path(path_type=Path), default="bank")
+@click.argument("bank", type=click.Path(path_type=Path), required=False)
 @options.out("run")
 @options.recipe
 @click.option(
@@ -19,8 +20,11 @@ from pdiff.cli import options
 @options.device
 @options.resume
 @options.output
-def command(bank: Path, seed: int | None, as_json: bool, **given: Any) -> None:
-    """Fit a generator to BANK (./bank by default): latent diffusion, or what an option names."""
+def command(bank: Path | None, seed: int | None, as_json: bool, **given: Any) -> None:
+    """Fit a generator to BANK (./bank by default): latent diffusion, or what an option names.
+
+    With --resume, bank and configuration are those of the run in --out, so that no option need be given.
+    """
     config = options.configuration(given, seed)
 
     import msgspec
@@ -28,12 +32,14 @@ def command(bank: Path, seed: int | None, as_json: bool, **given: Any) -> None:
     from pdiff.bank import Bank
     from pdiff.cli.console import Console
     from pdiff.generators.train import train
+    from pdiff.training.run import RUN, Description
 
     console = Console(as_json)
-    opened = Bank.open(bank)
+    begun = bank is None and given["resume"] and (given["out"] / RUN).is_file()
+    opened = Description.read(given["out"]).bank.open(given["out"]) if begun else Bank.open(bank or "bank")
     task = options.task_named(given, opened)
     run = train(opened, config=config, task=task, progress=console, **given)
     facts = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in run.result.facts.items())
-    seconds = f"{sum(run.result.seconds.values()):.1f} s"
+    seconds = seconds_text(sum(run.result.seconds.values()))
     console.say(f"{given['out']}: {', '.join([run.config.label(), *facts, seconds])}")
     console.result({"run": str(given["out"]), "digest": run.digest, **msgspec.to_builtins(run.result)})

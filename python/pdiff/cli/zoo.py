@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pdiff.cli import options
-from pdiff.common.wording import counted
+from pdiff.common.wording import counted, seconds_text
 
 _COUNT = click.IntRange(1)
 
@@ -50,6 +50,8 @@ def command(task: str, arch: str | None, data_root: Path | None, as_json: bool, 
     result = build_zoo(built, task_name=task, options=how, arch=arch, progress=console, **given)
     mean, out = sum(result.scores) / len(result.scores), str(given["out"])
     checkpoints = counted(len(result.scores), "checkpoint")
-    console.say(f"{out}: {checkpoints}, mean validation {built.describe(mean)}, {result.seconds:.1f} s")
+    console.say(
+        f"{out}: {checkpoints}, mean validation {built.describe(mean)}, {seconds_text(result.seconds)}"
+    )
     facts = {"checkpoints": len(result.scores), "metric": built.metric_name, "mean": mean}
     console.result({"zoo": out, **facts, "seconds": result.seconds})

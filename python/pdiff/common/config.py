@@ -136,6 +136,10 @@ class Config(Section, frozen=True, tag_field="generator"):
         result: dict[str, Any] = msgspec.to_builtins(self)
         return result
 
+    def flat(self) -> dict[str, Any]:
+        """Return the values by their dotted keys: `train.lr`."""
+        return _flat(self.values())
+
     def label(self) -> str:
         """Return the preset's name, with the values that were changed: `paper, train.steps=10`."""
         changes = [f"{key}={value}" for key, value in self.changes().items() if key != "seed"]
@@ -143,7 +147,7 @@ class Config(Section, frozen=True, tag_field="generator"):
 
     def changes(self) -> dict[str, Any]:
         """Return the values that are not the preset's, by their dotted keys."""
-        ours, preset = _flat(self.values()), _flat(Config.preset(self.name).values())
+        ours, preset = self.flat(), Config.preset(self.name).flat()
         return {key: value for key, value in ours.items() if value != preset.get(key)}
 
     def toml(self) -> str:

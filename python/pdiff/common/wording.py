@@ -46,3 +46,17 @@ def size_text(size: int) -> str:
             break
         value, unit = value / 1000, larger
     return f"{value:.2g} {unit}" if unit != "bytes" and value < 9.95 else f"{value:.0f} {unit}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration for people: `0.012 s`, `1.9 s`, `5,700 s`."""
+    if seconds < 0.001:
+        return "under 0.001 s"
+    if seconds < 0.95:
+        return f"{seconds:.2g} s"
+    return f"{seconds:.1f} s" if seconds < 99.95 else f"{seconds:,.0f} s"
+
+
+def rate_text(seconds: float, unit: str) -> str:
+    """Return how fast units come, of which each takes so long: `11.6 s a step`, `12.3 steps/s`."""
+    return f"{seconds_text(seconds)} a {unit}" if seconds >= 1 else f"{1 / max(seconds, 1e-9):,.1f} {unit}s/s"

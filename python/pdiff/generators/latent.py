@@ -67,7 +67,7 @@ class Latent(Generator[LatentConfig]):
             f"{codec.latent_dim} numbers"
         )
         context.interruption.check()
-        fitted.denoiser, denoiser_s = fit_denoiser(config, fitted.latents, context)
+        fitted.denoiser, denoiser_s = fit_denoiser(config, members, fitted.latents, context)
         fitted.seconds = {"codec": codec_s, "denoiser": denoiser_s}
         fitted._folder = context.folder
         return fitted
@@ -78,7 +78,7 @@ class Latent(Generator[LatentConfig]):
         there = replace(context, folder=folder)
         codec, _ = fit_codec(config, members, there)
         loaded = cls(config, members, codec, fit_latents(config, members, codec, there))
-        loaded.denoiser, _ = fit_denoiser(config, loaded.latents, there)
+        loaded.denoiser, _ = fit_denoiser(config, members, loaded.latents, there)
         return loaded
 
     @torch.no_grad()

@@ -22,6 +22,7 @@ from pdiff.common.config import LatentConfig
 from pdiff.common.errors import InputError
 from pdiff.common.rng import Random, numpy_generator, seeded
 from pdiff.common.threads import on_threads, suitable_threads
+from pdiff.common.wording import seconds_text
 from pdiff.diffusion import ConvDenoiser, MlpDenoiser, build_denoiser, build_process
 from pdiff.generators.base import Context
 from pdiff.training.trainer import Trainer
@@ -61,7 +62,8 @@ def fit_codec(config: LatentConfig, members: View, context: Context) -> tuple[Co
         drawn = partial(_drawn, len(members), size, config.seed, "codec-batch")
         draws = Draws(members, members.normalizer(config.normalize), size, drawn, context.device)
         loss, waited = _codec_loss(draws, config, network), lambda: draws.waited
-        return Trainer("codec", network, loss, config.codec_train, context.folder, waited=waited)
+        training, cheaper = config.codec_train, _cheaper(config, members)
+        return Trainer("codec", network, loss, training, context.folder, waited=waited, cheaper=cheaper)
 
     rows = torch.zeros(config.codec_train.batch_size, members.dim, device=context.device)
     with on_threads(suitable_threads(network, lambda: network.decode(network.encode(rows)))):
@@ -105,7 +107,9 @@ def fit_latents(config: LatentConfig, members: View, codec: Codec, context: Cont
     return latents
 
 
-def fit_denoiser(config: LatentConfig, latents: Latents, context: Context) -> tuple[Denoiser, float]:
+def fit_denoiser(
+    config: LatentConfig, members: View, latents: Latents, context: Context
+) -> tuple[Denoiser, float]:
     """Return a denoiser of the latents, in eval mode, and the seconds that training took."""
     values = latents.values
     with seeded(config.seed, "denoiser-init"):
@@ -113,7 +117,8 @@ def fit_denoiser(config: LatentConfig, latents: Latents, context: Context) -> tu
 
     def trainer() -> Trainer:
         loss = _denoiser_loss(values, config, network)
-        return Trainer("denoiser", network, loss, config.train, context.folder)
+        cheaper = _cheaper(config, members)
+        return Trainer("denoiser", network, loss, config.train, context.folder, cheaper=cheaper)
 
     batch = values.new_zeros(config.train.batch_size, values.shape[1])
     with on_threads(suitable_threads(network, lambda: network(batch, batch[:, 0]))):
@@ -155,6 +160,14 @@ def _train(network: nn.Module, name: str, trainer: Callable[[], Trainer], contex
         raise InputError(f"{path}: not the weights of this run's configuration; train it again") from None
     network.eval()
     return _seconds(path)
+
+
+def _cheaper(config: LatentConfig, members: View) -> str:
+    """Say how long the default preset would take on one core: most of it for the Gram matrix."""
+    if config.codec.kind == "pca" and config.diffusion.denoiser == "mlp":
+        return ""
+    seconds = 10 + len(members) ** 2 * members.dim / 2e10
+    return f"`--preset default` takes about {seconds_text(seconds)}"
 
 
 def _drawn(members: int, size: int, seed: int, purpose: str, step: int) -> npt.NDArray[np.int64]:

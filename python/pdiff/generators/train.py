@@ -44,11 +44,14 @@ def train(
     """Fit the generator that `config` describes to `bank` and leave the run in directory `out`.
 
     Members that the configuration holds out are not learned from, and listed in the result. Families that
-    look at data take `task` and `arch`, or else what the bank says. `resume` goes on with what is there, if
-    it is of the same bank, task and configuration. Raises `UsageError` for a directory that is not empty,
-    otherwise.
+    look at data take `task` and `arch`, or else what the bank says. `resume` goes on with what is there, by
+    its own configuration, if it is of the same bank and task. Raises `UsageError` for a directory that is
+    not empty, otherwise.
     """
-    out, config = Path(out), config or Config.preset("default")
+    out = Path(out)
+    if config is None and resume and (out / RUN).is_file():
+        config = Config.from_values(Description.read(out).config)
+    config = config or Config.preset("default")
     target = choose_device(device)
     context = task_context(bank, task, arch, device=target, folder=out, progress=progress)
     prepare_directory(out, RUN, resume=resume, overwrite=overwrite)

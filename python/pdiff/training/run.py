@@ -1,5 +1,6 @@
 """Read a run: the directory that fitting a generator leaves, with all that is needed to generate from it."""
 
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from pdiff.common.config import AnyConfig, Config
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.provenance import DataAccess
 from pdiff.common.sealing import read_sealed, write_sealed
+from pdiff.common.wording import some
 
 RUN = "run.json"
 RESULT = "result.json"
@@ -66,11 +68,16 @@ class Description(msgspec.Struct, frozen=True):
             raise UsageError(
                 f"{path}: begun on another bank; choose another --out, or start again with --overwrite"
             )
-        for what, same in (("task", found.task == self.task), ("configuration", found.config == self.config)):
-            if not same:
-                raise UsageError(
-                    f"{path}: begun with another {what}; choose another --out, or use --overwrite"
-                )
+        ours, theirs = (
+            {**Config.from_values(each.config).flat(), "task": each.task} for each in (self, found)
+        )
+        keys = [key for key in dict.fromkeys([*theirs, *ours]) if theirs.get(key) != ours.get(key)]
+        if keys:
+            differing = some([f"{key} {theirs.get(key)!r}, now {ours.get(key)!r}" for key in keys])
+            raise UsageError(
+                f"{path}: begun with {differing}; leave the options out to go on with it, "
+                "choose another --out, or use --overwrite"
+            )
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -112,7 +119,8 @@ class Run:
         path = Path(path)
         description = Description.read(path)
         if not (path / RESULT).is_file():
-            raise UsageError(f"{path}: training has not finished; go on with `pdiff train --resume`")
+            how = f"pdiff train --out {shlex.quote(str(path))} --resume"
+            raise UsageError(f"{path}: training has not finished; go on with `{how}`")
         result = read_sealed(path / RESULT, Result)
         for file, digest in result.digests.items():
             if _core.digest_file(path / file) != digest:

@@ -3,6 +3,8 @@
 import json
 import os
 import pty
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -139,8 +141,16 @@ def test_a_stopped_training_says_so_and_resumes(
     process.send_signal(number)
     _, errors = finish(process)
     assert process.returncode == code, errors
-    assert pdiff("generate").returncode == 2
-    assert pdiff("train", *settings, "--resume").returncode == 0
+    line = errors.splitlines()[-1]
+    hint = line.partition("the state is saved, go on with `")[2].removesuffix("`")
+    assert shlex.split(hint)[-3:] == ["--set", "train.batch_size=4", "--resume"], line
+    assert "go on with `pdiff train --out run --resume`" in pdiff("generate").stderr
+    pasted = shlex.split(hint)[1:]
+    resumed = pdiff(*(pasted if number == signal.SIGINT else ["train", "--out", "run", "--resume"]))
+    assert resumed.returncode == 0
+    counts = re.findall(r"Training the denoiser: (\d+)/200 steps\b", resumed.stderr)
+    assert int(counts[0]) > 0, "counted from where it was"
+    assert counts[-1] == "200"
     assert len((tmp_path / "run" / "denoiser.metrics.jsonl").read_text().splitlines()) == 200
 
 

@@ -4,24 +4,78 @@ import json
 
 import pytest
 
-from pdiff.cli import console as module
 from pdiff.cli.console import Console
+from pdiff.common import bars, progress
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def test_off_a_terminal_progress_is_plain_lines_on_stderr(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = iter([0.0, 1.0, 6.0, 7.0, 8.0])
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
-    with Console().track("Working", 4, "step") as tracker:
-        for _ in range(3):
+    clock = Clock()
+    monkeypatch.setattr(bars.time, "monotonic", clock)
+    with Console().track("Working", 100, "step", done=4) as tracker:
+        for _ in range(96):
+            clock.now += 2.4 if tracker._done < 50 else 0.01
             tracker.advance(1, loss=0.12345)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "Working: 2/4 step, 0.3/s, 6 s left, loss 0.1235",
-        "Working: 3/4 step in 8.0 s",
+        "Working: 4/100 steps",
+        "Working: 17/100 steps, 2.4 s a step, 199 s left, loss 0.1235",
+        "Working: 25/100 steps, 2.4 s a step, 180 s left, loss 0.1235",
+        "Working: 38/100 steps, 2.4 s a step, 149 s left, loss 0.1235",
+        "Working: 50/100 steps, 2.4 s a step, 120 s left, loss 0.1235",
+        "Working: 100/100 steps in 111 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "each", "total", "said"),
+    [
+        (
+            0.0,
+            11.6,
+            500,
+            ["Training: about 5,777 s for 498 steps on this machine; `--preset default` takes about 10 s"],
+        ),
+        (20.0, 0.1, 500, []),
+        (
+            20.0,
+            0.5,
+            1000,
+            ["Training: about 496 s for 993 steps on this machine; `--preset default` takes about 10 s"],
+        ),
+        (
+            193.0,
+            193.0,
+            50,
+            ["Training: about 9,457 s for 49 steps on this machine; `--preset default` takes about 10 s"],
+        ),
+        (193.0, 0.0, 1, []),
+        (0.1, 0.1, 200, []),
+    ],
+)
+def test_long_work_is_said_to_be_long_after_its_first_steps(
+    monkeypatch: pytest.MonkeyPatch, first: float, each: float, total: int, said: list[str]
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(progress, "monotonic", clock)
+    forecast = progress.Forecast("Training", "step", "`--preset default` takes about 10 s")
+    lines = []
+    for step in range(1, total + 1):
+        clock.now += first if step == 1 else each
+        lines.append(forecast.line(1, total - step))
+    assert [line for line in lines if line] == said
+    assert not said or lines.index(said[0]) < 8
 
 
 def test_json_silences_everything_else_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,8 @@ def test_a_stopped_collect_says_how_to_go_on(
     stopped, errors = stop(process, lambda: list(tmp_path.glob(".bank.staged-*/progress.jsonl")), number)
     assert stopped == code
     assert errors[-1].startswith("pdiff: interrupted: ")
-    assert errors[-1].endswith(" of 12 rows are written; go on with --resume")
+    hint = f"pdiff collect {ckpts} --resume"
+    assert errors[-1].endswith(f" of 12 rows are written; go on with `{hint}`")
     assert "".join(errors).count("pdiff:") == 1
     monkeypatch.setattr(shards, "_SHARD_ROWS", 2)
     monkeypatch.setattr(shards, "_TOGETHER", 1)

@@ -137,8 +137,9 @@ def test_a_finished_run_resumes_to_itself_and_is_not_overwritten_unasked(make_ru
     assert make_run(resume=True).digest == run.digest
     with pytest.raises(UsageError, match="not empty; use --resume or --overwrite"):
         make_run()
-    with pytest.raises(UsageError, match="begun with another configuration"):
+    with pytest.raises(UsageError, match=r"run: begun with train.lr 0.001, now 0.5; leave the options out"):
         make_run("default", "train.lr=0.5", resume=True)
+    assert train(run.bank, out=run.path, resume=True).digest == run.digest, "by its own configuration"
     make_run("default", "train.lr=0.5", overwrite=True)
 
 
@@ -147,7 +148,9 @@ def test_an_unfinished_or_missing_run_says_so(bank: Bank, make_run: MakeRun, tmp
         Run.open(tmp_path)
     run = make_run()
     (run.path / "result.json").unlink()
-    with pytest.raises(UsageError, match="training has not finished; go on with `pdiff train --resume`"):
+    with pytest.raises(
+        UsageError, match="training has not finished; go on with `pdiff train --out .*run --resume`"
+    ):
         Run.open(run.path)
 
 
