@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pdiff.cli.process import Terminated, going_on, prepare_streams, stop_on_sigterm, typed
+from pdiff.common.blame import described, user_place
 from pdiff.common.errors import PdiffError, exit_code
 
 __all__ = ["cli", "main"]
@@ -115,7 +116,11 @@ def main() -> None:
         sys.exit(1)
     except PdiffError as error:
         _fail(going_on(str(error)), exit_code(error))
-    except OSError as error:
+    except Exception as error:
+        if place := user_place(error):
+            _fail(f"{place}: {described(error)}", 1)
+        if not isinstance(error, OSError):
+            raise
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
 
 

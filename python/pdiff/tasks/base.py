@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 Split = Literal["train", "validation", "test"]
 
-Data = tuple[Tensor, Tensor] | Dataset[Any] | Iterable[tuple[Any, Any]]
-"""Inputs and targets of a split: two tensors, a dataset of pairs, or an iterable of batches of pairs."""
+Data = tuple[Tensor, Tensor] | tuple[NDArray[Any], NDArray[Any]] | Dataset[Any] | Iterable[tuple[Any, Any]]
+"""Inputs and targets of a split: two tensors or arrays, a dataset of pairs, or an iterable of batches.
+
+Arrays become tensors: f64 becomes f32, integers become i64.
+"""
 
 Permutations = Sequence[Sequence[tuple[str, int]]]
 """Groups of (tensor, dimension) that have to be permuted together to leave a network's function unchanged.
@@ -71,7 +75,11 @@ class Task(ABC):
 
     @abstractmethod
     def data(self, split: Split) -> Data:
-        """Return a split, in a fixed order; an empty validation split means that there is none."""
+        """Return a split, in a fixed order.
+
+        All three are asked for. An empty validation split (two tensors without rows) means that there is
+        none, and then nothing is chosen on it. The others need samples.
+        """
 
     @abstractmethod
     def loss(self, outputs: Any, targets: Any) -> Tensor:

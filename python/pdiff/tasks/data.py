@@ -4,12 +4,15 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from pdiff import _core
-from pdiff.common.errors import UsageError
+from pdiff.common.blame import described, user_place
+from pdiff.common.errors import PdiffError, UsageError
 from pdiff.common.rng import torch_generator
 from pdiff.tasks.base import Split, Task
 
@@ -23,11 +26,11 @@ class SplitData:
     def __init__(self, task: Task, split: Split, limit: int | None = None) -> None:
         """Take at most the first `limit` samples.
 
-        Raises `UsageError` for tensors of different lengths, or for what can be read only once.
+        Raises `UsageError` for a split that the task does not give, tensors of different lengths, and what is
+        no data or can be read only once.
         """
         self._task, self._split, self._limit = task, split, limit
-        data: Any = task.data(split)
-        self._data = data
+        self._data = data = self._given()
         if self.tensors is not None:
             inputs, targets = self.tensors
             if len(inputs) != len(targets):
@@ -40,6 +43,31 @@ class SplitData:
                 f"task {task.name}: data({split!r}) is an iterator, which can be read only once; return two "
                 "tensors, a dataset, a list of batches or an object whose __iter__ begins anew"
             )
+
+    def _given(self) -> Any:
+        """Return what the task gives, NumPy arrays as tensors."""
+        what = f"task {self._task.name}: data({self._split!r})"
+        try:
+            data: Any = self._task.data(self._split)
+        except PdiffError:
+            raise
+        except Exception as error:
+            place = user_place(error)
+            hint = "; a split that there is not has to be empty" if isinstance(error, LookupError) else ""
+            raise UsageError(f"{what}: {described(error)}{f' ({place})' if place else ''}{hint}") from error
+        if isinstance(data, tuple | list) and len(data) == 2:
+            whole = [isinstance(part, Tensor | np.ndarray) for part in data]
+            if all(whole) and isinstance(data, tuple):
+                return tuple(_tensor(part) for part in data)
+            if any(whole):
+                kinds = f"{type(data).__name__} of {' and '.join(type(part).__name__ for part in data)}"
+                raise UsageError(f"{what} returned a {kinds}; a tuple of two tensors is wanted")
+        if not isinstance(data, Dataset | Iterable) or isinstance(data, str | Mapping | Tensor | np.ndarray):
+            raise UsageError(
+                f"{what} returned a {type(data).__name__}; accepted: two tensors or NumPy arrays, a dataset "
+                "of pairs (input, target), an iterable of batches"
+            )
+        return data
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor] | None:
@@ -76,6 +104,8 @@ class SplitData:
 
         `vary` changes the inputs of each batch at random. An iterable of batches is taken to shuffle itself.
         """
+        if not len(self):
+            raise UsageError(f"task {self._task.name}: the {self._split} split has no samples")
         for epoch in itertools.count():
             generator = torch_generator(seed, purpose, epoch)
             for inputs, targets in self._epoch(size, generator):
@@ -96,21 +126,39 @@ class SplitData:
 
     def _loader(self, order: Iterable[int], size: int) -> Iterator[Batch]:
         workers, collate = self._task.workers, self._task.collate
-        yield from DataLoader(self._data, size, sampler=list(order), num_workers=workers, collate_fn=collate)
+        loader = DataLoader(self._data, size, sampler=list(order), num_workers=workers, collate_fn=collate)
+        yield from map(self._pair, loader)
 
     def _iterated(self) -> Iterator[Batch]:
         """Yield the batches of an iterable, up to the limit in whole batches."""
         seen = 0
-        for inputs, targets in self._data:
+        for inputs, targets in map(self._pair, self._data):
             if self._limit is not None and seen >= self._limit:
                 return
             seen += count(targets)
             yield inputs, targets
 
+    def _pair(self, batch: Any) -> Batch:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            found = f"{len(batch)} parts" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
+            wanted = "pairs (input, target) are wanted"
+            raise UsageError(f"task {self._task.name}: data({self._split!r}) gave {found}; {wanted}")
+        return batch[0], batch[1]
+
     def digest(self) -> str:
         """Return the BLAKE3 of all inputs and targets: dtypes, shapes and bytes."""
         batches = [self.tensors] if self.tensors is not None else self.batches(256)
         return digest_of(tensor for batch in batches for tensor in tensors_in(batch))
+
+
+def _tensor(values: Tensor | NDArray[Any]) -> Tensor:
+    """Return an array as a tensor of the types that networks take: f64 as f32, integers as i64."""
+    if isinstance(values, Tensor):
+        return values
+    found = torch.tensor(values) if not values.flags.writeable else torch.as_tensor(values)
+    if found.dtype == torch.float64:
+        return found.float()
+    return found if found.is_floating_point() or found.dtype == torch.bool else found.long()
 
 
 def digest_of(tensors: Iterable[Tensor]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pdiff.common.blame import described, user_place
 from pdiff.common.errors import UsageError, unknown
 from pdiff.tasks.base import Task
 
@@ -81,5 +82,6 @@ def _import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[spec.name]
-        raise UsageError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+        where = user_place(error) or str(path)
+        raise UsageError(f"{path}: cannot be imported: {described(error)} ({where})") from error
     return module

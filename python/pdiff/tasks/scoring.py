@@ -18,6 +18,8 @@ _NAMED = 2
 def wrong(task: Task, outputs: Any, targets: Any) -> Tensor:
     """Return which parts of B samples are wrong: bool [B, S]; `UsageError` for errors of another shape."""
     error = task.error(outputs, targets)
+    if not isinstance(error, Tensor):
+        raise UsageError(f"task {task.name}: error() returned a {type(error).__name__}; a tensor is wanted")
     if error.dim() not in (1, 2) or len(error) != count(targets):
         raise UsageError(
             f"task {task.name}: error() returned {list(error.shape)}; "

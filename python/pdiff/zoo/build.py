@@ -116,6 +116,10 @@ def build_zoo(
         seeded(seed, "zoo/forward"),  # networks with dropout draw from torch's own generator
     ):
         data = SplitData(task, "train"), SplitData(task, "validation", recipe.validation_samples)
+        if not len(data[1]):
+            raise UsageError(
+                f"task {task.name}: the validation split has no samples, by which a zoo is judged"
+            )
         plan = _Plan(task, arch, recipe, phase, subset, names, k, seed, fmt, progress, *data)
         with on_threads(_threads(plan)):
             for run in range(runs):

@@ -39,6 +39,19 @@ main()
 """A training of 200 steps takes six seconds at least, so that a signal comes between two of them."""
 
 
+OWN_TASK = """
+import torch
+from pdiff.tasks import Classification
+
+class Own(Classification):
+    name = "own"
+    def data(self, split):
+        return torch.zeros(5, 4), torch.zeros(5, dtype=torch.long)
+    def build(self, arch):
+        return torch.nn.Linear(4, 2)
+"""
+
+
 @pytest.fixture
 def pdiff(tmp_path: Path) -> Pdiff:
     """Run `pdiff …` in an empty folder."""
@@ -182,6 +195,16 @@ def test_no_color_is_respected_on_a_terminal(value: str, coloured: bool) -> None
     os.close(theirs)
     assert b"unknown preset" in said
     assert (b"\x1b[" in said) == coloured
+
+
+def test_errors_in_a_task_name_its_file_and_line(pdiff: Pdiff, tmp_path: Path) -> None:
+    lines = OWN_TASK.splitlines()
+    lines[-1] = "        return helper.undefined()"
+    (tmp_path / "task_that_fails.py").write_text("\n".join(["import helper_that_fails as helper", *lines]))
+    (tmp_path / "helper_that_fails.py").write_text("def undefined():\n    return missing_name\n")
+    result = pdiff("zoo", "task_that_fails.py:Own", "--k", "3")
+    message = f"{tmp_path}/helper_that_fails.py:2: NameError: name 'missing_name' is not defined\n"
+    assert (result.returncode, result.stderr) == (1, f"pdiff: {message}")
 
 
 def test_a_mistyped_command_is_suggested(pdiff: Pdiff) -> None:

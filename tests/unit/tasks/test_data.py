@@ -1,8 +1,10 @@
 """Splits: the same batches whatever a task gives them as, shuffled as zoos have always been."""
 
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
@@ -131,6 +133,58 @@ def test_collate_makes_the_batches():
 def test_what_cannot_work_is_refused(make, message):
     with pytest.raises(UsageError, match=message):
         SplitData(Kind(make), "test")
+
+
+@pytest.mark.parametrize(
+    ("give", "message"),
+    [
+        (
+            lambda split: {"train": 0}[split],
+            r"data\('test'\): KeyError: 'test' \(.*test_data.py:\d+\); a split that",
+        ),
+        (
+            lambda split: Path(f"/nowhere/{split}.npz").read_bytes(),
+            r"task kind: data\('test'\): FileNotFoundError: .*test.npz",
+        ),
+        (lambda split: None, r"returned a NoneType; accepted: two tensors or NumPy arrays, a dataset"),
+        (lambda split: torch.ones(3), r"data\('test'\) returned a Tensor; accepted"),
+        (
+            lambda split: [torch.ones(3), torch.ones(3)],
+            r"returned a list of Tensor and Tensor; a tuple of two",
+        ),
+        (
+            lambda split: (torch.ones(3), [1, 2, 3]),
+            r"returned a tuple of Tensor and list; a tuple of two tensors",
+        ),
+    ],
+)
+def test_data_that_is_none_is_refused_by_task_and_split(give, message):
+    task = Kind()
+    task.data = give
+    with pytest.raises(UsageError, match=message):
+        SplitData(task, "test")
+
+
+def test_arrays_become_tensors_that_networks_take():
+    inputs, targets = np.ones((N, 3)), np.arange(N, dtype=np.uint8)
+    inputs.flags.writeable = False
+    found = SplitData(Kind(lambda x, y: (inputs, targets)), "test").tensors
+    assert [part.dtype for part in found] == [torch.float32, torch.int64]
+    assert found[1].tolist() == list(range(N))
+
+
+@pytest.mark.parametrize(
+    ("make", "found"), [(lambda x, y: [x, x, x], "a Tensor"), (lambda x, y: [(x, y, y)], "3 parts")]
+)
+def test_batches_that_are_no_pairs_are_refused(make, found):
+    with pytest.raises(UsageError, match=rf"data\('test'\) gave {found}; pairs \(input, target\) are wanted"):
+        list(SplitData(Kind(make), "test").batches(4))
+
+
+def test_a_split_without_samples_is_not_trained_on():
+    data = SplitData(Kind(lambda x, y: (x[:0], y[:0])), "train")
+    with pytest.raises(UsageError, match="task kind: the train split has no samples"):
+        next(data.shuffled(4, seed=0, purpose="p"))
 
 
 class Both(NamedTuple):

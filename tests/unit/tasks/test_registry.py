@@ -100,8 +100,30 @@ def test_wrong_own_tasks(own, suffix, options, message):
 def test_a_file_that_fails_to_import_says_why(tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("import no_such_module_anywhere")
-    with pytest.raises(UsageError, match=r"broken\.py: cannot be imported: ModuleNotFoundError"):
+    with pytest.raises(
+        UsageError, match=r"broken\.py: cannot be imported: ModuleNotFoundError: .*broken.py:1\)"
+    ):
         load_task(f"{path}:factory")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "\n\nundefined_name\n",
+            r"NameError: name 'undefined_name' is not defined \(.*helper_of_task.py:3\)",
+        ),
+        ("x = 1\nimport nowhere_at_all", r"No module named 'nowhere_at_all' \(.*helper_of_task.py:2\)"),
+        ("x = 1\ndef (", r"SyntaxError: .* \(.*helper_of_task.py:2\)"),
+    ],
+)
+def test_a_module_that_the_task_imports_is_named_with_its_line(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "helper_of_task.py").write_text(text)
+    (tmp_path / "own_task.py").write_text("import helper_of_task\n" + OWN_TASK)
+    with pytest.raises(UsageError, match=message) as refused:
+        load_task(f"{tmp_path}/own_task.py:factory")
+    assert "\n" not in str(refused.value)
 
 
 def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):

@@ -79,6 +79,13 @@ def test_errors_of_another_shape_are_refused(shape):
         wrong(Odd(), *Odd().data("test"))
 
 
+def test_an_error_that_is_no_tensor_is_refused():
+    task = Classes()
+    task.error = lambda outputs, targets: [0.0] * len(targets)
+    with pytest.raises(UsageError, match=r"task classes: error\(\) returned a list; a tensor is wanted"):
+        wrong(task, *task.data("test"))
+
+
 def test_a_metric_that_measures_another_shape_is_refused():
     task = Classes()
     task.metric = Metric("odd", True, False, lambda outputs, targets: outputs.flatten(), float)
