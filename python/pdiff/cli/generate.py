@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pdiff.cli import options
-from pdiff.common.wording import counted, seconds_text
+from pdiff.common.wording import counted, seconds_text, size_text
 
 if TYPE_CHECKING:
     from pdiff.bank import Bank
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 @options.task
 @options.seed
 @options.device
+@options.dry_run
 @options.output
-def command(source: Path | None, as_json: bool, **given: Any) -> None:
+def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Draw new checkpoints from RUN (./run by default); model i is the same for every --n.
 
     With --generator, --preset or --config a generator is fitted to BANK (./bank by default) for this alone.
@@ -40,13 +41,24 @@ def command(source: Path | None, as_json: bool, **given: Any) -> None:
         raise UsageError("--set changes a generator that is fitted to a bank; say which with --generator")
     config = options.configuration(given)
 
+    from pdiff.bank.writer import rows_bytes
     from pdiff.cli.console import Console
     from pdiff.generation import generate
+    from pdiff.generation.formats import model_bytes
     from pdiff.training import Run
 
     console = Console(as_json)
     opened = _opened(source or Path("run" if config is None else "bank"), is_run=config is None)
-    task = options.task_named(given, opened.bank if isinstance(opened, Run) else opened)
+    bank = opened.bank if isinstance(opened, Run) else opened
+    if dry_run:
+        size = rows_bytes(given["n"], bank.layout, "F32") if given["format"] == "rows" else 0
+        size = size or given["n"] * model_bytes(bank)
+        drawn = opened.config if isinstance(opened, Run) else config
+        label = "no generator (name one with --generator)" if drawn is None else drawn.label()
+        console.say(f"{given['out']}: {counted(given['n'], 'checkpoint')} of {label}, {size_text(size)}")
+        console.result({"n": given["n"], "bytes": size, "generator": label})
+        return
+    task = options.task_named(given, bank)
     generated = generate(opened, config=config, task=task, progress=console, **given)
     info, out = generated.info, str(given["out"])
     console.say(f"{out}: {counted(len(generated), 'checkpoint')}, {seconds_text(info.cost.per_model_s)} each")

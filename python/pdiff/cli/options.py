@@ -32,6 +32,7 @@ paths = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 json_output = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what an earlier command left in --out.")
 output = _together(overwrite, json_output)
+dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done and cost; write nothing.")
 resume = click.option("--resume", is_flag=True, help="Go on with what is in --out.")
 seed = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness."

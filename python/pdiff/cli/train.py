@@ -19,8 +19,9 @@ from pdiff.common.wording import seconds_text
 @options.task
 @options.device
 @options.resume
+@options.dry_run
 @options.output
-def command(bank: Path | None, seed: int | None, as_json: bool, **given: Any) -> None:
+def command(bank: Path | None, seed: int | None, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Fit a generator to BANK (./bank by default): latent diffusion, or what an option names.
 
     With --resume, bank and configuration are those of the run in --out, so that no option need be given.
@@ -31,13 +32,25 @@ def command(bank: Path | None, seed: int | None, as_json: bool, **given: Any) ->
 
     from pdiff.bank import Bank
     from pdiff.cli.console import Console
-    from pdiff.generators.train import train
+    from pdiff.common.config import Config
+    from pdiff.generators.estimate import estimates
+    from pdiff.generators.train import train, training_members
     from pdiff.training.run import RUN, Description
 
     console = Console(as_json)
     begun = bank is None and given["resume"] and (given["out"] / RUN).is_file()
     opened = Description.read(given["out"]).bank.open(given["out"]) if begun else Bank.open(bank or "bank")
     task = options.task_named(given, opened)
+    if dry_run:
+        members, held_out = training_members(opened, config := config or Config.preset("default"))
+        lines = estimates(config, members)
+        console.say(
+            f"{given['out']}: {config.label()}, of {len(members):,} checkpoints × {opened.dim:,} numbers"
+        )
+        for line in lines:
+            console.say(f"  {line}")
+        console.result({"config": config.values(), "held_out": len(held_out), "estimates": lines})
+        return
     run = train(opened, config=config, task=task, progress=console, **given)
     facts = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in run.result.facts.items())
     seconds = seconds_text(sum(run.result.seconds.values()))

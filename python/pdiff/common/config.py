@@ -7,13 +7,13 @@ every value; a TOML file and then `--set section.key=value` replace some of them
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
 
 from pdiff.common.errors import UsageError, unknown
-from pdiff.common.settings import explained, merge, parse, read_toml, toml
+from pdiff.common.settings import described_fields, explained, merge, parse, read_toml, toml
 
 Positive = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(gt=0)]
@@ -35,10 +35,15 @@ class Optimisation(Section, frozen=True):
     """One training stage: AdamW on uniformly drawn batches."""
 
     steps: Positive
+    """Batches to learn from."""
     batch_size: Positive
+    """Members or latents in a batch."""
     lr: Rate
+    """Learning rate of AdamW, at the beginning."""
     weight_decay: NonNegative = 0.01
+    """Weight decay of AdamW."""
     schedule: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes on: down to 0 along a cosine, or not at all."""
     ema: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average of the weights that is kept in the end; 0 keeps the last."""
 
@@ -47,6 +52,7 @@ class CodecConfig(Section, frozen=True):
     """What turns a normalised row [D] into a latent [Z] and back."""
 
     kind: Literal["conv", "pca"]
+    """A 1-D convolutional autoencoder, which is trained, or whitened principal components, which are not."""
     latent_dim: Positive
     """Z. `pca` takes fewer where the bank spans fewer directions."""
     input_noise: NonNegative = 0.0
@@ -59,13 +65,17 @@ class DiffusionConfig(Section, frozen=True):
     """What models the distribution of latents."""
 
     kind: Literal["ddpm", "flow"]
+    """Denoising diffusion, or flow matching along straight lines."""
     denoiser: Literal["conv", "mlp"]
+    """The network: a 1-D convolutional U-Net over the latent's numbers, or a residual MLP."""
     standardise: bool
     """Whether latents are brought to mean 0 and std 1 in each dimension before they are modelled."""
     timesteps: Positive = 1000
     """T of the diffusion, or the number of integration steps of the flow."""
     beta_first: Variance = 1e-4
+    """Variance that the first of the T steps of `ddpm` adds."""
     beta_last: Variance = 2e-2
+    """Variance that the last one adds; between them it rises in a line."""
     jitter: NonNegative = 0.0
     """Standard deviation of Gaussian noise added to the (standardised) latents that are learned from."""
     width: Positive = 512
@@ -85,6 +95,7 @@ class Config(Section, frozen=True, tag_field="generator"):
     At least one member of a bank of 20 or more; nothing of a smaller one.
     """
     seed: Annotated[int, Meta(ge=0)] = 0
+    """Of all randomness in the fit."""
 
     @staticmethod
     def preset(name: str) -> "AnyConfig":
@@ -123,7 +134,10 @@ class Config(Section, frozen=True, tag_field="generator"):
         try:
             found: AnyConfig = msgspec.convert(values, type=AnyConfig)
         except msgspec.ValidationError as error:
-            raise UsageError(f"configuration: {explained(str(error), values)}") from None
+            families = {kind.__struct_config__.tag: kind for kind in get_args(AnyConfig)}
+            family = families.get(values.get("generator")) if isinstance(values, dict) else None
+            accepted = described_fields(family) if family else None
+            raise UsageError(f"configuration: {explained(str(error), values, accepted)}") from None
         return found
 
     @property
@@ -139,6 +153,11 @@ class Config(Section, frozen=True, tag_field="generator"):
     def flat(self) -> dict[str, Any]:
         """Return the values by their dotted keys: `train.lr`."""
         return _flat(self.values())
+
+    def explanation(self) -> list[str]:
+        """Return a line for each key: its value, what is accepted, and what it is for."""
+        lines, flat = described_fields(type(self)), self.flat()
+        return [f"{key} = {flat[key]!r}  # {accepted}. {text}" for key, (accepted, text) in lines.items()]
 
     def label(self) -> str:
         """Return the preset's name, with the values that were changed: `paper, train.steps=10`."""
@@ -159,6 +178,7 @@ class LatentConfig(Config, frozen=True, kw_only=True, tag="latent"):
     """A codec, then diffusion or flow over its latents (*Neural Network Diffusion*, arXiv 2402.13144)."""
 
     normalize: Literal["tensor", "element", "none"]
+    """Over what rows are brought to mean 0 and std 1: each tensor, each number, or not at all."""
     codec: CodecConfig
     codec_train: Optimisation
     """How the `conv` codec is trained; `pca` has a closed form and ignores it."""
@@ -193,6 +213,7 @@ class NoiseConfig(Config, frozen=True, tag="noise"):
     """White noise on members, or on their mean."""
 
     around: Literal["member", "mean"] = "member"
+    """What noise is added to: random members, or their mean."""
     scale: NonNegative = 1.0
     """Times the spread of the bank, in units of each tensor's standard deviation."""
 

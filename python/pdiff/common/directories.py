@@ -37,11 +37,12 @@ def refuse_directory(out: Path, marker: str, overwrite: bool = False) -> None:
     """Raise the `UsageError` that `staged_directory` would: before long work, not after it."""
     if (reason := _refusal(out, marker, overwrite, "replace it with --overwrite")) is not None:
         raise UsageError(reason)
-    require_writable(out, next(folder for folder in out.absolute().parents if folder.exists()))
+    require_writable(out)
 
 
-def require_writable(out: Path, folder: Path) -> None:
-    """Raise the `UsageError` for an output in a `folder` where nothing can be made."""
+def require_writable(out: Path, folder: Path | None = None) -> None:
+    """Raise the `UsageError` for an output in a `folder`, by default its own, where nothing can be made."""
+    folder = folder or next(parent for parent in out.absolute().parents if parent.exists())
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{out}: {folder} is not writable; name another with --out")
 
@@ -131,6 +132,8 @@ def prepare_directory(out: Path, marker: str, *, resume: bool | None = None, ove
         raise UsageError(reason)
     if overwrite and out.exists():
         shutil.rmtree(out)
+    if not out.exists():
+        require_writable(out)
     out.mkdir(parents=True, exist_ok=True)
     _core.remove_stale(out)
 

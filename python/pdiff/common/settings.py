@@ -1,10 +1,16 @@
 """Read settings from TOML files and `--set section.key=value`, and put them over plain values."""
 
+import ast
+import inspect
 import json
+import textwrap
 import tomllib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
 
 from pdiff.common.errors import UsageError, unknown
 
@@ -13,8 +19,10 @@ def read_toml(file: Path) -> dict[str, Any]:
     """Read a TOML file; raises `UsageError` that names it."""
     try:
         return tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{file}: no such file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{file}: {error}") from None
+        raise UsageError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def toml(values: Mapping[str, Any]) -> str:
@@ -27,15 +35,62 @@ def toml(values: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def explained(message: str, values: Any) -> str:
-    """Return msgspec's message with the key before it and the value that was given, where it is one value."""
+def described_fields(kind: type, path: str = "") -> dict[str, tuple[str, str]]:
+    """Return what each value of a struct accepts, and its docstring in one line, by dotted keys.
+
+    Docstrings are the strings that follow the fields in the source, of the class and of those it comes from.
+    """
+    lines: dict[str, str] = {}
+    for each in reversed([c for c in kind.__mro__ if c.__module__ == kind.__module__]):
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+        for field, after in pairwise(getattr(tree, "body", [])):
+            text = (
+                getattr(getattr(after, "value", None), "value", None) if isinstance(after, ast.Expr) else None
+            )
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, str)
+            ):
+                lines[field.target.id] = " ".join(text.split())
+    found: dict[str, tuple[str, str]] = {}
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            found |= described_fields(field.type, f"{path}{field.name}.")
+        else:
+            found[path + field.name] = (_accepted(field.type), lines.get(field.name, ""))
+    return found
+
+
+def _accepted(kind: Any) -> str:
+    """Return in words what a type of a field accepts: `conv or pca`, `int >= 1`."""
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    base, *metas = get_args(kind) or (kind,)
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    bounds = [
+        f"{sign} {getattr(meta, name)}"
+        for meta in metas
+        for name, sign in signs.items()
+        if getattr(meta, name, None) is not None
+    ]
+    return " ".join([base.__name__, " and ".join(bounds)]).strip()
+
+
+def explained(message: str, values: Any, accepted: Mapping[str, tuple[str, str]] | None = None) -> str:
+    """Return msgspec's message with the key before it and the value that was given, where it is one value.
+
+    `accepted`, of `described_fields`, is what a choice is listed from.
+    """
     what, _, path = message.partition(" - at `$.")
     given = values
     for key in path.removesuffix("`").split("."):
         given = given.get(key) if isinstance(given, dict) else None
     if not path or given is None or isinstance(given, dict):
         return message
-    return f"{path.removesuffix('`')} = {given!r}: {what}"
+    key = path.removesuffix("`")
+    choices = f"; accepted: {accepted[key][0]}" if accepted and key in accepted and "enum" in what else ""
+    return f"{key} = {given!r}: {what}{choices}"
 
 
 def parse(setting: str) -> dict[str, Any]:

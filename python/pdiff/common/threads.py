@@ -28,7 +28,9 @@ def suitable_threads(network: nn.Module, forward: Callable[[], object]) -> int:
     there = torch.get_num_threads()
     if there == 1 or VARIABLE in os.environ:
         return there
-    return 1 if 0 < multiplications(network, forward) < LARGE else there
+    counts = multiplications(network, forward)
+    on_gpu = any(parameter.device.type == "cuda" for parameter in network.parameters())
+    return 1 if counts and not on_gpu and sum(counts) / len(counts) < LARGE else there
 
 
 @contextmanager
@@ -42,11 +44,8 @@ def on_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def multiplications(network: nn.Module, forward: Callable[[], object]) -> float:
-    """Return the mean number of multiplications of the linear and convolutional layers that `forward` runs.
-
-    0 without any, and for a network on a GPU.
-    """
+def multiplications(network: nn.Module, forward: Callable[[], object]) -> list[int]:
+    """Return how many multiplications each linear or convolutional layer does in `forward`, in eval mode."""
     counts: list[int] = []
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -56,8 +55,6 @@ def multiplications(network: nn.Module, forward: Callable[[], object]) -> float:
         )
 
     layers = [module for module in network.modules() if isinstance(module, _COUNTED)]
-    if any(layer.get_parameter("weight").device.type != "cpu" for layer in layers):
-        return 0
     hooks = [layer.register_forward_hook(count) for layer in layers]
     modes = {module: module.training for module in network.modules()}
     try:
@@ -69,7 +66,7 @@ def multiplications(network: nn.Module, forward: Callable[[], object]) -> float:
             hook.remove()
         for module, mode in modes.items():
             module.training = mode
-    return sum(counts) / max(len(counts), 1)
+    return counts
 
 
 _COUNTED = (

@@ -102,7 +102,7 @@ def generate(
     one = model_bytes(bank)
     require_space(out, one + rows_bytes(n, bank.layout, "F32") if format == ROWS else n * one)
     if isinstance(source, Run):
-        drawn = _from_run(source, config, target, out)
+        drawn = _from_run(source, config, target, out, progress)
     else:
         drawn = _from_bank(source, config, task_context(source, task, arch, device=target, progress=progress))
     begin, left_out = time.perf_counter(), dict[str, str]()
@@ -138,11 +138,13 @@ def generate(
     return Generated.open(out)
 
 
-def _from_run(run: Run, config: AnyConfig | None, device: torch.device, out: Path) -> _Source:
+def _from_run(
+    run: Run, config: AnyConfig | None, device: torch.device, out: Path, progress: Progress
+) -> _Source:
     if config is not None:
         raise UsageError(f"{run.path}: a run has a generator already; name a bank to fit another one to")
     reference = _reference(run.config, relative(run.path, out), run.digest)
-    generator, result = load_generator(run, device), run.result
+    generator, result = load_generator(run, device, progress), run.result
     return _Source(generator, reference, result.access, sum(result.seconds.values()), result.held_out)
 
 

@@ -16,6 +16,7 @@ from pdiff.bank import View
 from pdiff.codecs import Codec
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.config import LatentConfig
+from pdiff.common.progress import SILENT, Forecast, Progress
 from pdiff.common.rng import Normals
 from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.diffusion import Process, build_process
@@ -56,6 +57,8 @@ class Latent(Generator[LatentConfig]):
         self._last: tuple[tuple[int, range], Tensor] | None = None
         """Seed, models and latents of the last block."""
         self._folder: Path | None = None
+        self.progress: Progress = SILENT
+        """Is told when drawing will take long."""
 
     @classmethod
     def fit(cls, config: LatentConfig, members: View, context: Context) -> Self:
@@ -78,6 +81,7 @@ class Latent(Generator[LatentConfig]):
         there = replace(context, folder=folder)
         codec, _ = fit_codec(config, members, there)
         loaded = cls(config, members, codec, fit_latents(config, members, codec, there))
+        loaded.progress = context.progress
         loaded.denoiser, _ = fit_denoiser(config, members, loaded.latents, there)
         return loaded
 
@@ -107,7 +111,12 @@ class Latent(Generator[LatentConfig]):
         dim = self.latents.values.shape[1]
         batch = torch.zeros(len(drawn), dim, device=self.device)
         with on_threads(suitable_threads(self.denoiser, lambda: self.denoiser(batch, batch[:, 0]))):
-            yield from self.process.states(self.denoiser, Normals(seed, "sample", drawn, dim, self.device))
+            forecast = Forecast(f"Drawing {len(drawn)} models", "step")
+            noise = Normals(seed, "sample", drawn, dim, self.device)
+            for step, state in enumerate(self.process.states(self.denoiser, noise)):
+                if not drawn.start and step and (line := forecast.line(1, self.process.steps - step)):
+                    self.progress.message(line)
+                yield state
 
     @torch.no_grad()
     def decode(self, latents: Tensor, drawn: range, indices: Sequence[int], into: Tensor) -> None:

@@ -22,7 +22,6 @@ from pdiff.common.config import LatentConfig
 from pdiff.common.errors import InputError
 from pdiff.common.rng import Random, numpy_generator, seeded
 from pdiff.common.threads import on_threads, suitable_threads
-from pdiff.common.wording import seconds_text
 from pdiff.diffusion import ConvDenoiser, MlpDenoiser, build_denoiser, build_process
 from pdiff.generators.base import Context
 from pdiff.training.trainer import Trainer
@@ -62,8 +61,8 @@ def fit_codec(config: LatentConfig, members: View, context: Context) -> tuple[Co
         drawn = partial(_drawn, len(members), size, config.seed, "codec-batch")
         draws = Draws(members, members.normalizer(config.normalize), size, drawn, context.device)
         loss, waited = _codec_loss(draws, config, network), lambda: draws.waited
-        training, cheaper = config.codec_train, _cheaper(config, members)
-        return Trainer("codec", network, loss, training, context.folder, waited=waited, cheaper=cheaper)
+        training, hint = config.codec_train, cheaper(config, members)
+        return Trainer("codec", network, loss, training, context.folder, waited=waited, cheaper=hint)
 
     rows = torch.zeros(config.codec_train.batch_size, members.dim, device=context.device)
     with on_threads(suitable_threads(network, lambda: network.decode(network.encode(rows)))):
@@ -117,8 +116,8 @@ def fit_denoiser(
 
     def trainer() -> Trainer:
         loss = _denoiser_loss(values, config, network)
-        cheaper = _cheaper(config, members)
-        return Trainer("denoiser", network, loss, config.train, context.folder, cheaper=cheaper)
+        hint = cheaper(config, members)
+        return Trainer("denoiser", network, loss, config.train, context.folder, cheaper=hint)
 
     batch = values.new_zeros(config.train.batch_size, values.shape[1])
     with on_threads(suitable_threads(network, lambda: network(batch, batch[:, 0]))):
@@ -162,12 +161,12 @@ def _train(network: nn.Module, name: str, trainer: Callable[[], Trainer], contex
     return _seconds(path)
 
 
-def _cheaper(config: LatentConfig, members: View) -> str:
+def cheaper(config: LatentConfig, members: View) -> str:
     """Say how long the default preset would take on one core: most of it for the Gram matrix."""
     if config.codec.kind == "pca" and config.diffusion.denoiser == "mlp":
         return ""
     seconds = 10 + len(members) ** 2 * members.dim / 2e10
-    return f"`--preset default` takes about {seconds_text(seconds)}"
+    return f"`--preset default` takes about {seconds:,.0f} s"
 
 
 def _drawn(members: int, size: int, seed: int, purpose: str, step: int) -> npt.NDArray[np.int64]:

@@ -91,10 +91,12 @@ def _fitted(bank: Bank, config: AnyConfig, out: Path, context: Context) -> Resul
     )
 
 
-def load_generator(run: Run, device: str | torch.device | None = None) -> Generator[Any]:
+def load_generator(
+    run: Run, device: str | torch.device | None = None, progress: Progress = SILENT
+) -> Generator[Any]:
     """Read the generator of a run, ready to make rows on `device`."""
     target = device if isinstance(device, torch.device) else choose_device(device)
-    context = task_context(run.bank, device=target)
+    context = task_context(run.bank, device=target, progress=progress)
     return family(run.config).load(run.config, run.members, run.path, context)
 
 

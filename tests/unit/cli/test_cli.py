@@ -227,3 +227,20 @@ def test_config_shows_a_preset_that_train_reads_back(pdiff: Pdiff, tmp_path: Pat
     again = pdiff("config", "--config", "c.toml")
     assert again.stdout == shown.stdout
     assert pdiff("config", "--list").stdout.split()[:3] == ["default", "paper", "paper-full"]
+
+
+@pytest.mark.usefixtures("bank")
+def test_a_dry_run_says_what_it_can_and_writes_nothing(pdiff: Pdiff, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    codec = "  codec: 500 steps of 1,664,577 parameters, roughly "
+    said = pdiff("train", "--preset", "paper", "--dry-run").stdout.splitlines()
+    assert said[0] == "run: paper, of 12 checkpoints × 21 numbers"
+    assert re.fullmatch(codec + r"[\d.,]+ s on this CPU, 27 MB of memory", said[1])
+    assert re.match(r"  denoiser: 1,000 steps of 2,462,977 parameters, roughly .* 39 MB of memory", said[2])
+    assert said[3] == "  `--preset default` takes about 10 s"
+    value = json.loads(pdiff("train", "--dry-run", "--json", "--generator", "gaussian").stdout)
+    assert value["config"]["generator"] == "gaussian"
+    said = pdiff("generate", "--generator", "noise", "--n", "3", "--dry-run").stdout.splitlines()
+    assert len(said) == 1
+    assert re.fullmatch(r"generated: 3 checkpoints of noise, [\d.]+ kB", said[0])
+    assert sorted(tmp_path.rglob("*")) == before

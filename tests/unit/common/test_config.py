@@ -56,7 +56,7 @@ def test_values_and_toml_lead_back(preset: str, tmp_path: Path) -> None:
         ("train=1", "train is a section"),
         ("train.lr=-1", "configuration: train.lr = -1: Expected `float` > 0.0"),
         ("train.steps=many", "configuration: train.steps = 'many': Expected `int`, got `str`"),
-        ("codec.kind=vq", "configuration: codec.kind = 'vq': Invalid enum value 'vq'"),
+        ("codec.kind=vq", "configuration: codec.kind = 'vq': Invalid enum value 'vq'; accepted: conv or pca"),
         ("steps", "expected section.key=value"),
         ("train.lr=inf", "configuration: lr is inf; a finite number is wanted"),
         ("diffusion.beta_last=2", "configuration: diffusion.beta_last = 2: Expected `float` < 1.0"),
@@ -76,3 +76,31 @@ def test_the_label_names_what_was_changed() -> None:
 def test_a_mistyped_preset_is_suggested() -> None:
     with pytest.raises(UsageError, match="unknown preset 'papr'; did you mean 'paper'"):
         Config.preset("papr")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_key_is_explained(preset: str) -> None:
+    config = Config.preset(preset)
+    lines = config.explanation()
+    assert [line.partition(" = ")[0] for line in lines] == [
+        key for key in config.flat() if key != "generator"
+    ]
+    for line in lines:
+        key, _, rest = line.partition(" = ")
+        assert rest.startswith(f"{config.flat()[key]!r}  # ")
+        assert len(rest.partition(". ")[2]) > 10, line
+    assert len(lines) == len(set(lines))
+
+
+def test_explanations_say_what_is_accepted() -> None:
+    lines = dict(line.split(" = ", 1) for line in Config.preset("paper").explanation())
+    assert lines["codec.kind"].startswith("'conv'  # conv or pca. A 1-D convolutional autoencoder")
+    assert lines["train.lr"] == "0.0001  # float > 0. Learning rate of AdamW, at the beginning."
+    assert lines["held_out"].startswith("0.0  # float >= 0 and < 1. Fraction of the bank")
+
+
+def test_a_file_that_is_missing_or_none_is_named_once(tmp_path: Path) -> None:
+    for file, message in ((tmp_path / "no.toml", "no such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(UsageError) as refused:
+            Config.build("paper", file)
+        assert str(refused.value) == f"{file}: {message}"

@@ -26,16 +26,16 @@ def several(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("network", "shape", "expected"),
     [
-        (nn.Linear(7, 5), (3, 7), 3 * 5 * 7),
-        (nn.Sequential(nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 1)), (3, 7), 3 * (35 + 5) / 2),
-        (nn.Conv1d(2, 4, 3, padding=1), (3, 2, 10), 3 * 10 * 4 * 2 * 3),
-        (nn.Conv2d(4, 4, 3, groups=2, stride=2, padding=1), (1, 4, 8, 8), 4 * 4 * 4 * 2 * 9),
-        (nn.ConvTranspose1d(2, 4, 3, stride=2), (3, 2, 10), 3 * 10 * 2 * 4 * 3),
-        (nn.ReLU(), (3, 7), 0),
+        (nn.Linear(7, 5), (3, 7), [3 * 5 * 7]),
+        (nn.Sequential(nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 1)), (3, 7), [3 * 35, 3 * 5]),
+        (nn.Conv1d(2, 4, 3, padding=1), (3, 2, 10), [3 * 10 * 4 * 2 * 3]),
+        (nn.Conv2d(4, 4, 3, groups=2, stride=2, padding=1), (1, 4, 8, 8), [4 * 4 * 4 * 2 * 9]),
+        (nn.ConvTranspose1d(2, 4, 3, stride=2), (3, 2, 10), [3 * 10 * 2 * 4 * 3]),
+        (nn.ReLU(), (3, 7), []),
     ],
 )
-def test_multiplications_are_those_of_the_mean_layer(
-    network: nn.Module, shape: tuple[int, ...], expected: float
+def test_multiplications_are_those_of_each_layer(
+    network: nn.Module, shape: tuple[int, ...], expected: list[int]
 ) -> None:
     assert multiplications(network, lambda: network(torch.zeros(shape))) == expected
 
@@ -63,7 +63,7 @@ def test_small_networks_run_on_one_thread_and_large_ones_on_all() -> None:
         with on_threads(1):
             assert suitable_threads(codec, lambda: pytest.fail("asked for nothing")) == 1
         assert torch.get_num_threads() == 2
-    assert multiplications(small, lambda: small(torch.zeros(1000, 40))) < LARGE / 10
+    assert max(multiplications(small, lambda: small(torch.zeros(1000, 40)))) < LARGE / 10
 
 
 def test_what_the_environment_says_decides(monkeypatch: pytest.MonkeyPatch) -> None:

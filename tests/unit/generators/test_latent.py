@@ -1,5 +1,6 @@
 """Latent diffusion as a generator: in memory or in a folder, the same."""
 
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,14 @@ import pytest
 import torch
 
 from pdiff.bank import Bank
+from pdiff.common import progress
 from pdiff.common.config import Config, LatentConfig
 from pdiff.common.errors import InputError
 from pdiff.common.rng import numpy_generator
 from pdiff.generators import fit
 from pdiff.generators.base import Context
 from pdiff.generators.latent import Latent
-from tests.support import MEMBERS, TINY
+from tests.support import MEMBERS, TINY, Said
 
 CONV = ("codec.kind=conv", "codec_train.steps=3", "codec_train.batch_size=4")
 FILES = ["codec.safetensors", "latents.safetensors", "denoiser.safetensors"]
@@ -98,3 +100,17 @@ def test_weights_of_another_configuration_are_refused(bank: Bank, tmp_path: Path
     fit(config, members, Context(folder=tmp_path))
     with pytest.raises(InputError, match="denoiser.safetensors: not the weights of this run's configuration"):
         Latent.load(config_of("default", "diffusion.width=8"), members, tmp_path, Context())
+
+
+def test_slow_drawing_is_said_to_be_slow_before_the_first_model(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of("default", "diffusion.timesteps=50")
+    slow = fit(config, bank.view(range(MEMBERS)))
+    seconds = count(0, 10)
+    monkeypatch.setattr(progress, "monotonic", lambda: next(seconds))
+    slow.progress = said = Said()
+    for index in (0, 1, BLOCK):
+        slow.rows([index], seed=0)
+    assert said[0] == "Drawing 16 models: about 480 s for 48 steps on this machine"
+    assert len(said) == 2, "once a block of the first models"
