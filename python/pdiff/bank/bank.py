@@ -32,6 +32,10 @@ class _Members(ABC):
     def __len__(self) -> int:
         return len(self.indices)
 
+    def __repr__(self) -> str:
+        size = f"{len(self):,} checkpoints × {self.bank.dim:,} numbers"
+        return f"<{type(self).__name__} {self.bank.path}: {size}>"
+
     @cached_property
     def members(self) -> Sequence[Member]:
         """The checkpoints, in row order."""

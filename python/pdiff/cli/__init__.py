@@ -25,8 +25,28 @@ _COMMANDS = {
     "report": "Write the page of an evaluation, or compare several.",
     "verify": "Check every digest of a bank, a run or generated checkpoints.",
     "convert": "Rewrite one checkpoint as safetensors.",
+    "task": "Print a task to start from, for networks of your own.",
     "doctor": "Check the installation and the machine.",
     "config": "Show presets and the values that they stand for.",
+}
+
+
+_EXAMPLES = {
+    "demo": "--out pdiff-demo",
+    "zoo": "mnist1d --arch convnet --k 300 --out ckpts",
+    "inspect": "ckpts --deep",
+    "collect": "ckpts --last-norms 2 --out bank",
+    "average": "ckpts --last 20 --out average",
+    "train": "bank --preset paper --set train.lr=1e-4 --out run",
+    "generate": "run --n 50 --out generated",
+    "export": "generated --members 0-9 --out exported",
+    "evaluate": "generated --task my_task.py:Mine --out evaluation",
+    "report": "evaluation another --out report.html",
+    "verify": "bank run generated",
+    "convert": "model.pt --out model.safetensors",
+    "task": "--template > my_task.py",
+    "doctor": "--json",
+    "config": "paper --explain",
 }
 
 
@@ -56,6 +76,7 @@ class _LazyGroup(click.Group):
         from importlib import import_module
 
         command: click.Command = import_module(f"pdiff.cli.{cmd_name}").command
+        command.epilog = f"Example: pdiff {cmd_name} {_EXAMPLES[cmd_name]}"
         return command
 
     def resolve_command(

@@ -8,6 +8,14 @@ import click
 from pdiff.cli import options
 
 _MARKER = "demo.json"
+_NEXT = (
+    "inspect ckpts",
+    "task --template > my_task.py",
+    "collect ckpts",
+    "train",
+    "generate --n 50",
+    "evaluate --task my_task.py:Mine",
+)
 
 
 @click.command("demo")
@@ -29,6 +37,7 @@ def command(
     from pdiff.bank import collect
     from pdiff.cli.console import Console
     from pdiff.cli.evaluate import evaluate_and_report
+    from pdiff.cli.process import typed
     from pdiff.common.artifacts import write_json
     from pdiff.common.config import Config
     from pdiff.common.directories import prepare_directory
@@ -55,3 +64,6 @@ def command(
     generated = generate(run, n=n, out=out / "generated", **common)
     console.message(f"\n$ pdiff evaluate {out / 'generated'} --out {out / 'evaluation'}")
     evaluate_and_report(console, generated, out / "evaluation", seed=seed)
+    console.message("\nNext, with a folder of your own checkpoints (./ckpts) and a task for them:")
+    for step in _NEXT:
+        console.message(f"  {typed()} {step}")

@@ -6,6 +6,7 @@ figure that is not defined. The evaluation writes this; report, model card and c
 """
 
 import json
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -441,6 +442,27 @@ class Results(_Entry, frozen=True, kw_only=True):
     warnings: list[str]
     cost: Cost
     provenance: dict[str, Any]
+
+    def __repr__(self) -> str:
+        ours, scale = self.generated, self.task.metric
+        scores = f"{scale.bare(ours.score.mean)}, of originals {scale.bare(self.original.score.mean)}"
+        return (
+            f"<Results {self.name}: {ours.n} models, {self.task.name} {scale.name} {scores}, "
+            f"max-similarity {ours.max_similarity:.3f}, {self.verdict.position}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, str(each.n), self.task.metric.bare(each.score.mean), f"{each.max_similarity:.3f}")
+            for name, each in (
+                ("originals", self.original),
+                ("their average", self.ensemble),
+                (self.name, self.generated),
+            )
+        ]
+        head = ("models", "n", f"mean {self.task.metric.name}", "max-similarity")
+        lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in (head, *rows)]
+        return f"<p>{escape(self.verdict.sentence)}</p><table><tr>{'</tr><tr>'.join(lines)}</tr></table>"
 
 
 def read_results(path: Path) -> Results:

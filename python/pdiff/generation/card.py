@@ -75,7 +75,7 @@ def card(info: Info, bank: Bank, out: Path, judgement: Judgement | None = None) 
             bank=bank,
             judgement=judgement,
             mark=_MARK,
-            network="a network" if task is None else printable(f"{_task_name(task.name)} {task.arch}"),
+            network=_network(None if task is None else f"{task.name} {task.arch}", judgement),
             versions=versions or "unknown",
             command=_command(info, out),
         )
@@ -110,6 +110,13 @@ def _command(info: Info, out: Path) -> str:
     name = shlex.quote(printable(f"../{out.resolve().name}-again"))
     n = len(info.files) + len(info.left_out)
     return f"pdiff generate {start} --n {n} --seed {info.seed}{form} --out {name}"
+
+
+def _network(name: str | None, judgement: Judgement | None) -> str:
+    """Return what the bank says of its network, else which task the models were judged by."""
+    if name is not None:
+        return printable(_task_name(name))
+    return "a network" if judgement is None else printable(f"a network of {_task_name(judgement.task)}")
 
 
 def _task_name(name: str) -> str:

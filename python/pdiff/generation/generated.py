@@ -17,7 +17,7 @@ from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.provenance import DataAccess
 from pdiff.common.sealing import read_sealed
-from pdiff.common.wording import some
+from pdiff.common.wording import counted, some
 from pdiff.training.run import BankReference
 
 GENERATED = "generated.json"
@@ -115,6 +115,10 @@ class Generated(Sequence[dict[str, Tensor]]):
 
     def __len__(self) -> int:
         return len(self.info.files)
+
+    def __repr__(self) -> str:
+        made = f"{counted(len(self), 'checkpoint')} of {self.info.generator.label}, seed {self.info.seed}"
+        return f"<Generated {self.path}: {made}>"
 
     @overload
     def __getitem__(self, index: int) -> dict[str, Tensor]: ...

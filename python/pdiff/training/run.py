@@ -15,7 +15,7 @@ from pdiff.common.config import AnyConfig, Config
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.provenance import DataAccess
 from pdiff.common.sealing import read_sealed, write_sealed
-from pdiff.common.wording import some
+from pdiff.common.wording import seconds_text, some
 
 RUN = "run.json"
 RESULT = "result.json"
@@ -97,7 +97,7 @@ class Result(msgspec.Struct, frozen=True):
     """The bank's members that were not learned from."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run on disk."""
 
@@ -108,6 +108,10 @@ class Run:
     result: Result
     digest: str
     """BLAKE3 of the description and the result, which holds the digests of the generator's files."""
+
+    def __repr__(self) -> str:
+        seconds = seconds_text(sum(self.result.seconds.values()))
+        return f"<Run {self.path}: {self.config.label()}, of {len(self.members):,} checkpoints, {seconds}>"
 
     @staticmethod
     def open(path: str | Path) -> "Run":

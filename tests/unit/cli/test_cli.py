@@ -18,7 +18,9 @@ import torch
 from safetensors.torch import save_file
 
 from pdiff.bank import Bank
-from pdiff.cli import cli
+from pdiff.cli import _interrupted, cli
+from pdiff.cli.process import going_on
+from pdiff.cli.process import typed as command_as_typed
 from tests import command
 from tests.killing import finish
 
@@ -73,6 +75,8 @@ def test_help_comes_without_torch() -> None:
     assert result.returncode == 0, result.stderr
     usages = [line for line in result.stdout.splitlines() if line.startswith("Usage: pdiff")]
     assert [line.split()[2] for line in usages] == ["[OPTIONS]", *names[1:]]
+    examples = [line for line in result.stdout.splitlines() if line.strip().startswith("Example: pdiff ")]
+    assert [line.split()[2] for line in examples] == names[1:]
 
 
 @pytest.mark.parametrize(
@@ -244,3 +248,35 @@ def test_a_dry_run_says_what_it_can_and_writes_nothing(pdiff: Pdiff, tmp_path: P
     assert len(said) == 1
     assert re.fullmatch(r"generated: 3 checkpoints of noise, [\d.]+ kB", said[0])
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["demo"], "go on with the last command above and --resume"),
+        (["train", "my bank", "--overwrite"], "go on with `pdiff train 'my bank' --resume`"),
+        (["train", "--resume"], "go on with `pdiff train --resume`"),
+    ],
+)
+def test_what_goes_on_can_be_pasted(typed: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pdiff", *typed])
+    assert going_on("interrupted; go on with --resume") == f"interrupted; {message}"
+
+
+def test_an_interrupted_evaluation_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/pdiff", "evaluate", "--align"])
+    same = "predictions are cached, so the same command goes on: `/somewhere/pdiff evaluate --align`"
+    assert _interrupted("evaluate") == f"interrupted; {same}"
+    assert _interrupted("generate") == "interrupted"
+    monkeypatch.setattr(sys, "argv", ["x/__main__.py", "evaluate", "--no-cache"])
+    assert _interrupted("evaluate") == "interrupted"
+    assert command_as_typed("train").endswith(" -m pdiff train")
+
+
+def test_a_read_only_folder_is_named_as_everywhere(
+    pdiff: Pdiff, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _, mode: mode == os.R_OK)
+    result = pdiff("train", bank.path.name)
+    assert result.returncode == 2
+    assert result.stderr == f"pdiff: run: {bank.path.parent} is not writable; name another with --out\n"
