@@ -94,6 +94,8 @@ class Source(msgspec.Struct, frozen=True):
     """Whether torch's `AveragedModel` wrote the file, whose `n_averaged` is beside the network's tensors."""
     names: dict[str, str] = {}
     """Plain name → name in the source, in its dictionary, where they differ."""
+    copies: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+    """Plain name, dictionary and name in it of what the averages in a torch file are averages of."""
     files: dict[str, str] = {}
     """Of a sharded checkpoint: plain name → file that holds the tensor."""
     adapter: dict[str, Any] = {}

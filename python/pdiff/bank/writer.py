@@ -1,6 +1,6 @@
 """Write what stands beside a bank's rows: base, statistics, companions and, last, the manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,7 +9,7 @@ import msgspec
 import torch
 
 from pdiff import _core
-from pdiff._core import Checkpoint, Layout, Origin
+from pdiff._core import Checkpoint, Layout, Origin, TensorInfo
 from pdiff.bank.manifest import (
     AVERAGE_COUNT,
     BASE,
@@ -37,6 +37,7 @@ from pdiff.common.errors import InputError
 from pdiff.common.wording import counted
 
 MINIMUM_MEMBERS = 3
+_MOST_COPIES = 8
 _SLACK = 2**20
 """Headers, manifest and journal of a small bank; large ones take a share of the rows besides."""
 _SETTINGS = ("config.json", "generation_config.json", "adapter_config.json")
@@ -125,9 +126,35 @@ def describe_source(example: Example) -> Source:
         averaged=header.averaged or averaged_by_name(candidate.source),
         counted=AVERAGE_COUNT in header.left_out,
         names={t.name: t.source_name for t in tensors if t.name != t.source_name},
+        copies=tuple(_copies(header)) if header.averaged and header.format != "safetensors" else (),
         files=files,
         adapter=candidate.adapter,
     )
+
+
+def _copies(header: Checkpoint) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """Yield where tensors have to be written again, so that the file holds what its averages are averages of.
+
+    These are weights that were passed over, with the names, dtypes and shapes that an average has.
+    """
+
+    def under(found: Checkpoint) -> dict[str, TensorInfo]:
+        return {".".join([*found.parts[t.part], t.source_name]): t for t in found.tensors}
+
+    taken = under(header)
+    for key in header.passed_over[:_MOST_COPIES]:
+        try:
+            left = _core.Checkpoint(header.origin.files, key=key)
+        except InputError:  # what cannot be read, or two of one key
+            continue
+        names = {full.removeprefix(f"{key}."): t for full, t in under(left).items()}
+        ends = next(iter(names))
+        outer = (full.removesuffix(ends) for full in taken if full.endswith(f".{ends}"))
+        for begin in filter(averaged_by_name, outer):
+            ours = [(taken.get(begin + name), theirs) for name, theirs in names.items()]
+            if all(t and (t.dtype, t.shape) == (other.dtype, other.shape) for t, other in ours):
+                yield from ((t.name, tuple(left.parts[o.part]), o.source_name) for t, o in ours if t)
+                break
 
 
 def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:

@@ -114,8 +114,9 @@ def model_bytes(bank: Bank) -> int:
 def _content(source: Source, state: State, rest: bytes) -> dict[str, Any]:
     """Return what `torch.save` is given: tensors in the dictionaries of the source; tied ones share storage.
 
-    What `rest` says stands beside them. Each other tensor is given a storage of its own, since the whole
-    storage of a view would be written. Raises `InputError` for a `rest` that is damaged.
+    What its averages are averages of is the same, and what `rest` says stands beside. Each other tensor is
+    given a storage of its own, since the whole storage of a view would be written. Raises `InputError` for a
+    `rest` that is damaged.
     """
     parts = source.parts or (source.keys,)
     content: dict[str, Any] = OrderedDict() if () in parts else {}
@@ -123,13 +124,13 @@ def _content(source: Source, state: State, rest: bytes) -> dict[str, Any]:
         content = json.loads(rest, object_hook=_plain) if rest else content
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{SOURCE}/{REST}: damaged (not what `collect` writes)") from None
-    own: dict[int, Tensor] = {}
-    for plain, tensor in state.items():
-        table, keys = content, parts[source.places.get(plain, 0)]
+    own = {id(tensor): tensor.detach().cpu().clone() for tensor in state.values()}
+    places = [(plain, parts[source.places.get(plain, 0)], source.names.get(plain, plain)) for plain in state]
+    for plain, keys, name in (*places, *source.copies):
+        table = content
         for depth, key in enumerate(keys, 1):
             table = table.setdefault(key, OrderedDict() if keys[:depth] in parts else {})
-        copy = own.setdefault(id(tensor), tensor.detach().cpu().clone())
-        table[source.names.get(plain, plain)] = copy
+        table[name] = own[id(state[plain])]
     return content
 
 

@@ -125,9 +125,36 @@ def test_what_belongs_together_is_taken(
     original = torch.load(folder / "0.pt", weights_only=True)
     loaded = torch.load(generated.path / generated.info.files[0], weights_only=True)
     assert shapes(loaded).items() <= shapes(original).items()
-    assert len(shapes(loaded)) == len(bank.base)
+    assert len(shapes(loaded)) == len(bank.base) + len(bank.manifest.source.copies)
     again = collect(tmp_path / "g", folder, out=bank.path, extend=True, **options)
     assert len(again) == MEMBERS + 2
+
+
+@pytest.mark.parametrize(
+    ("content", "pairs"),
+    [
+        (gan, [(("g_ema", "w"), ("g", "w"))]),
+        (
+            wrapped,
+            [(("ema", "ema_model.w"), ("ema", "online_model.w")), (("ema", "ema_model.w"), ("model", "w"))],
+        ),
+        (
+            lambda t: {"state_dict_ema": {"a": t(2)}, "state_dict": {"a": t(2)}},
+            [(("state_dict_ema", "a"), ("state_dict", "a"))],
+        ),
+        (lambda t: {"ema": {"a": t(2)}, "model": {"module.a": t(2)}}, []),
+        (latent, []),
+    ],
+)
+def test_what_an_average_is_one_of_is_written_too(
+    tmp_path: Path, content: Content, pairs: list[tuple[tuple[str, str], tuple[str, str]]]
+) -> None:
+    bank = collect(saved(tmp_path, content), out=tmp_path / "bank")
+    made = generate(bank, config=Config.preset("gaussian"), n=1, out=tmp_path / "g", format="source")
+    loaded = torch.load(made.path / made.info.files[0], weights_only=True)
+    for (one, name), (other, its) in pairs:
+        assert loaded[one][name].data_ptr() == loaded[other][its].data_ptr()
+    assert len(bank.manifest.source.copies) == len(pairs)
 
 
 def shapes(content: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], torch.Size]:
