@@ -1,10 +1,11 @@
 """`python -m tests.hostile.driver`: runs commands of pdiff, each in a fork, and some of them not to the end.
 
 Reads a request a line (JSON) and answers with what became of it. Importing torch once, and the modules that
-are its arguments, not for each of a hundred runs, is what this is for; the parent itself runs nothing, so
+are its arguments, not for each of a hundred runs, is what this is for; the parent itself runs no command, so
 that its forks have all their threads.
 """
 
+import ctypes
 import importlib
 import json
 import mmap
@@ -19,21 +20,20 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import rich.progress  # what the console imports when it is first used
-
-import pdiff.bank
-import pdiff.cli.collect
-import pdiff.cli.console
-import pdiff.cli.evaluate
-import pdiff.cli.export
-import pdiff.cli.generate
-import pdiff.evaluation.evaluate
-import pdiff.generation
-import pdiff.report
 from pdiff import cli
+from pdiff.common.provenance import provenance
+from pdiff.generation import card
 from tests.hostile.quick import quick
 
 DEADLINE = 60
+MODULES = [
+    "pdiff.bank", "pdiff.evaluation.evaluate", "pdiff.generation.extract", "pdiff.report",
+    "pdiff.cli.collect", "pdiff.cli.convert", "pdiff.cli.evaluate", "pdiff.cli.export", "pdiff.cli.generate",
+    "pdiff.cli.console", "rich.progress", "rich._emoji_codes",
+]  # fmt: skip
+"""What the commands import when they are first used, rich's parts included."""
+HUGE_PAGE = 2**21
+MADV_COLLAPSE = 25
 
 
 def child(argv: list[str], log: int, limit: int | None, whole: bool) -> None:
@@ -92,11 +92,29 @@ def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
     return {"code": os.waitstatus_to_exitcode(status), "text": text, "seconds": seconds, "changes": changes}
 
 
+def prepare() -> None:
+    """Do once what every command would do: import modules, look at the platform, compile the card."""
+    for module in (*MODULES, *sys.argv[1:]):
+        importlib.import_module(module)
+    provenance()
+    card._environment().get_template("card.md")
+    collapse()
+
+
+def collapse() -> None:
+    """Move this process's memory to huge pages, if the kernel can, so that a fork has fewer to copy."""
+    libc = ctypes.CDLL(None)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        addresses, access, *_, inode = line.split()[:5]
+        begin, end = (int(address, 16) // HUGE_PAGE * HUGE_PAGE for address in addresses.split("-"))
+        begin += HUGE_PAGE  # not below what is ours
+        if access == "rw-p" and inode == "0" and begin < end:
+            libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_COLLAPSE)
+
+
 def main() -> None:
     """Answer requests until there are no more."""
-    assert pdiff.bank and pdiff.generation and pdiff.cli.evaluate and pdiff.evaluation and rich.progress
-    for module in sys.argv[1:]:
-        importlib.import_module(module)
+    prepare()
     path = Path(os.environ["FAULTS_STATE"])
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 32) as faults:
         for line in sys.stdin:
