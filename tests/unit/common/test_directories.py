@@ -18,6 +18,7 @@ from pdiff.common.directories import locked, prepare_directory, require_space, s
 from pdiff.common.errors import UsageError
 from pdiff.generation import generate
 from pdiff.training import Run
+from tests.command import pdiff
 
 MARKER = "marker.json"
 
@@ -300,14 +301,12 @@ def test_generate_asks_first(
 @pytest.mark.parametrize("limit", [200, 1024, 1300, 2000])
 def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(ckpts: Path, tmp_path: Path, limit: int) -> None:
     """Rows, base, statistics and manifest are of different sizes: each limit stops at another."""
-    result = subprocess.run(
-        [sys.executable, "-m", "pdiff", "collect", str(ckpts)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        result = pdiff(tmp_path, "collect", str(ckpts))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert result.returncode == 1
     assert "File too large" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
