@@ -1,13 +1,14 @@
 """The cache: payloads come back whole or not at all, whoever wrote them, in bounded space; nothing raises."""
 
 import multiprocessing
-import os
 import random
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
+from contextlib import suppress
+from itertools import count
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -62,33 +63,30 @@ def test_processes_write_at_once(tmp_path: Path, said: list[str]) -> None:
     assert said == []
 
 
-ENDLESS = """
-import sys
-from itertools import count
-from pathlib import Path
-from pdiff.evaluation.inference.cache import Cache
-
-cache = Cache(Path(sys.argv[1]), sys.exit)
-for number in count():
-    cache.put(f"{number}", number.to_bytes(4, "big") * 5000)
-    print(number, flush=True)
-"""
+def fill_until_killed(folder: Path, written: Connection) -> None:
+    store = Cache(folder, sys.exit)
+    for number in count():
+        store.put(f"{number}", number.to_bytes(4, "big") * 5000)
+        written.send(number)
 
 
 @pytest.mark.parametrize("number", [0, 7, 40])
 def test_a_killed_process_loses_at_most_the_record_in_progress(
     tmp_path: Path, said: list[str], number: int
 ) -> None:
-    path = os.pathsep.join(filter(None, sys.path))
-    with subprocess.Popen(
-        [sys.executable, "-c", ENDLESS, str(tmp_path)],
-        text=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path},
-    ) as process:  # fmt: skip
-        assert process.stdout
-        while process.stdout.readline() != f"{number}\n":
-            pass
-        process.send_signal(signal.SIGKILL)
-        last = max([number, *map(int, process.stdout.read().split())])
+    context = multiprocessing.get_context("fork")
+    written, write = context.Pipe(duplex=False)
+    process = context.Process(target=fill_until_killed, args=(tmp_path, write))
+    process.start()
+    write.close()
+    while (last := written.recv()) < number:
+        pass
+    process.kill()
+    with suppress(EOFError):
+        while True:
+            last = written.recv()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     store = Cache(tmp_path, said.append)
     for index in range(last + 1):
         assert store.get(str(index)) == index.to_bytes(4, "big") * 5000
