@@ -36,8 +36,8 @@ main()
 """
 
 
-def slow_pdiff(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", SLOW, *arguments]
+def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, *arguments]
     return subprocess.Popen(
         command, cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -59,7 +59,7 @@ def stop(
 def test_a_stopped_collect_says_how_to_go_on(
     ckpts: Path, tmp_path: Path, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = slow_pdiff(tmp_path, "collect", str(ckpts))
+    process = start(tmp_path, "-c", SLOW, "collect", str(ckpts))
     stopped, errors = stop(process, lambda: list(tmp_path.glob(".bank.staged-*/progress.jsonl")), number)
     assert stopped == code
     assert errors[-1].startswith("pdiff: interrupted: ")
@@ -74,7 +74,7 @@ def test_a_stopped_collect_says_how_to_go_on(
 
 
 def test_a_collect_stopped_before_anything_is_written_leaves_nothing(ckpts: Path, tmp_path: Path) -> None:
-    process = slow_pdiff(tmp_path, "collect", str(ckpts))
+    process = start(tmp_path, "-c", SLOW, "collect", str(ckpts))
     code, errors = stop(process, lambda: list(tmp_path.glob(".bank.staged-*")))
     assert (code, errors[-1]) == (143, "pdiff: interrupted")
     assert [path.name for path in tmp_path.iterdir()] == ["ckpts"]
@@ -83,7 +83,7 @@ def test_a_collect_stopped_before_anything_is_written_leaves_nothing(ckpts: Path
 def test_a_stopped_generate_leaves_nothing(make_run: Callable[..., Run], tmp_path: Path) -> None:
     run = make_run()
     before = sorted(tmp_path.iterdir())
-    process = slow_pdiff(tmp_path, "generate", str(run.path), "--n", "40")
+    process = start(tmp_path, "-c", SLOW, "generate", str(run.path), "--n", "40")
     code, errors = stop(process, lambda: list(tmp_path.glob(".generated.staged-*/model-0001*")))
     assert (code, errors[-1]) == (143, "pdiff: interrupted")
     assert sorted(tmp_path.iterdir()) == before
@@ -127,7 +127,7 @@ def test_a_stopped_convert_stops_the_process_that_loads_the_file(tmp_path: Path)
 
     torch.save(Sleeper(), tmp_path / "x.pt")
     command = ["convert", "x.pt", "--out", "y.safetensors", "--i-trust-this-file"]
-    process = slow_pdiff(tmp_path, *command)
+    process = start(tmp_path, "-m", "pdiff", *command)
     stopped, errors = stop(process, lambda: told.exists() and told.read_text())
     assert (stopped, errors[-1]) == (143, "pdiff: interrupted")
     with pytest.raises(ProcessLookupError):
