@@ -46,9 +46,10 @@ class Tuner:
                 f"{bank.path}: holds no parameters, only statistics; there is nothing to fine-tune"
             )
         self._data = SplitData(self._task, "train")
-        inputs, _ = next(self._data.batches(BATCH_SIZE))
-        inputs = moved(inputs, self._device)
-        self._threads = suitable_threads(self._network, lambda: self._network(inputs))
+        batches = self._data.batches(BATCH_SIZE)
+        self._threads = suitable_threads(
+            self._network, lambda: self._network(moved(next(batches)[0], self._device))
+        )
 
     def tune(
         self, row: Tensor, steps: int, *, rate: float, seed: int, purpose: str, cycles: int = 1

@@ -74,10 +74,9 @@ class Description(msgspec.Struct, frozen=True):
         keys = [key for key in dict.fromkeys([*theirs, *ours]) if theirs.get(key) != ours.get(key)]
         if keys:
             differing = some([f"{key} {theirs.get(key)!r}, now {ours.get(key)!r}" for key in keys])
-            raise UsageError(
-                f"{path}: begun with {differing}; leave the options out to go on with it, "
-                "choose another --out, or use --overwrite"
-            )
+            again = "name it with --task" if keys == ["task"] else "leave the options out"
+            way = f"{again} to go on, choose another --out, or use --overwrite"
+            raise UsageError(f"{path}: begun with {differing}; {way}")
 
 
 class Result(msgspec.Struct, frozen=True):

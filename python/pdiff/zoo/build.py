@@ -132,9 +132,9 @@ def build_zoo(
 
 
 def _threads(plan: _Plan) -> int:
-    inputs, _ = next(plan.training.batches(plan.recipe.converge.batch_size))
+    batches = plan.training.batches(plan.recipe.converge.batch_size)
     network = initialise(plan.task, plan.arch, plan.seed, run=0)
-    return suitable_threads(network, lambda: network(inputs))
+    return suitable_threads(network, lambda: network(next(batches)[0]))
 
 
 def _one_run(plan: _Plan, folder: Path, run: int, result: ZooResult) -> None:

@@ -77,7 +77,7 @@ def test_a_run_with_another_task_is_not_gone_on_with(bank: Bank, tmp_path: Path)
     config = Config.build("noise")
     train(bank, out=tmp_path / "run", config=config, task="digits")
     train(bank, out=tmp_path / "run", config=config, task="digits", resume=True)
-    with pytest.raises(UsageError, match="begun with another task"):
+    with pytest.raises(UsageError, match="begun with task 'digits', now ''; name it with --task to go on"):
         train(bank, out=tmp_path / "run", config=config, resume=True)
 
 

@@ -154,8 +154,11 @@ class Predictor:
 
     @cached_property
     def _threads(self) -> int:
-        inputs, _ = next(iter(self._batches))
-        return suitable_threads(self._network, lambda: self._network(moved(inputs, self._device, copy=True)))
+        def first() -> Any:
+            inputs, _ = next(iter(self._batches))
+            return moved(inputs, self._device, copy=True)
+
+        return suitable_threads(self._network, lambda: self._network(first()))
 
     @torch.inference_mode()
     def _compute(self, row: Tensor, votes: bool) -> Prediction:
