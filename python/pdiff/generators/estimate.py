@@ -9,7 +9,7 @@ from torch import nn
 from pdiff.bank import View
 from pdiff.codecs import ConvCodec
 from pdiff.common.config import AnyConfig, LatentConfig, Optimisation
-from pdiff.common.threads import multiplications
+from pdiff.common.threads import multiplications, on_threads
 from pdiff.common.wording import counted, seconds_text, size_text
 from pdiff.diffusion import build_denoiser
 from pdiff.generators.stages import cheaper
@@ -56,8 +56,9 @@ def _multiplications_per_second() -> float:
     """Return how many multiplications one thread does in a second, now, beside whatever else runs."""
     matrix = torch.ones(_SIDE, _SIDE)
     times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        _ = matrix @ matrix
-        times.append(time.perf_counter() - begin)
+    with on_threads(1):
+        for _ in range(9):
+            begin = time.perf_counter()
+            _ = matrix @ matrix
+            times.append(time.perf_counter() - begin)
     return float(_SIDE**3 / min(times))
