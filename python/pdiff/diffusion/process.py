@@ -34,6 +34,12 @@ class Schedule:
         """T."""
         return len(self.beta)
 
+    def on(self, device: torch.device) -> "Schedule":
+        """Return the schedule on `device`; itself if it is there."""
+        if self.beta.device == device:
+            return self
+        return Schedule(self.beta.to(device), self.alpha_bar.to(device))
+
 
 def linear_schedule(timesteps: int, first: float, last: float) -> Schedule:
     """Return β rising linearly from `first` to `last` over `timesteps` steps."""
@@ -76,13 +82,14 @@ def ddpm_states(denoiser: Denoiser, schedule: Schedule, start: Tensor, noise: No
     """
     latents = start
     yield latents
+    betas, alpha_bars = schedule.beta.tolist(), schedule.alpha_bar.tolist()
     for index in range(schedule.timesteps - 1, -1, -1):
-        beta, alpha_bar = float(schedule.beta[index]), float(schedule.alpha_bar[index])
+        beta, alpha_bar = betas[index], alpha_bars[index]
         time = latents.new_full((1,), (index + 1) / schedule.timesteps)
         predicted = denoiser(latents, time)
         latents = (latents - beta / (1 - alpha_bar) ** 0.5 * predicted) / (1 - beta) ** 0.5
         if index > 0:
-            variance = beta * (1 - float(schedule.alpha_bar[index - 1])) / (1 - alpha_bar)
+            variance = beta * (1 - alpha_bars[index - 1]) / (1 - alpha_bar)
             latents = latents + variance**0.5 * noise()
         yield latents
 
@@ -125,6 +132,7 @@ class DdpmProcess(Process):
 
     def loss(self, denoiser: Denoiser, clean: Tensor, random: Random) -> Tensor:
         """Return the noise-prediction loss."""
+        self.schedule = self.schedule.on(clean.device)  # once, not at every step
         index = random.integers(self.steps, len(clean))
         return ddpm_loss(denoiser, self.schedule, clean, index, random.normal(*clean.shape))
 

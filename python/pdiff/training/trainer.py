@@ -30,6 +30,8 @@ METRICS = ".metrics.jsonl"
 """How the name of a stage's metrics ends."""
 
 _SAVE_SECONDS = 30.0
+_UNSEEN = 50
+"""Steps of a GPU whose losses are read together: reading one waits for all that it was given to do."""
 _RESUME = "the state is saved, go on with --resume"
 _PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -113,15 +115,19 @@ class Trainer:
         self.waited = waited
         self.cheaper = cheaper
         self.folder = folder
+        on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
         self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=config.lr, weight_decay=config.weight_decay
+            module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=not on_cpu
         )
         self.scheduler = _scheduler(self.optimizer, config)
-        self.average = _average(module, config.ema) if config.ema else None
         self.step = 0
+        self.average = _average(module, config.ema, lambda: self.step + 1) if config.ema else None
         self.seconds = 0.0
         """Time spent training, over all sessions."""
         self.metrics: list[dict[str, float]] = []
+        self._unseen: list[Tensor] = []
+        """Losses of the last steps, where the module is; their entries in the metrics lack them."""
+        self._most_unseen = 1 if on_cpu else _UNSEEN
 
     def run(self, progress: Progress, interruption: Interruption) -> None:
         """Train to the last step and leave the weights to keep in the module: the average, if there is one.
@@ -136,9 +142,12 @@ class Trainer:
         title, steps = f"Training the {self.name}", self.config.steps
         with progress.track(title, steps, "step", done=self.step, cheaper=self.cheaper) as tracker:
             while self.step < self.config.steps:
-                tracker.advance(1, loss=self._one_step())
-                self.seconds = before + time.monotonic() - begin
+                self._one_step()
                 due = interruption or time.monotonic() - saved > _SAVE_SECONDS
+                if due or len(self._unseen) >= self._most_unseen or self.step == self.config.steps:
+                    seen = len(self._unseen)
+                    tracker.advance(seen, loss=self._look())
+                self.seconds = before + time.monotonic() - begin
                 if due and self._state_path is not None:
                     self._save(self._state_path)
                     saved = time.monotonic()
@@ -159,15 +168,9 @@ class Trainer:
     def _state_path(self) -> Path | None:
         return None if self.folder is None else self.folder / f"{self.name}.state.pt"
 
-    def _one_step(self) -> float:
+    def _one_step(self) -> None:
         loss = self.loss(self.step)
-        value = loss.item()
         lr = float(self.scheduler.get_last_lr()[0])
-        if not math.isfinite(value):
-            raise PdiffError(
-                f"training the {self.name} diverged: loss {value} at step {self.step}, "
-                f"learning rate {lr:.3g}; choose a lower one"
-            )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -175,9 +178,25 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.module)
         waited = {"waited": self.waited()} if self.waited else {}
-        self.metrics.append({"step": self.step, "loss": value, "lr": lr, **waited})
+        self.metrics.append({"step": self.step, "loss": math.nan, "lr": lr, **waited})
+        self._unseen.append(loss.detach())
         self.step += 1
-        return value
+
+    def _look(self) -> float:
+        """Read the losses of the steps since the last look; return the last one.
+
+        Raises `PdiffError` if one of them is not finite.
+        """
+        losses = torch.stack(self._unseen).tolist()
+        self._unseen.clear()
+        for entry, loss in zip(self.metrics[-len(losses) :], losses, strict=True):
+            entry["loss"] = loss
+            if not math.isfinite(loss):
+                raise PdiffError(
+                    f"training the {self.name} diverged: loss {loss} at step {entry['step']}, "
+                    f"learning rate {entry['lr']:.3g}; choose a lower one"
+                )
+        return float(losses[-1])
 
     def _save(self, path: Path) -> None:
         state = {
@@ -213,16 +232,17 @@ def _scheduler(optimizer: torch.optim.Optimizer, config: Optimisation) -> LRSche
     return ConstantLR(optimizer, factor=1)
 
 
-def _average(module: nn.Module, decay: float) -> AveragedModel:
+def _average(module: nn.Module, decay: float, updates: Callable[[], int]) -> AveragedModel:
     """Return the moving average of a module's parameters and buffers, which begins with their values.
 
-    Its decay after n updates is min(`decay`, n / (n + 9)): faster at first, so that it forgets the
+    Its decay after n `updates` is min(`decay`, n / (n + 9)): faster at first, so that it forgets the
     initialisation. Buffers that are integers (counters) are the module's own.
     """
 
     @torch.no_grad()
-    def update(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
-        now = min(decay, int(count) / (int(count) + 9))
+    def update(averages: Sequence[Tensor], values: Sequence[Tensor], _: Tensor | int) -> None:
+        count = updates()  # torch's own may be on a GPU, and reading it would wait for that
+        now = min(decay, count / (count + 9))
         for average, value in zip(averages, values, strict=True):
             if average.is_floating_point():
                 average.lerp_(value, 1 - now)

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +47,19 @@ def run(fitting: Trainer) -> None:
         fitting.run(SILENT, interruption)
 
 
+@pytest.fixture(params=[1, 5], ids=["read at once", "read together"])
+def most_unseen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses are read after each step, as on a CPU, or after several, as on a GPU."""
+    begin = Trainer.__init__
+
+    def made(self: Trainer, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **options)
+        self._most_unseen = request.param
+
+    monkeypatch.setattr(Trainer, "__init__", made)
+
+
+@pytest.mark.usefixtures("most_unseen")
 @pytest.mark.parametrize("stop_at", [0, 5, 11])
 def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, stop_at: int) -> None:
     (tmp_path / "a").mkdir()
@@ -63,6 +77,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, stop_at: int) ->
     assert [json.loads(line)["step"] for line in metrics[0].splitlines()] == list(range(12))
 
 
+@pytest.mark.usefixtures("most_unseen")
 def test_a_diverging_training_is_refused_with_step_and_rate(tmp_path: Path) -> None:
     diverging = trainer(tmp_path)
     loss = diverging.loss
