@@ -89,6 +89,9 @@ pub fn choose(
     let mut weights = filling.weights;
     for (index, found) in found.iter().enumerate() {
         let is_data = found.code.is_none() && !picked.parts.contains(&index);
+        if found.beside && found.only_arrays {
+            continue; // data of another kind, as any value beside the weights
+        }
         if is_data && found.beside {
             let beside = entries(values, found.dict).texts;
             let tensors = beside
