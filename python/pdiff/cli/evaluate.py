@@ -73,12 +73,14 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--all", "everything", is_flag=True, help="Show every family in the table.")
 @options.device
 @options.seed
+@options.dry_run
 @options.output
 def command(
     models: tuple[Path, ...],
     bank: Path | None,
     cache: Path | None,
     no_cache: bool,
+    dry_run: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -96,8 +98,28 @@ def command(
     given["bank"] = bank_of(opened, bank)
     given["task"] = options.task_named(given, given["bank"])
     given["controls"] = dict(map(_control, given["controls"]))
+    console = Console(as_json)
+    if dry_run:
+        _say_costs(console, opened, options.named(given))
+        return
     given["cache"] = None if no_cache else cache or default_folder()
-    evaluate_and_report(Console(as_json), opened, **options.named(given))
+    evaluate_and_report(console, opened, **options.named(given))
+
+
+def _say_costs(console: "Console", models: "Sequence[Generated | Path]", given: dict[str, Any]) -> None:
+    """Say how many models would be predicted with, and for how long."""
+    import msgspec
+
+    from pdiff.common.wording import seconds_text
+    from pdiff.evaluation.estimate import estimate
+
+    others = {"out", "overwrite", "everything"}
+    found = estimate(models, **{name: value for name, value in given.items() if name not in others})
+    console.say(
+        f"{given['out']}: {found.predictions:,} predictions of {found.samples:,} samples, about "
+        f"{seconds_text(found.seconds)}; baselines that are trained, the bootstrap and the page come on top"
+    )
+    console.result(msgspec.to_builtins(found))
 
 
 def evaluate_and_report(
