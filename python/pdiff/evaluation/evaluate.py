@@ -154,7 +154,7 @@ def _results(case: Case, predicted: Predicted, measured: Compared[Measured], pro
         warnings=[
             *filter(None, [unaligned(bank)]),
             *predicted.warnings,
-            *warnings(case.runs, options.split, options.baselines_n),
+            *warnings(case.runs, options.split, options.baselines_n, hybrids=case.bank.manifest.base_given),
             *training_warnings(plots.training),
         ],
         cost=_cost(case, 0.0),

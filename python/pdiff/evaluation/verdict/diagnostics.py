@@ -140,9 +140,17 @@ def _control(results: Results) -> str | None:
     return None
 
 
-def warnings(runs: Sequence[Models], split: Split, baselines_n: int) -> list[str]:
-    """Return what a reader of the intervals should know, in sentences."""
+def warnings(runs: Sequence[Models], split: Split, baselines_n: int, *, hybrids: bool) -> list[str]:
+    """Return what a reader of the scores and intervals should know, in sentences.
+
+    `hybrids` says whether what is not in the rows is of a base that was given to `collect`.
+    """
     found = []
+    if hybrids:
+        found.append(
+            "The originals are rows of the bank in the network of --base: where the files differed from it "
+            "in other tensors they are hybrids, whose scores are not those of the files."
+        )
     if len({run.run for run in runs}) == 1:
         found.append(
             "One training run: the intervals are over test samples and models, not over trainings of the "

@@ -1,12 +1,15 @@
 """What is found conspicuous, and what is not."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from pdiff.evaluation.schema import ZU, Difference, FamilyEntry, Nearest, Scale, Spread
-from pdiff.evaluation.verdict.diagnostics import findings
+from pdiff.evaluation.verdict.diagnostics import findings, warnings
+from pdiff.generation.models import Models
 
 ABOVE = (-0.01, 0.02)
 
@@ -127,3 +130,11 @@ def test_a_control_that_does_as_well(better: bool, score: float, found: bool) ->
 
     assert ("control" in sentences(controls=(control(0.5),), better=better)) == found
     assert sentences(controls=(control(0.9),), better=better) == {}
+
+
+@pytest.mark.parametrize("hybrids", [False, True])
+def test_originals_in_the_network_of_a_given_base_are_said_to_be_hybrids(hybrids: bool) -> None:
+    runs = [Models(Path(str(seed)), 50, torch.empty, None, []) for seed in range(5)]
+    found = warnings(runs, "test", 30, hybrids=hybrids)
+    assert len(found) == hybrids
+    assert all("they are hybrids, whose scores are not those of the files" in line for line in found)
