@@ -386,7 +386,9 @@ fn taken(object: &Value, ema: Option<bool>) -> (Vec<String>, Vec<String>) {
     let weights = choose_with(object, &choice).unwrap();
     let name = |t: &Tensor| {
         let outer = &weights.parts[t.part][weights.keys.len()..];
-        [outer, std::slice::from_ref(&t.source_name)].concat().join(".")
+        [outer, std::slice::from_ref(&t.source_name)]
+            .concat()
+            .join(".")
     };
     (
         weights.tensors.iter().map(name).collect(),
