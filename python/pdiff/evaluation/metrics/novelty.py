@@ -22,7 +22,7 @@ from torch import Tensor
 from pdiff.bank import Bank
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.metrics.errors import Resemblance, distinct_count, resemblance
-from pdiff.evaluation.metrics.soft_voting import likelihood
+from pdiff.evaluation.metrics.soft_voting import likelihood, normalised
 from pdiff.evaluation.metrics.weights import Place, bank_products, distances_to, place, spread
 from pdiff.evaluation.populations import Case, Compared
 from pdiff.evaluation.schema import ZU, FamilyEntry, Nearest, Novelty, Point, Selected, Spread
@@ -61,7 +61,7 @@ class Measured:
         }
         if known.votes is not None and classes is not None:
             votes = zip(known.voters, known.votes, strict=True)
-            nll = {index: likelihood(_normalised(each), classes) for index, each in votes}
+            nll = {index: likelihood(normalised(each), classes) for index, each in votes}
             figures["nll"] = [nll.get(index) for index in range(self.size)]
         if known.validation is not None:
             figures["validation"] = known.validation.tolist()
@@ -70,12 +70,6 @@ class Measured:
         own: dict[str, Any] = {"family": made.family, "strength": made.strength, "run": made.run}
         rows = zip(*figures.values(), strict=True)
         return [Point(**own, **dict(zip(figures, row, strict=True))) for row in rows]
-
-
-def _normalised(probabilities: Tensor) -> Tensor:
-    """Return probabilities f16 [N, C], which do not quite add up to 1, as f32 that do."""
-    exact = probabilities.float()
-    return exact / exact.sum(dim=1, keepdim=True)
 
 
 def family_entry(populations: Sequence[Measured]) -> FamilyEntry:

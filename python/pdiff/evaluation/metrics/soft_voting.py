@@ -104,12 +104,18 @@ def _worth(models: Sequence[Tensor], targets: Tensor) -> tuple[float, float, flo
     total = torch.zeros(models[0].shape)
     for model in models:
         total += model
-    probabilities = total / total.sum(dim=1, keepdim=True)  # f16 does not add up to 1
+    probabilities = normalised(total)
     return (
         float((probabilities.argmax(dim=1) == targets).double().mean()),
         likelihood(probabilities, targets),
         calibration_error(probabilities, targets),
     )
+
+
+def normalised(votes: Tensor) -> Tensor:
+    """Return votes [N, C] so that they add up to 1, which f16 probabilities do not quite do: f32."""
+    exact = votes.float()
+    return exact / exact.sum(dim=1, keepdim=True)
 
 
 def likelihood(probabilities: Tensor, targets: Tensor) -> float:
