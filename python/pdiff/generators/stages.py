@@ -162,10 +162,10 @@ def _train(network: nn.Module, name: str, trainer: Callable[[], Trainer], contex
 
 
 def cheaper(config: LatentConfig, members: View) -> str:
-    """Say how long the default preset would take on one core: most of it for the Gram matrix."""
+    """Say roughly how long the default preset would take on one core: its steps, and the Gram matrix."""
     if config.codec.kind == "pca" and config.diffusion.denoiser == "mlp":
         return ""
-    seconds = 10 + len(members) ** 2 * members.dim / 2e10
+    seconds = 30 + len(members) ** 2 * members.dim / 2e10
     return f"`--preset default` takes about {seconds:,.0f} s"
 
 
