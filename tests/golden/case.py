@@ -16,8 +16,14 @@ from pdiff.tasks import load_task
 MEMBERS = 24
 GENERATED = 6
 SMALL = {
-    "default": ("codec.latent_dim=8", "train.steps=40", "diffusion.width=32", "diffusion.timesteps=8"),
-    "paper": ("codec.latent_dim=8", "codec_train.steps=3", "train.steps=3", "diffusion.timesteps=20"),
+    "default": ("codec.latent_dim=8", "train.steps=40", "denoiser.width=32", "sampler.steps=8"),
+    "paper": (
+        "codec.latent_dim=8",
+        "codec.train.steps=3",
+        "train.steps=3",
+        "diffusion.timesteps=20",
+        "sampler.steps=20",
+    ),
 }
 """Settings that make each preset small enough for a test."""
 

@@ -11,7 +11,7 @@ import pdiff
 from pdiff.evaluation.evaluate import evaluate
 from tests import command
 
-TRAIN = ["--set", "train.steps=60", "--set", "diffusion.width=64", "--set", "diffusion.timesteps=10"]
+TRAIN = ["--set", "train.steps=60", "--set", "denoiser.width=64", "--set", "sampler.steps=10"]
 BASELINES = 5
 
 

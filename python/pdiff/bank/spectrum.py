@@ -77,6 +77,11 @@ def mean_row(members: Bank | View, kind: Normalization) -> Tensor:
     return _once(bank, ("mean", kind, indices.tobytes()), average).clone()
 
 
+def gram(bank: Bank, kind: Normalization) -> Tensor:
+    """Return the Gram matrix of all normalised rows, centred: f64 [K, K], once for each open bank."""
+    return _once(bank, ("gram", kind), lambda: bank.gram(bank.normalizer(kind)))
+
+
 def _once(bank: Bank, key: tuple[Any, ...], compute: Callable[[], Result]) -> Result:
     if key not in bank.derived:
         bank.derived[key] = compute()
@@ -88,13 +93,13 @@ def _decompose(bank: Bank, indices: npt.NDArray[np.int64], kind: Normalization) 
     if not len(indices):
         raise ValueError("no members; accepted: 1 or more")
     places = torch.from_numpy(indices)
-    gram = bank.gram(bank.normalizer(kind))
+    products = gram(bank, kind)
     if not torch.equal(places, torch.arange(len(bank))):
-        gram = gram[places][:, places]
-        means = gram.mean(dim=0)
-        gram = gram - means - means[:, None] + means.mean()
-    values, vectors = torch.linalg.eigh(gram)  # ascending
+        products = products[places][:, places]
+        means = products.mean(dim=0)
+        products = products - means - means[:, None] + means.mean()
+    values, vectors = torch.linalg.eigh(products)  # ascending
     values, vectors = values.flip(0), vectors.flip(1)
     largest = values[0].clamp(min=0)
     count = min(int((values > TOLERANCE * largest).sum()), len(indices) - 1)
-    return Spectrum(gram, values[:count], vectors[:, :count], places, len(bank))
+    return Spectrum(products, values[:count], vectors[:, :count], places, len(bank))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     text="One safetensors or torch file a model, the files that the bank was collected from, or rows: a bank "
     "of the models, of which `pdiff export` makes files.",
 )
+@options.sampling
 @options.recipe
 @options.task
 @options.seed
@@ -50,11 +51,16 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
     console = Console(as_json)
     opened = _opened(source or Path("run" if config is None else "bank"), is_run=config is None)
     bank = opened.bank if isinstance(opened, Run) else opened
+    names = {"sampler": "name", "steps": "steps", "temperature": "temperature"}
+    changes = options.named({name: given.pop(option) for option, name in names.items()})
+    if isinstance(opened, Run):
+        config = opened.config.sampled(**changes) if changes else opened.config
+    elif changes:
+        raise UsageError(f"{bank.path}: a bank; --sampler, --steps and --temperature are for a run")
     if dry_run:
         size = rows_bytes(given["n"], bank.layout, "F32") if given["format"] == "rows" else 0
         size = size or given["n"] * model_bytes(bank)
-        drawn = opened.config if isinstance(opened, Run) else config
-        label = "no generator (name one with --generator)" if drawn is None else drawn.label()
+        label = "no generator (name one with --generator)" if config is None else config.label()
         console.say(f"{given['out']}: {counted(given['n'], 'checkpoint')} of {label}, {size_text(size)}")
         console.result({"n": given["n"], "bytes": size, "generator": label})
         return

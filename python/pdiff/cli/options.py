@@ -102,6 +102,16 @@ recipe = _together(
     settings,
 )
 
+sampling = _together(
+    click.option("--sampler", metavar="NAME", help="Of a run: ddpm, ddim, dpm++2m, euler, heun or midpoint."),
+    click.option("--steps", type=click.IntRange(1), help="Of a run: steps from noise to a model."),
+    click.option(
+        "--temperature",
+        type=click.FloatRange(0),
+        help="Of a run: times the noise; less stays nearer to the mean, more spreads wider.",
+    ),
+)
+
 
 def out(default: str) -> Decorator[Any]:
     """Return the option `--out DIR` with this default."""

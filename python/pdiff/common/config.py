@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from pdiff.common.errors import UsageError, unknown
-from pdiff.common.settings import described_fields, explained, merge, parse, read_toml, toml
+from pdiff.common.settings import described_fields, explained, merge, parse, read_toml, toml, variants
 
 Positive = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(gt=0)]
@@ -48,40 +48,102 @@ class Optimisation(Section, frozen=True):
     """Decay of the exponential moving average of the weights that is kept in the end; 0 keeps the last."""
 
 
-class CodecConfig(Section, frozen=True):
-    """What turns a normalised row [D] into a latent [Z] and back."""
+class ConvCodecConfig(Section, frozen=True, tag_field="kind", tag="conv"):
+    """The paper's 1-D convolutional autoencoder."""
 
-    kind: Literal["conv", "pca"]
-    """A 1-D convolutional autoencoder, which is trained, or whitened principal components, which are not."""
-    latent_dim: Positive
-    """Z. `pca` takes fewer where the bank spans fewer directions."""
-    input_noise: NonNegative = 0.0
-    """Standard deviation of the noise ξ_v added to the input while training (`conv`)."""
-    latent_noise: NonNegative = 0.0
-    """Standard deviation of the noise ξ_z added to the latent while training (`conv`)."""
+    latent_dim: Positive = 128
+    """Z, the numbers of a latent."""
+    input_noise: NonNegative = 0.001
+    """Standard deviation of the noise ξ_v added to the input while training."""
+    latent_noise: NonNegative = 0.1
+    """Standard deviation of the noise ξ_z added to the latent while training."""
+    train: Optimisation = Optimisation(steps=500, batch_size=50, lr=2e-5)
+    """How it is trained."""
+
+
+class PcaCodecConfig(Section, frozen=True, tag_field="kind", tag="pca"):
+    """Whitened principal components, which need no training."""
+
+    latent_dim: Positive = 64
+    """Z; fewer where the bank spans fewer directions."""
+
+
+class IdentityCodecConfig(Section, frozen=True, tag_field="kind", tag="identity"):
+    """None: the latent is the normalised row itself, for small networks."""
+
+
+AnyCodecConfig = ConvCodecConfig | PcaCodecConfig | IdentityCodecConfig
 
 
 class DiffusionConfig(Section, frozen=True):
-    """What models the distribution of latents."""
+    """How latents become noise, and what of it a denoiser learns to predict."""
 
-    kind: Literal["ddpm", "flow"]
-    """Denoising diffusion, or flow matching along straight lines."""
-    denoiser: Literal["conv", "mlp"]
-    """The network: a 1-D convolutional U-Net over the latent's numbers, or a residual MLP."""
+    schedule: Literal["linear", "cosine", "line"]
+    """Diffusion whose variances rise in a line or along a cosine, or the straight line of flow matching."""
+    objective: Literal["noise", "data", "v", "velocity"]
+    """What is predicted: ε, z_0, α ε − σ z_0, or ε − z_0."""
     standardise: bool
     """Whether latents are brought to mean 0 and std 1 in each dimension before they are modelled."""
     timesteps: Positive = 1000
-    """T of the diffusion, or the number of integration steps of the flow."""
+    """T, the steps of the diffusion that is trained; a `line` has none."""
     beta_first: Variance = 1e-4
-    """Variance that the first of the T steps of `ddpm` adds."""
+    """Variance that the first of the T steps of `linear` adds."""
     beta_last: Variance = 2e-2
     """Variance that the last one adds; between them it rises in a line."""
+    zero_terminal_snr: bool = False
+    """Whether the T-th step leaves nothing of the latent (Lin et al. 2024); not with the objective noise."""
     jitter: NonNegative = 0.0
     """Standard deviation of Gaussian noise added to the (standardised) latents that are learned from."""
-    width: Positive = 512
-    """Hidden width of the `mlp` denoiser."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objective == "noise" and (self.zero_terminal_snr or self.schedule == "line"):
+            raise ValueError("objective noise says nothing of latents where all is noise; take v or velocity")
+
+
+class ConvDenoiserConfig(Section, frozen=True, tag_field="kind", tag="conv"):
+    """The paper's 1-D convolutional network over the latent's numbers."""
+
+
+class MlpDenoiserConfig(Section, frozen=True, tag_field="kind", tag="mlp"):
+    """A residual MLP."""
+
+    width: Positive = 256
+    """Hidden width."""
     depth: Positive = 3
-    """Residual blocks of the `mlp` denoiser."""
+    """Residual blocks."""
+
+
+class TransformerDenoiserConfig(Section, frozen=True, tag_field="kind", tag="transformer"):
+    """A transformer over pieces of the latent."""
+
+    token: Positive = 16
+    """Numbers of the latent in one piece."""
+    width: Positive = 128
+    """Width of a token's embedding, a multiple of `heads`."""
+    depth: Positive = 4
+    """Layers."""
+    heads: Positive = 4
+    """Attention heads."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+
+
+AnyDenoiserConfig = ConvDenoiserConfig | MlpDenoiserConfig | TransformerDenoiserConfig
+
+
+class SamplerConfig(Section, frozen=True):
+    """How latents are drawn."""
+
+    name: Literal["ddpm", "ddim", "dpm++2m", "euler", "heun", "midpoint"]
+    """Which sampler; `ddim` is `euler`. `midpoint` and `heun` ask the denoiser twice a step."""
+    steps: Positive
+    """Steps from noise to latents, at most T of a diffusion."""
+    temperature: NonNegative = 1.0
+    """What all noise is multiplied by: less than 1 draws nearer to the mean, more spreads wider."""
 
 
 class Config(Section, frozen=True, tag_field="generator"):
@@ -120,10 +182,10 @@ class Config(Section, frozen=True, tag_field="generator"):
         start = Config.preset(preset)
         if family is not None and family != start.family:
             start = Config.preset("default" if family == "latent" else str(family))
-        values = start.values()
-        merge(values, changes, where=str(file))
+        values, kinds = start.values(), variants(type(start))
+        merge(values, changes, str(file), kinds)
         for setting in settings:
-            merge(values, parse(setting), where=f"--set {setting}")
+            merge(values, parse(setting), f"--set {setting}", kinds)
         if seed is not None:
             values["seed"] = seed
         return Config.from_values(values)
@@ -136,7 +198,7 @@ class Config(Section, frozen=True, tag_field="generator"):
         except msgspec.ValidationError as error:
             families = {kind.__struct_config__.tag: kind for kind in get_args(AnyConfig)}
             family = families.get(values.get("generator")) if isinstance(values, dict) else None
-            accepted = described_fields(family) if family else None
+            accepted = described_fields(family, values) if family else None
             raise UsageError(f"configuration: {explained(str(error), values, accepted)}") from None
         return found
 
@@ -156,8 +218,18 @@ class Config(Section, frozen=True, tag_field="generator"):
 
     def explanation(self) -> list[str]:
         """Return a line for each key: its value, what is accepted, and what it is for."""
-        lines, flat = described_fields(type(self)), self.flat()
+        lines, flat = described_fields(type(self), self.values()), self.flat()
         return [f"{key} = {flat[key]!r}  # {accepted}. {text}" for key, (accepted, text) in lines.items()]
+
+    def sampled(self, **changes: Any) -> "AnyConfig":
+        """Return the configuration with another sampler: another `name`, `steps` or `temperature`.
+
+        Raises `UsageError` for a family that has none.
+        """
+        values = self.values()
+        if "sampler" not in values:
+            raise UsageError(f"the generator {self.family} has no sampler, no steps and no temperature")
+        return Config.from_values({**values, "sampler": {**values["sampler"], **changes}})
 
     def label(self) -> str:
         """Return the preset's name, with the values that were changed: `paper, train.steps=10`."""
@@ -165,9 +237,16 @@ class Config(Section, frozen=True, tag_field="generator"):
         return ", ".join([self.name, *changes])
 
     def changes(self) -> dict[str, Any]:
-        """Return the values that are not the preset's, by their dotted keys."""
-        ours, preset = self.flat(), Config.preset(self.name).flat()
-        return {key: value for key, value in ours.items() if value != preset.get(key)}
+        """Return the values that are not the preset's, by their dotted keys.
+
+        Of a section of another kind, those that are not the kind's defaults.
+        """
+        preset = Config.preset(self.name)
+        defaults, ours = preset.values(), self.flat()
+        kinds = {key: {"kind": ours[f"{key}.kind"]} for key in variants(type(preset))}
+        merge(defaults, kinds, "", variants(type(preset)))
+        told = _flat(defaults) | {f"{key}.kind": preset.flat()[f"{key}.kind"] for key in kinds}
+        return {key: value for key, value in ours.items() if value != told.get(key)}
 
     def toml(self) -> str:
         """Return the resolved configuration as TOML, which `build` reads back."""
@@ -179,12 +258,20 @@ class LatentConfig(Config, frozen=True, kw_only=True, tag="latent"):
 
     normalize: Literal["tensor", "element", "none"]
     """Over what rows are brought to mean 0 and std 1: each tensor, each number, or not at all."""
-    codec: CodecConfig
-    codec_train: Optimisation
-    """How the `conv` codec is trained; `pca` has a closed form and ignores it."""
+    codec: AnyCodecConfig
+    """What turns a normalised row [D] into a latent [Z] and back."""
     diffusion: DiffusionConfig
+    denoiser: AnyDenoiserConfig
+    """The network that predicts."""
     train: Optimisation
     """How the denoiser is trained."""
+    sampler: SamplerConfig
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.diffusion.schedule != "line" and self.sampler.steps > self.diffusion.timesteps:
+            steps, most = self.sampler.steps, self.diffusion.timesteps
+            raise ValueError(f"sampler.steps is {steps}; accepted: up to diffusion.timesteps, {most}")
 
 
 class AverageConfig(Config, frozen=True, tag="average"):
@@ -254,25 +341,26 @@ AnyConfig = LatentConfig | AverageConfig | GaussianConfig | NoiseConfig | Interp
 _PAPER = LatentConfig(
     name="paper",
     normalize="tensor",
-    codec=CodecConfig("conv", 128, input_noise=0.001, latent_noise=0.1),
-    codec_train=Optimisation(steps=500, batch_size=50, lr=2e-5),
-    diffusion=DiffusionConfig("ddpm", "conv", standardise=False),
+    codec=ConvCodecConfig(),
+    diffusion=DiffusionConfig("linear", "noise", standardise=False),
+    denoiser=ConvDenoiserConfig(),
     train=Optimisation(steps=1000, batch_size=50, lr=1e-4),
+    sampler=SamplerConfig("ddpm", 1000),
 )
 _PAPER_FULL = msgspec.structs.replace(
     _PAPER,
     name="paper-full",
-    codec=msgspec.structs.replace(_PAPER.codec, latent_dim=768),
-    codec_train=Optimisation(steps=2000, batch_size=50, lr=2e-5, weight_decay=1e-5),
+    codec=ConvCodecConfig(768, train=Optimisation(steps=2000, batch_size=50, lr=2e-5, weight_decay=1e-5)),
     train=Optimisation(steps=8000, batch_size=50, lr=1e-4, weight_decay=1e-5),
 )
 _DEFAULT = LatentConfig(
     name="default",
     normalize="element",
-    codec=CodecConfig("pca", 64),
-    codec_train=Optimisation(steps=1, batch_size=1, lr=1.0),
-    diffusion=DiffusionConfig("flow", "mlp", standardise=True, timesteps=50, jitter=0.3, width=256, depth=3),
+    codec=PcaCodecConfig(64),
+    diffusion=DiffusionConfig("line", "velocity", standardise=True, jitter=0.3),
+    denoiser=MlpDenoiserConfig(width=256, depth=3),
     train=Optimisation(steps=1500, batch_size=64, lr=1e-3, ema=0.999),
+    sampler=SamplerConfig("midpoint", 50),
     held_out=0.1,
 )
 _SIMPLE = (AverageConfig, GaussianConfig, NoiseConfig, InterpolationConfig, TunedConfig)

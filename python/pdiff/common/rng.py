@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -25,6 +26,15 @@ def numpy_generator(seed: int, purpose: str, index: int = 0) -> np.random.Genera
     """Return NumPy's Philox generator for (seed, purpose, index): 128 bits tell the streams apart."""
     key = np.frombuffer(_key(seed, purpose, index), dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
+
+
+def drawn(members: int, size: int, seed: int, purpose: str, step: int) -> npt.NDArray[np.int64]:
+    """Draw the members of the batch of training step `step`; distinct, if there are enough.
+
+    Steps are independent of each other and every batch is full, however few members there are: in epochs, a
+    bank with fewer members than a batch would have less than one step.
+    """
+    return numpy_generator(seed, purpose, step).choice(members, size, replace=size > members)
 
 
 class Random:

@@ -1,6 +1,7 @@
 """Read settings from TOML files and `--set section.key=value`, and put them over plain values."""
 
 import ast
+import copy
 import inspect
 import json
 import textwrap
@@ -8,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -25,20 +27,34 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def toml(values: Mapping[str, Any]) -> str:
-    """Return values, nested one level, as TOML."""
+def toml(values: Mapping[str, Any], path: str = "") -> str:
+    """Return nested values as TOML; `path` is the dotted name of the section that they are, and a dot."""
     sections = {key: value for key, value in values.items() if isinstance(value, dict)}
     plain = {key: value for key, value in values.items() if key not in sections}
     lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]  # a JSON scalar is a TOML scalar
     for name, section in sections.items():
-        lines += ["", f"[{name}]", toml(section)]
+        lines += ["", f"[{path}{name}]", toml(section, f"{path}{name}.")]
     return "\n".join(lines)
 
 
-def described_fields(kind: type, path: str = "") -> dict[str, tuple[str, str]]:
+def variants(kind: type) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the default values of each kind of the sections that have several: {section: {kind: values}}."""
+    return {
+        field.name: {
+            str(each.__struct_config__.tag): msgspec.to_builtins(each()) for each in get_args(field.type)
+        }
+        for field in msgspec.structs.fields(kind)
+        if isinstance(field.type, UnionType)
+    }
+
+
+def described_fields(
+    kind: type, values: Mapping[str, Any] | None = None, path: str = ""
+) -> dict[str, tuple[str, str]]:
     """Return what each value of a struct accepts, and its docstring in one line, by dotted keys.
 
     Docstrings are the strings that follow the fields in the source, of the class and of those it comes from.
+    Of a section with several kinds, the fields are those of the kind in `values`, and `kind` lists all.
     """
     lines: dict[str, str] = {}
     for each in reversed([c for c in kind.__mro__ if c.__module__ == kind.__module__]):
@@ -55,8 +71,15 @@ def described_fields(kind: type, path: str = "") -> dict[str, tuple[str, str]]:
                 lines[field.target.id] = " ".join(text.split())
     found: dict[str, tuple[str, str]] = {}
     for field in msgspec.structs.fields(kind):
-        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            found |= described_fields(field.type, f"{path}{field.name}.")
+        below = (values or {}).get(field.name)
+        section = below if isinstance(below, Mapping) else {}
+        if isinstance(field.type, UnionType):
+            kinds = {str(each.__struct_config__.tag): each for each in get_args(field.type)}
+            found[f"{path}{field.name}.kind"] = " or ".join(kinds), lines.get(field.name, "")
+            if chosen := kinds.get(section.get("kind", "")):
+                found |= described_fields(chosen, section, f"{path}{field.name}.")
+        elif isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            found |= described_fields(field.type, section, f"{path}{field.name}.")
         else:
             found[path + field.name] = (_accepted(field.type), lines.get(field.name, ""))
     return found
@@ -89,7 +112,11 @@ def explained(message: str, values: Any, accepted: Mapping[str, tuple[str, str]]
     if not path or given is None or isinstance(given, dict):
         return message
     key = path.removesuffix("`")
-    choices = f"; accepted: {accepted[key][0]}" if accepted and key in accepted and "enum" in what else ""
+    choices = (
+        f"; accepted: {accepted[key][0]}"
+        if accepted and key in accepted and what.startswith("Invalid")
+        else ""
+    )
     return f"{key} = {given!r}: {what}{choices}"
 
 
@@ -107,8 +134,18 @@ def parse(setting: str) -> dict[str, Any]:
     return dict(value)
 
 
-def merge(values: dict[str, Any], changes: Mapping[str, Any], where: str, path: str = "") -> None:
-    """Replace entries of `values` in place; a key that is not there is refused with a suggestion."""
+def merge(
+    values: dict[str, Any],
+    changes: Mapping[str, Any],
+    where: str,
+    kinds: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    path: str = "",
+) -> None:
+    """Replace entries of `values` in place; a key that is not there is refused with a suggestion.
+
+    Where a change names another kind of a section (`kinds`, see `variants`), the section first becomes that
+    kind's default values.
+    """
     for key, value in changes.items():
         full = f"{path}{key}"
         if key not in values:
@@ -117,6 +154,9 @@ def merge(values: dict[str, Any], changes: Mapping[str, Any], where: str, path: 
             if not isinstance(value, Mapping):
                 keys = ", ".join(values[key])
                 raise UsageError(f"{where}: {full} is a section; set one of its keys ({keys})")
-            merge(values[key], value, where, f"{full}.")
+            other = (kinds or {}).get(full, {}).get(value.get("kind", values[key].get("kind")))
+            if other and other["kind"] != values[key]["kind"]:
+                values[key] = copy.deepcopy(dict(other))
+            merge(values[key], value, where, kinds, f"{full}.")
         else:
             values[key] = value

@@ -1,4 +1,7 @@
-"""Predict noise or velocity [B, Z] from noisy latents [B, Z] and times [B]: two networks."""
+"""Predict from noisy latents [B, Z] and times [B] what a process asks for, [B, Z]: three networks.
+
+Each may be given a condition [B, C] too, or none, which it is also trained for (Ho & Salimans 2022).
+"""
 
 import math
 from itertools import pairwise
@@ -6,7 +9,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pdiff.common.config import DiffusionConfig
+from pdiff.common.config import (
+    AnyDenoiserConfig,
+    ConvDenoiserConfig,
+    MlpDenoiserConfig,
+    TransformerDenoiserConfig,
+)
 
 _KERNEL = 7
 _CHANNELS = (1, 64, 128, 256, 512, 256, 128, 64, 1)
@@ -21,6 +29,33 @@ def sinusoidal_embedding(time: Tensor, dim: int, scale: float = 1000.0) -> Tenso
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
+class Embedding(nn.Module):
+    """Embeds times, and conditions where there are any, into vectors that are added inside a network.
+
+    `scale` is what a time of 1 is for the sines and cosines. Without a condition its part is 0.
+    """
+
+    def __init__(
+        self, dim: int, activation: type[nn.Module], scale: float = 1000.0, conditions: int = 0
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.time = nn.Sequential(nn.Linear(_EMBEDDING, dim), activation(), nn.Linear(dim, dim))
+        self.condition = (
+            nn.Sequential(nn.Linear(conditions, dim), activation(), nn.Linear(dim, dim))
+            if conditions
+            else None
+        )
+
+    def forward(self, time: Tensor, condition: Tensor | None, given: Tensor | None) -> Tensor:
+        """Embed times [B] or [1] and conditions [B, C], where `given` [B] is true: → [B or 1, dim]."""
+        embedded: Tensor = self.time(sinusoidal_embedding(time, _EMBEDDING, self.scale))
+        if condition is None or self.condition is None:
+            return embedded
+        part: Tensor = self.condition(condition)
+        return embedded + (part if given is None else part * given.unsqueeze(1))
+
+
 class ConvDenoiser(nn.Module):
     """The paper's denoiser: a 1-D CNN that sees the latent as a sequence of Z numbers with one channel.
 
@@ -32,21 +67,20 @@ class ConvDenoiser(nn.Module):
     block = 4
     """Rows that are sampled together: more of them cost as many times as much, on a CPU."""
 
-    def __init__(self, latent_dim: int, timesteps: int) -> None:
+    def __init__(self, latent_dim: int, timesteps: int, conditions: int = 0) -> None:
         super().__init__()
-        self.timesteps = timesteps
-        self.time = nn.Sequential(
-            nn.Linear(_EMBEDDING, latent_dim), nn.ELU(), nn.Linear(latent_dim, latent_dim)
-        )
+        self.embedding = Embedding(latent_dim, nn.ELU, timesteps, conditions)
         pairs = list(pairwise(_CHANNELS))
         self.layers = nn.ModuleList(
             nn.Sequential(_conv(channels, out), nn.BatchNorm1d(out), nn.ELU()) for channels, out in pairs[:-1]
         )
         self.last = _conv(*pairs[-1])
 
-    def forward(self, latents: Tensor, time: Tensor) -> Tensor:
-        """Predict the noise in latents [B, Z] at times [B] or [1]: → [B, Z]."""
-        embedded = self.time(sinusoidal_embedding(time, _EMBEDDING, self.timesteps)).unsqueeze(1)  # [B, 1, Z]
+    def forward(
+        self, latents: Tensor, time: Tensor, condition: Tensor | None = None, given: Tensor | None = None
+    ) -> Tensor:
+        """Predict for latents [B, Z] at times [B] or [1]: → [B, Z]."""
+        embedded = self.embedding(time, condition, given).unsqueeze(1)  # [B, 1, Z]
         hidden = latents.unsqueeze(1)
         kept: list[Tensor] = []
         middle = len(self.layers) // 2
@@ -70,10 +104,10 @@ class MlpDenoiser(nn.Module):
     block = 128
     """Rows that are sampled together: so many cost little more than one, on a CPU."""
 
-    def __init__(self, latent_dim: int, width: int, depth: int) -> None:
+    def __init__(self, latent_dim: int, width: int, depth: int, conditions: int = 0) -> None:
         super().__init__()
         self.entry = nn.Linear(latent_dim, width)
-        self.time = nn.Sequential(nn.Linear(_EMBEDDING, width), nn.SiLU(), nn.Linear(width, width))
+        self.embedding = Embedding(width, nn.SiLU, conditions=conditions)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(depth)
@@ -83,9 +117,11 @@ class MlpDenoiser(nn.Module):
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
 
-    def forward(self, latents: Tensor, time: Tensor) -> Tensor:
-        """Predict noise or velocity of latents [B, Z] at times [B] or [1]: → [B, Z]."""
-        embedded = self.time(sinusoidal_embedding(time, _EMBEDDING))
+    def forward(
+        self, latents: Tensor, time: Tensor, condition: Tensor | None = None, given: Tensor | None = None
+    ) -> Tensor:
+        """Predict for latents [B, Z] at times [B] or [1]: → [B, Z]."""
+        embedded = self.embedding(time, condition, given)
         hidden = self.entry(latents)
         for block in self.blocks:
             hidden = hidden + block(hidden + embedded)
@@ -93,10 +129,56 @@ class MlpDenoiser(nn.Module):
         return predicted
 
 
-def build_denoiser(config: DiffusionConfig, latent_dim: int) -> ConvDenoiser | MlpDenoiser:
-    """Return a freshly initialised denoiser for latents of `latent_dim` numbers."""
-    match config.denoiser:
-        case "conv":
-            return ConvDenoiser(latent_dim, config.timesteps)
-        case "mlp":
-            return MlpDenoiser(latent_dim, config.width, config.depth)
+class TransformerDenoiser(nn.Module):
+    """A transformer over the latent cut into tokens of `token` numbers, padded with zeros at the end."""
+
+    block = 32
+    """Rows that are sampled together."""
+
+    def __init__(self, latent_dim: int, config: TransformerDenoiserConfig, conditions: int = 0) -> None:
+        super().__init__()
+        self.latent_dim, self.token = latent_dim, (token := config.token)
+        width = config.width
+        tokens = math.ceil(latent_dim / token)
+        self.padding = tokens * token - latent_dim
+        self.entry = nn.Linear(token, width)
+        self.positions = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.embedding = Embedding(width, nn.SiLU, conditions=conditions)
+        layer = nn.TransformerEncoderLayer(
+            width, config.heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, config.depth, nn.LayerNorm(width), enable_nested_tensor=False
+        )
+        self.exit = nn.Linear(width, token)
+        nn.init.zeros_(self.exit.weight)
+        nn.init.zeros_(self.exit.bias)
+
+    def forward(
+        self, latents: Tensor, time: Tensor, condition: Tensor | None = None, given: Tensor | None = None
+    ) -> Tensor:
+        """Predict for latents [B, Z] at times [B] or [1]: → [B, Z]."""
+        embedded = self.embedding(time, condition, given).unsqueeze(1)  # [B, 1, width]
+        tokens = nn.functional.pad(latents, (0, self.padding)).reshape(len(latents), -1, self.token)
+        hidden = self.layers(self.entry(tokens) + self.positions + embedded)
+        predicted: Tensor = self.exit(hidden).flatten(1)[:, : self.latent_dim]
+        return predicted
+
+
+Network = ConvDenoiser | MlpDenoiser | TransformerDenoiser
+
+
+def build_denoiser(
+    config: AnyDenoiserConfig, latent_dim: int, timesteps: int, conditions: int = 0
+) -> Network:
+    """Return a freshly initialised denoiser of latents of `latent_dim` numbers.
+
+    `timesteps` is T of the process; `conditions` is C, the numbers of a condition.
+    """
+    match config:
+        case ConvDenoiserConfig():
+            return ConvDenoiser(latent_dim, timesteps, conditions)
+        case MlpDenoiserConfig():
+            return MlpDenoiser(latent_dim, config.width, config.depth, conditions)
+        case _:
+            return TransformerDenoiser(latent_dim, config, conditions)

@@ -81,7 +81,8 @@ def generate(
     """Write `n` new checkpoints, each complete and loadable with `strict=True`, to directory `out`.
 
     `source` is a run, or a bank, to which the generator that `config` describes is fitted first; families
-    that look at data take `task` and `arch`, or else what the bank says.
+    that look at data take `task` and `arch`, or else what the bank says. For a run, `config` may be the run's
+    with another sampler: `run.config.sampled(steps=20)`.
 
     With `format` `safetensors` each is one file with plain names; `pth` is a state dict as `torch.save`
     writes it, plain names too; `source` is what the bank was collected from: the same names, nesting, shards
@@ -102,7 +103,7 @@ def generate(
     one = model_bytes(bank)
     require_space(out, one + rows_bytes(n, bank.layout, "F32") if format == ROWS else n * one)
     if isinstance(source, Run):
-        drawn = _from_run(source, config, target, out, progress)
+        drawn = _from_run(source, config or source.config, target, out, progress)
     else:
         drawn = _from_bank(source, config, task_context(source, task, arch, device=target, progress=progress))
     begin, left_out = time.perf_counter(), dict[str, str]()
@@ -138,13 +139,11 @@ def generate(
     return Generated.open(out)
 
 
-def _from_run(
-    run: Run, config: AnyConfig | None, device: torch.device, out: Path, progress: Progress
-) -> _Source:
-    if config is not None:
+def _from_run(run: Run, config: AnyConfig, device: torch.device, out: Path, progress: Progress) -> _Source:
+    if {**config.values(), "sampler": None} != {**run.config.values(), "sampler": None}:
         raise UsageError(f"{run.path}: a run has a generator already; name a bank to fit another one to")
-    reference = _reference(run.config, relative(run.path, out), run.digest)
-    generator, result = load_generator(run, device, progress), run.result
+    reference = _reference(config, relative(run.path, out), run.digest)
+    generator, result = load_generator(run, device, progress, config), run.result
     return _Source(generator, reference, result.access, sum(result.seconds.values()), result.held_out)
 
 

@@ -7,8 +7,15 @@ import torch
 from torch import nn
 
 from pdiff.bank import View
-from pdiff.codecs import ConvCodec
-from pdiff.common.config import AnyConfig, LatentConfig, Optimisation
+from pdiff.codecs.conv import ConvAutoencoder
+from pdiff.common.config import (
+    AnyConfig,
+    ConvCodecConfig,
+    IdentityCodecConfig,
+    LatentConfig,
+    Optimisation,
+    PcaCodecConfig,
+)
 from pdiff.common.threads import multiplications, on_threads
 from pdiff.common.wording import counted, seconds_text, size_text
 from pdiff.diffusion import build_denoiser
@@ -25,20 +32,28 @@ def estimates(config: AnyConfig, members: View) -> list[str]:
     """Return a line for each stage of fitting `config`: steps, and roughly how long and how much memory."""
     if not isinstance(config, LatentConfig):
         return [f"{config.family}: has no steps of its own to count"]
-    z, lines, speed = config.codec.latent_dim, [], _SHARE * _multiplications_per_second()
+    z, lines, speed = latent_dim(config, members), [], _SHARE * _multiplications_per_second()
     with torch.device("meta"):
-        if config.codec.kind == "conv":
-            codec, rows = ConvCodec(members.dim, z), torch.empty(config.codec_train.batch_size, members.dim)
-            lines.append(
-                _line("codec", config.codec_train, codec, lambda: codec.decode(codec.encode(rows)), speed)
-            )
-        else:
+        if isinstance(config.codec, ConvCodecConfig):
+            training = config.codec.train
+            codec, rows = ConvAutoencoder(members.dim, z), torch.empty(training.batch_size, members.dim)
+            lines.append(_line("codec", training, codec, lambda: codec.decode(codec.encode(rows)), speed))
+        elif isinstance(config.codec, PcaCodecConfig):
             seconds = len(members) ** 2 * members.dim / speed
             lines.append(f"codec: principal components, about {seconds_text(max(seconds, 1))}")
-        denoiser = build_denoiser(config.diffusion, z)
+        denoiser = build_denoiser(config.denoiser, z, config.diffusion.timesteps)
         batch = torch.empty(config.train.batch_size, z)
         lines.append(_line("denoiser", config.train, denoiser, lambda: denoiser(batch, batch[:, 0]), speed))
     return [*lines, *filter(None, [cheaper(config, members)])]
+
+
+def latent_dim(config: LatentConfig, members: View) -> int:
+    """Return Z, or the most that it can be."""
+    if isinstance(config.codec, IdentityCodecConfig):
+        return members.dim
+    if isinstance(config.codec, PcaCodecConfig):
+        return min(config.codec.latent_dim, len(members) - 1)
+    return config.codec.latent_dim
 
 
 def _line(

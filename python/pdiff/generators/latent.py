@@ -7,31 +7,34 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
 from pdiff.bank import View
 from pdiff.codecs import Codec
+from pdiff.codecs.base import largest_power
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.config import LatentConfig
 from pdiff.common.progress import SILENT, Forecast, Progress
 from pdiff.common.rng import Normals
 from pdiff.common.threads import on_threads, suitable_threads
-from pdiff.diffusion import Process, build_process
-from pdiff.diffusion.process import last
+from pdiff.diffusion import Process
+from pdiff.diffusion.samplers import last
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.stages import (
     CODEC,
     DENOISER,
     LATENTS,
-    Denoiser,
     Latents,
     fit_codec,
     fit_denoiser,
     fit_latents,
 )
+
+if TYPE_CHECKING:
+    from pdiff.diffusion.denoisers import Network
 
 _PIECE = 16
 """Rows that are decoded together, at most."""
@@ -51,8 +54,8 @@ class Latent(Generator[LatentConfig]):
         super().__init__(config, members)
         self.codec = codec
         self.latents = latents
-        self.process: Process = build_process(config.diffusion)
-        self.denoiser: Denoiser
+        self.process = Process(config.diffusion)
+        self.denoiser: Network  # once it is trained
         self.device = latents.values.device
         self._last: tuple[tuple[int, range], Tensor] | None = None
         """Seed, models and latents of the last block."""
@@ -113,8 +116,8 @@ class Latent(Generator[LatentConfig]):
         with on_threads(suitable_threads(self.denoiser, lambda: self.denoiser(batch, batch[:, 0]))):
             forecast = Forecast(f"Drawing {len(drawn)} models", "step")
             noise = Normals(seed, "sample", drawn, dim, self.device)
-            for step, state in enumerate(self.process.states(self.denoiser, noise)):
-                if not drawn.start and step and (line := forecast.line(1, self.process.steps - step)):
+            for step, state in enumerate(self.process.states(self.denoiser, self.config.sampler, noise)):
+                if not drawn.start and step and (line := forecast.line(1, self.config.sampler.steps - step)):
                     self.progress.message(line)
                 yield state
 
@@ -140,21 +143,8 @@ class Latent(Generator[LatentConfig]):
     @cached_property
     @torch.no_grad()
     def explained(self) -> float:
-        """The share of the variance between members that the codec keeps.
-
-        That is 1 − (squared reconstruction error) / (squared deviation from the members' mean), row by row.
-        """
-        normalizer = self.members.normalizer(self.config.normalize)
-        codes = self.latents.restore(self.latents.values)
-        error = squares = 0.0
-        total = torch.zeros(self.members.dim, dtype=torch.float64)
-        for index in range(len(self.members)):
-            row = self.members.batch([index], normalizer)[0].double()
-            decoded = self.codec.decode(codes[index : index + 1])[0].cpu()
-            error += float((decoded - row).square().sum())
-            squares += float(row.square().sum())
-            total += row
-        return 1 - error / (squares - float(total.square().sum()) / len(self.members))
+        """The share of the variance between members that the codec keeps."""
+        return self.codec.variance_kept(self.latents.restore(self.latents.values))
 
     def facts(self) -> Mapping[str, float]:
         """Return Z and the share of the variance between members that the codec keeps."""
@@ -163,15 +153,10 @@ class Latent(Generator[LatentConfig]):
     def save(self, folder: Path) -> list[str]:
         """Write codec, latents and denoiser, unless they were written there while fitting."""
         if folder != self._folder:
-            write_tensors(folder / CODEC, self.codec.state_dict())
+            write_tensors(folder / CODEC, self.codec.state())
             write_tensors(folder / LATENTS, vars(self.latents))
             write_tensors(folder / DENOISER, self.denoiser.state_dict())
         return [CODEC, LATENTS, DENOISER]
-
-
-def largest_power(number: int) -> int:
-    """Return the largest power of two up to `number`, 1 at least."""
-    return 1 << max(number.bit_length() - 1, 0)
 
 
 @dataclass(frozen=True)
@@ -196,8 +181,8 @@ def trajectory(generator: Latent, indices: Sequence[int], seed: int, points: int
     """
     if points < 2:
         raise ValueError(f"{points} points; accepted: 2 or more, for both ends")
-    process, latents, models = generator.process, generator.latents, sorted(indices)
-    kept = sorted({round(i * process.steps / (points - 1)) for i in range(points)})
+    steps, latents, models = generator.config.sampler.steps, generator.latents, sorted(indices)
+    kept = sorted({round(i * steps / (points - 1)) for i in range(points)})
     states: dict[range, list[Tensor]] = {}  # models drawn together → restored latents of each state
     for drawn in generator.together(models):
         on_the_way = enumerate(generator.states(seed, drawn))
@@ -210,4 +195,4 @@ def trajectory(generator: Latent, indices: Sequence[int], seed: int, points: int
             generator.decode(restored[point], drawn, chosen, found)
         return found
 
-    return Trajectory(tuple(step / process.steps for step in kept), rows)
+    return Trajectory(tuple(step / steps for step in kept), rows)

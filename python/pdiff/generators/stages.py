@@ -4,25 +4,22 @@ A stage whose file is in the context's folder already is read from it. Without a
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from pdiff.bank import View
-from pdiff.bank.stream import Draws
-from pdiff.codecs import Codec, ConvCodec, PcaCodec, fit_pca
+from pdiff.codecs import Codec, build_codec
 from pdiff.common.artifacts import read_record, read_tensors, write_json, write_tensors
-from pdiff.common.config import LatentConfig
+from pdiff.common.config import LatentConfig, MlpDenoiserConfig, Optimisation, PcaCodecConfig
 from pdiff.common.errors import InputError
-from pdiff.common.rng import Random, numpy_generator, seeded
+from pdiff.common.rng import Random, drawn, seeded
 from pdiff.common.threads import on_threads, suitable_threads
-from pdiff.diffusion import ConvDenoiser, MlpDenoiser, build_denoiser, build_process
+from pdiff.diffusion import Process, build_denoiser
+from pdiff.diffusion.denoisers import Network
 from pdiff.generators.base import Context
 from pdiff.training.trainer import Trainer
 
@@ -31,9 +28,7 @@ DENOISER = "denoiser.safetensors"
 LATENTS = "latents.safetensors"
 SECONDS = ".seconds.json"
 """Instead of the suffix of a stage's file: what it took."""
-_ENCODE_BATCH = 64
-
-Denoiser = ConvDenoiser | MlpDenoiser
+_FOREIGN = "not of this run's configuration; train it again"
 
 
 @dataclass(frozen=True)
@@ -50,34 +45,40 @@ class Latents:
 
 
 def fit_codec(config: LatentConfig, members: View, context: Context) -> tuple[Codec, float]:
-    """Return the codec of the members' rows, ready to encode on the context's device, and its seconds."""
-    if config.codec.kind == "pca":
-        return _fit_pca(config, members, context)
-    with seeded(config.seed, "codec-init"):
-        network = ConvCodec(members.dim, config.codec.latent_dim).to(context.device)
+    """Return the codec of the members' rows, ready to encode on the context's device, and its seconds.
 
-    def trainer() -> Trainer:
-        size = config.codec_train.batch_size
-        drawn = partial(_drawn, len(members), size, config.seed, "codec-batch")
-        draws = Draws(members, members.normalizer(config.normalize), size, drawn, context.device)
-        loss, waited = _codec_loss(draws, config, network), lambda: draws.waited
-        training, hint = config.codec_train, cheaper(config, members)
-        return Trainer("codec", network, loss, training, context.folder, waited=waited, cheaper=hint)
-
-    rows = torch.zeros(config.codec_train.batch_size, members.dim, device=context.device)
-    with on_threads(suitable_threads(network, lambda: network.decode(network.encode(rows)))):
-        return network, _train(network, CODEC, trainer, context)
-
-
-def _fit_pca(config: LatentConfig, members: View, context: Context) -> tuple[Codec, float]:
+    Raises `InputError` if the one in the folder is of another configuration.
+    """
+    codec = build_codec(config.codec, members, config.normalize, config.seed, context.device)
     path = None if context.folder is None else context.folder / CODEC
     if path is not None and path.exists():
-        return PcaCodec(**read_tensors(path)).to(context.device), _seconds(path)
-    begin = time.perf_counter()
-    codec = fit_pca(members, config.normalize, config.codec.latent_dim).to(context.device)
-    seconds = time.perf_counter() - begin
+        try:
+            codec.load(read_tensors(path))
+        except (RuntimeError, KeyError):
+            raise InputError(f"{path}: {_FOREIGN}") from None
+        return codec, _seconds(path)
+    begin, trainings = time.perf_counter(), list[Trainer]()
+
+    def train(
+        network: nn.Module,
+        loss: Callable[[int], Iterable[Tensor]],
+        how: Optimisation,
+        waited: Callable[[], float],
+    ) -> None:
+        hint = cheaper(config, members)
+        training = Trainer("codec", network, loss, how, context.folder, waited=waited, cheaper=hint)
+        trainings.append(training)
+        rows = torch.zeros(1, members.dim, device=context.device)
+        with on_threads(suitable_threads(network, lambda: codec.decode(codec.encode(rows)))):
+            training.run(context.progress, context.interruption)
+
+    codec.fit(train, config.seed)
+    seconds = trainings[0].seconds if trainings else time.perf_counter() - begin
     if path is not None:
-        _write_stage(path, codec.state_dict(), seconds)
+        _write_stage(path, codec.state(), seconds)
+        for training in trainings:
+            training.finish()
+        codec.load(read_tensors(path))
     return codec, seconds
 
 
@@ -90,12 +91,7 @@ def fit_latents(config: LatentConfig, members: View, codec: Codec, context: Cont
     path = None if context.folder is None else context.folder / LATENTS
     if path is not None and path.exists():
         return Latents(**{name: tensor.to(context.device) for name, tensor in read_tensors(path).items()})
-    normalizer = members.normalizer(config.normalize)
-    parts = []
-    for begin in range(0, len(members), _ENCODE_BATCH):
-        rows = members.batch(range(begin, min(begin + _ENCODE_BATCH, len(members))), normalizer)
-        parts.append(codec.encode(rows.to(context.device)))
-    values = torch.cat(parts)  # [K, Z]
+    values = codec.encode_view(members).to(context.device)  # [K, Z]
     mean, std = torch.zeros_like(values[0]), torch.ones_like(values[0])
     if config.diffusion.standardise:
         std, mean = torch.std_mean(values, dim=0, correction=0)
@@ -108,20 +104,35 @@ def fit_latents(config: LatentConfig, members: View, codec: Codec, context: Cont
 
 def fit_denoiser(
     config: LatentConfig, members: View, latents: Latents, context: Context
-) -> tuple[Denoiser, float]:
-    """Return a denoiser of the latents, in eval mode, and the seconds that training took."""
+) -> tuple[Network, float]:
+    """Return a denoiser of the latents, in eval mode, and the seconds that training took.
+
+    Raises `InputError` if the one in the folder is of another configuration.
+    """
     values = latents.values
     with seeded(config.seed, "denoiser-init"):
-        network = build_denoiser(config.diffusion, values.shape[1]).to(values.device)
-
-    def trainer() -> Trainer:
-        loss = _denoiser_loss(values, config, network)
-        hint = cheaper(config, members)
-        return Trainer("denoiser", network, loss, config.train, context.folder, cheaper=hint)
-
-    batch = values.new_zeros(config.train.batch_size, values.shape[1])
-    with on_threads(suitable_threads(network, lambda: network(batch, batch[:, 0]))):
-        return network, _train(network, DENOISER, trainer, context)
+        network = build_denoiser(config.denoiser, values.shape[1], config.diffusion.timesteps)
+        network.to(values.device)
+    path = None if context.folder is None else context.folder / DENOISER
+    seconds = 0.0
+    if path is None or not path.exists():
+        loss, hint = _denoiser_loss(values, config, network), cheaper(config, members)
+        training = Trainer("denoiser", network, loss, config.train, context.folder, cheaper=hint)
+        batch = values.new_zeros(config.train.batch_size, values.shape[1])
+        with on_threads(suitable_threads(network, lambda: network(batch, batch[:, 0]))):
+            training.run(context.progress, context.interruption)
+        seconds = training.seconds
+        if path is not None:
+            _write_stage(path, network.state_dict(), seconds)
+            training.finish()
+    if path is not None:
+        try:
+            network.load_state_dict(read_tensors(path))
+        except RuntimeError:
+            raise InputError(f"{path}: {_FOREIGN}") from None
+        seconds = _seconds(path)
+    network.eval()
+    return network, seconds
 
 
 def _write_stage(path: Path, tensors: Mapping[str, Tensor], seconds: float) -> None:
@@ -139,70 +150,26 @@ def _seconds(path: Path) -> float:
     return read_record(beside, float) if beside.exists() else 0.0
 
 
-def _train(network: nn.Module, name: str, trainer: Callable[[], Trainer], context: Context) -> float:
-    """Bring a network to the end of its stage, in eval mode; return its seconds, interruptions left out.
-
-    Its weights are read from the stage's file, or trained and written there. Raises `InputError` if those
-    in the file are not of this network.
-    """
-    path = None if context.folder is None else context.folder / name
-    if path is None or not path.exists():
-        training = trainer()
-        training.run(context.progress, context.interruption)
-        if path is None:
-            return training.seconds
-        _write_stage(path, network.state_dict(), training.seconds)
-        training.finish()
-    try:
-        network.load_state_dict(read_tensors(path))
-    except RuntimeError:
-        raise InputError(f"{path}: not the weights of this run's configuration; train it again") from None
-    network.eval()
-    return _seconds(path)
-
-
 def cheaper(config: LatentConfig, members: View) -> str:
     """Say roughly how long the default preset would take on one core: its steps, and the Gram matrix."""
-    if config.codec.kind == "pca" and config.diffusion.denoiser == "mlp":
+    if isinstance(config.codec, PcaCodecConfig) and isinstance(config.denoiser, MlpDenoiserConfig):
         return ""
     seconds = 30 + len(members) ** 2 * members.dim / 2e10
     return f"`--preset default` takes about {seconds:,.0f} s"
 
 
-def _drawn(members: int, size: int, seed: int, purpose: str, step: int) -> npt.NDArray[np.int64]:
-    """Draw the members of the batch of training step `step`; distinct, if there are enough.
-
-    Steps are independent of each other and every batch is full, however few members there are: in epochs, a
-    bank with fewer members than a batch would have less than one step.
-    """
-    return numpy_generator(seed, purpose, step).choice(members, size, replace=size > members)
-
-
-def _codec_loss(draws: Draws, config: LatentConfig, network: ConvCodec) -> Callable[[int], Tensor]:
-    """Return the loss of training step n: reconstruction of a batch under both noises."""
-
-    def loss(step: int) -> Tensor:
-        rows = draws(step)
-        random = Random(config.seed, "codec-noise", step, rows.device)
-        input_noise = random.normal(*rows.shape)
-        latent_noise = random.normal(len(rows), network.latent_dim)
-        return network.loss(
-            rows, config.codec.input_noise * input_noise, config.codec.latent_noise * latent_noise
-        )
-
-    return loss
-
-
-def _denoiser_loss(latents: Tensor, config: LatentConfig, network: nn.Module) -> Callable[[int], Tensor]:
+def _denoiser_loss(
+    latents: Tensor, config: LatentConfig, network: nn.Module
+) -> Callable[[int], Iterable[Tensor]]:
     """Return the loss of training step n: the process's own, on a batch of (jittered) latents."""
-    process = build_process(config.diffusion)
+    process = Process(config.diffusion)
 
-    def loss(step: int) -> Tensor:
-        indices = _drawn(len(latents), config.train.batch_size, config.seed, "denoiser-batch", step)
+    def loss(step: int) -> Iterable[Tensor]:
+        indices = drawn(len(latents), config.train.batch_size, config.seed, "denoiser-batch", step)
         random = Random(config.seed, "denoiser-noise", step, latents.device)
         clean = latents[torch.from_numpy(indices)]
         if config.diffusion.jitter:
             clean = clean + config.diffusion.jitter * random.normal(*clean.shape)
-        return process.loss(network, clean, random)
+        return [process.loss(network, clean, random)]
 
     return loss

@@ -92,12 +92,18 @@ def _fitted(bank: Bank, config: AnyConfig, out: Path, context: Context) -> Resul
 
 
 def load_generator(
-    run: Run, device: str | torch.device | None = None, progress: Progress = SILENT
+    run: Run,
+    device: str | torch.device | None = None,
+    progress: Progress = SILENT,
+    config: AnyConfig | None = None,
 ) -> Generator[Any]:
-    """Read the generator of a run, ready to make rows on `device`."""
+    """Read the generator of a run, ready to make rows on `device`.
+
+    `config`, if given, is the run's but for how models are drawn.
+    """
     target = device if isinstance(device, torch.device) else choose_device(device)
     context = task_context(run.bank, device=target, progress=progress)
-    return family(run.config).load(run.config, run.members, run.path, context)
+    return family(run.config).load(config or run.config, run.members, run.path, context)
 
 
 def task_context(

@@ -19,7 +19,7 @@ from pdiff.common.wording import seconds_text, some
 
 RUN = "run.json"
 RESULT = "result.json"
-FORMAT = 2
+FORMAT = 3
 
 
 class BankReference(msgspec.Struct, frozen=True):

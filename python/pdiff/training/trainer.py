@@ -10,7 +10,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -90,8 +90,9 @@ def write_torch(path: Path, content: Any) -> None:
 class Trainer:
     """Fits one module; interrupted between any two steps, it goes on where it was.
 
-    `loss` is the loss of training step n: all its randomness is a function of n, so that a resumed run is
-    the same run, bit for bit, on the same device with the same number of threads. `name` names the stage
+    `loss` is the loss of training step n, in parts that add up and are gone through one after the other, so
+    that one is in memory at a time. All its randomness is a function of n: a resumed run is the same run, bit
+    for bit, on the same device with the same number of threads. `name` names the stage
     in the metrics and its state file in `folder`; without a folder neither is written. `waited`, if it loads
     data, says how many seconds the latest loss has waited for it; the metrics then have that too. `cheaper`
     says what would train faster, for trainings that turn out to be long.
@@ -101,7 +102,7 @@ class Trainer:
         self,
         name: str,
         module: nn.Module,
-        loss: Callable[[int], Tensor],
+        loss: Callable[[int], Iterable[Tensor]],
         config: Optimisation,
         folder: Path | None,
         *,
@@ -169,17 +170,19 @@ class Trainer:
         return None if self.folder is None else self.folder / f"{self.name}.state.pt"
 
     def _one_step(self) -> None:
-        loss = self.loss(self.step)
         lr = float(self.scheduler.get_last_lr()[0])
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses = []
+        for part in self.loss(self.step):
+            part.backward()  # type: ignore[no-untyped-call]
+            losses.append(part.detach())
         self.optimizer.step()
         self.scheduler.step()
         if self.average is not None:
             self.average.update_parameters(self.module)
         waited = {"waited": self.waited()} if self.waited else {}
         self.metrics.append({"step": self.step, "loss": math.nan, "lr": lr, **waited})
-        self._unseen.append(loss.detach())
+        self._unseen.append(torch.stack(losses).sum())
         self.step += 1
 
     def _look(self) -> float:

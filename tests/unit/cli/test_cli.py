@@ -100,6 +100,7 @@ def test_help_comes_without_torch() -> None:
         ),
         (["generate", "--set", "scale=2"], 2, "say which with --generator"),
         (["generate", "--generator", "noise"], 2, "pdiff: bank: no bank here"),
+        (["generate", "--temperature", "-1"], 2, "'--temperature': -1.0 is not in the range x>=0"),
         (["export", "nowhere"], 2, "pdiff: nowhere: neither a bank nor generated checkpoints"),
         (["export", "bank", "--members", "3-1"], 2, "--members 3-1: the range 3-1 is empty"),
         (["export", "bank", "--members", "a"], 2, "--members a: numbers and ranges of them are wanted"),
@@ -148,7 +149,7 @@ def test_a_stopped_training_says_so_and_resumes(
     pdiff: Pdiff, bank: Bank, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     assert bank.path == tmp_path / "bank"
-    settings = ["--set", "train.steps=200", "--set", "diffusion.width=8", "--set", "train.batch_size=4"]
+    settings = ["--set", "train.steps=200", "--set", "denoiser.width=8", "--set", "train.batch_size=4"]
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, "train", *settings], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pdiff.bank import Bank
-from pdiff.codecs import ConvCodec
+from pdiff.codecs.conv import ConvAutoencoder
 from pdiff.common.config import Config
 from pdiff.common.threads import LARGE, multiplications, on_threads, suitable_threads
 from pdiff.generators.train import load_generator, train
@@ -54,7 +54,7 @@ def test_counting_changes_nothing() -> None:
 @pytest.mark.usefixtures("several")
 def test_small_networks_run_on_one_thread_and_large_ones_on_all() -> None:
     small = load_task("mnist1d").build("convnet")
-    codec = ConvCodec(2048, 128)
+    codec = ConvAutoencoder(2048, 128)
     rows = torch.zeros(50, 2048)
     with on_threads(2):
         assert suitable_threads(small, lambda: small(torch.zeros(1000, 40))) == 1
@@ -79,7 +79,8 @@ def test_every_command_that_computes_takes_threads(command: str, tmp_path: Path)
 
 @pytest.mark.usefixtures("several")
 def test_runs_of_small_networks_do_not_depend_on_the_number_of_threads(bank: Bank, tmp_path: Path) -> None:
-    settings = ["codec.kind=conv", "codec_train.steps=3", "codec_train.batch_size=4", *TINY]
+    small = ["codec.kind=conv", "codec.train.steps=3", "codec.train.batch_size=4"]
+    settings = [*TINY, *small, "denoiser.kind=conv"]
     rows = []
     for number in (1, 2):
         with on_threads(number):

@@ -70,7 +70,7 @@ def test_any_family_can_be_a_run(bank: Bank, tmp_path: Path) -> None:
     assert (ours.info.generator.digest, ours.info.cost.once_s) == (run.digest, 0.25)
     assert (ours.path / ours.info.generator.path).resolve() == run.path.resolve()
     with pytest.raises(UsageError, match="a run has a generator already"):
-        generate(run, config=config, n=1, out=tmp_path / "i")
+        generate(run, config=Config.build("noise"), n=1, out=tmp_path / "i")
 
 
 def test_a_run_with_another_task_is_not_gone_on_with(bank: Bank, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pdiff.bank import Bank
-from pdiff.common.config import GaussianConfig
+from pdiff.common.config import Config, GaussianConfig
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT
 from pdiff.generation import Generated, generate
@@ -23,7 +23,7 @@ from tests.support import checkpoint
 MakeRun = Callable[..., Run]
 MANY = 150
 """More than two blocks of any denoiser."""
-CONV = ("codec.kind=conv", "codec_train.steps=3", "codec_train.batch_size=4")
+CONV = ("codec.kind=conv", "codec.train.steps=3", "codec.train.batch_size=4", "denoiser.kind=conv")
 
 
 @pytest.mark.parametrize("settings", [("default",), ("paper", *CONV)])
@@ -45,6 +45,22 @@ def test_seeds_give_other_models(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     first, second = (generate(run, n=1, seed=s, out=tmp_path / f"s{s}") for s in (0, 1))
     assert not torch.equal(first.rows(), second.rows())
+
+
+def test_a_run_is_drawn_from_by_another_sampler(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    config = run.config.sampled(name="dpm++2m", steps=3, temperature=0)
+    models = generate(run, config=config, n=3, out=tmp_path / "g")
+    assert models.info.generator.label.endswith(
+        "sampler.name=dpm++2m, sampler.steps=3, sampler.temperature=0.0"
+    )
+    rows = models.rows()
+    assert torch.equal(rows[0], rows[2])  # without noise all are alike
+    assert not torch.equal(rows[0], generate(run, n=1, out=tmp_path / "h").rows()[0])
+    with pytest.raises(UsageError, match="a run has a generator already"):
+        generate(run, config=Config.build("default", seed=3), n=1, out=tmp_path / "i")
+    with pytest.raises(UsageError, match="gaussian has no sampler"):
+        Config.preset("gaussian").sampled(steps=3)
 
 
 def test_models_are_complete_finite_and_in_the_domain(make_run: MakeRun, tmp_path: Path) -> None:

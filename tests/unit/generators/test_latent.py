@@ -17,7 +17,7 @@ from pdiff.generators.base import Context
 from pdiff.generators.latent import Latent
 from tests.support import MEMBERS, TINY, Said
 
-CONV = ("codec.kind=conv", "codec_train.steps=3", "codec_train.batch_size=4")
+CONV = ("codec.kind=conv", "codec.train.steps=3", "codec.train.batch_size=4", "denoiser.kind=conv")
 FILES = ["codec.safetensors", "latents.safetensors", "denoiser.safetensors"]
 
 
@@ -66,7 +66,7 @@ def test_rows_are_the_slow_way_from_noise(bank: Bank, settings: tuple[str, ...])
             return torch.from_numpy(generator.standard_normal(dim, dtype="float32"))[None]
 
         with torch.no_grad():
-            states = list(latent.process.states(latent.denoiser, noise))
+            states = list(latent.process.states(latent.denoiser, config.sampler, noise))
             expected = latent.codec.decode(latent.latents.restore(states[-1]))
         normalizer.invert(expected.numpy())
         torch.testing.assert_close(row, expected[0], rtol=1e-4, atol=1e-5)
@@ -98,14 +98,14 @@ def test_a_finished_stage_is_not_done_again(bank: Bank, tmp_path: Path) -> None:
 def test_weights_of_another_configuration_are_refused(bank: Bank, tmp_path: Path) -> None:
     config, members = config_of("default"), bank.view(range(MEMBERS))
     fit(config, members, Context(folder=tmp_path))
-    with pytest.raises(InputError, match="denoiser.safetensors: not the weights of this run's configuration"):
-        Latent.load(config_of("default", "diffusion.width=8"), members, tmp_path, Context())
+    with pytest.raises(InputError, match="denoiser.safetensors: not of this run's configuration"):
+        Latent.load(config_of("default", "denoiser.width=8"), members, tmp_path, Context())
 
 
 def test_slow_drawing_is_said_to_be_slow_before_the_first_model(
     bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config_of("default", "diffusion.timesteps=50")
+    config = config_of("default", "sampler.steps=50")
     slow = fit(config, bank.view(range(MEMBERS)))
     seconds = count(0, 10)
     monkeypatch.setattr(progress, "monotonic", lambda: next(seconds))

@@ -12,7 +12,7 @@ from pdiff.generators.latent import Latent, trajectory
 from pdiff.generators.train import load_generator
 from pdiff.training import Run
 
-CONV = ("codec.kind=conv", "codec_train.steps=3", "codec_train.batch_size=4")
+CONV = ("codec.kind=conv", "codec.train.steps=3", "codec.train.batch_size=4", "denoiser.kind=conv")
 
 
 def generator(run: Run) -> Latent:
@@ -46,7 +46,7 @@ def test_it_begins_with_the_noise_on_the_latents_scale(make_run: Callable[..., R
 
 
 def test_points_are_spread_over_the_steps(make_run: Callable[..., Run]) -> None:
-    latent = generator(make_run("default", "diffusion.timesteps=10"))
+    latent = generator(make_run("default", "sampler.steps=10"))
     assert trajectory(latent, [0], 0, points=3).progress == (0, 0.5, 1)
     assert trajectory(latent, [0], 0, points=50).progress == tuple(step / 10 for step in range(11))
     with pytest.raises(ValueError, match="1 points; accepted: 2 or more"):

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from pdiff.training.trainer import Trainer, catch_signals
 from tests.support import MEMBERS, TINY
 
 MakeRun = Callable[..., Run]
-CONV = ("codec.kind=conv", "codec_train.steps=3", "codec_train.batch_size=4")
+CONV = ("codec.kind=conv", "codec.train.steps=3", "codec.train.batch_size=4", "denoiser.kind=conv")
 
 
 def trainer(folder: Path, stop_at: int | None = None, steps: int = 12, ema: float = 0.9) -> Trainer:
@@ -32,12 +32,12 @@ def trainer(folder: Path, stop_at: int | None = None, steps: int = 12, ema: floa
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
 
-    def loss(step: int) -> Tensor:
+    def loss(step: int) -> Iterator[Tensor]:
         if step == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
-        prediction: Tensor = module(inputs)
-        return (prediction - inputs.sum(dim=1, keepdim=True)).square().mean()
+        for part in inputs[:4], inputs[4:]:
+            yield (module(part) - part.sum(dim=1, keepdim=True)).square().mean() / 2
 
     return Trainer("net", module, loss, Optimisation(steps=steps, batch_size=8, lr=1e-2, ema=ema), folder)
 
@@ -81,7 +81,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, stop_at: int) ->
 def test_a_diverging_training_is_refused_with_step_and_rate(tmp_path: Path) -> None:
     diverging = trainer(tmp_path)
     loss = diverging.loss
-    diverging.loss = lambda step: loss(step) * (float("nan") if step == 3 else 1)
+    diverging.loss = lambda step: (part * (float("nan") if step == 3 else 1) for part in loss(step))
     with pytest.raises(PdiffError, match="training the net diverged: loss nan at step 3, learning rate"):
         run(diverging)
 

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from pdiff.common.config import Config
 from pdiff.common.errors import PdiffError
 from pdiff.common.progress import Progress, Tracker
 from pdiff.evaluation.figure_data.weight_space import rounded
@@ -48,7 +49,8 @@ def reverse(
     Progress 0 is noise and 1 the models that `generate` wrote; None is a score that is not finite. All
     processes of a group have to call this, as `scored` asks for.
     """
-    generator = load_generator(run, device)
+    config = Config.from_values(generated.info.generator.config)
+    generator = load_generator(run, device, config=config)
     if not isinstance(generator, Latent):
         return f"the generator {run.config.family} has no way from noise"
     count = min(MODELS, len(generated))
