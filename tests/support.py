@@ -13,7 +13,14 @@ from pdiff.bank import Bank, collect
 from pdiff.common.progress import SILENT
 
 MEMBERS = 12
-TINY = ["codec.latent_dim=4", "train.steps=5", "denoiser.kind=mlp", "denoiser.width=16", "sampler.steps=5"]
+TINY = [
+    "codec.latent_dim=4",
+    "train.steps=5",
+    "denoiser.kind=mlp",
+    "denoiser.width=16",
+    "sampler.steps=5",
+    "check=false",
+]
 SAFE_GLOBALS: list[Any] = [
     Namespace,
     type(Path()),

@@ -23,6 +23,7 @@ SMALL = {
         "train.steps=3",
         "diffusion.timesteps=20",
         "sampler.steps=20",
+        "check=false",
     ),
 }
 """Settings that make each preset small enough for a test."""

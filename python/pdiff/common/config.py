@@ -266,6 +266,8 @@ class LatentConfig(Config, frozen=True, kw_only=True, tag="latent"):
     train: Optimisation
     """How the denoiser is trained."""
     sampler: SamplerConfig
+    check: bool = True
+    """Whether training ends where the codec cannot reconstruct, and where samples shrink toward the mean."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

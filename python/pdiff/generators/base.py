@@ -43,6 +43,8 @@ class Context:
     arch: str | None = None
     reference: TaskRef | None = None
     """The task that the bank names, loaded only for families that ask for it."""
+    held_out: View | None = None
+    """Members that are not learned from, whose loss is only written down."""
     progress: Progress = SILENT
     interruption: Interruption = NEVER
     shared: dict[Hashable, Any] = field(default_factory=dict)

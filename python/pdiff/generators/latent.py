@@ -17,12 +17,14 @@ from pdiff.codecs import Codec
 from pdiff.codecs.base import largest_power
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.config import LatentConfig
+from pdiff.common.errors import PdiffError
 from pdiff.common.progress import SILENT, Forecast, Progress
 from pdiff.common.rng import Normals
 from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.diffusion import Process
 from pdiff.diffusion.samplers import last
 from pdiff.generators.base import Context, Generator
+from pdiff.generators.reconstruction import reconstruction
 from pdiff.generators.stages import (
     CODEC,
     DENOISER,
@@ -68,12 +70,15 @@ class Latent(Generator[LatentConfig]):
         """Fit the codec, then the denoiser; each stage is written to the context's folder when it is done."""
         codec, codec_s = fit_codec(config, members, context)
         fitted = cls(config, members, codec, fit_latents(config, members, codec, context))
-        context.progress.message(
-            f"the codec keeps {fitted.explained:.1%} of the variance between checkpoints in "
-            f"{codec.latent_dim} numbers"
-        )
+        found = reconstruction(codec, fitted.latents, members, fitted.explained, context)
+        context.progress.message(found.sentence(codec))
+        if config.check and found.problem:
+            raise PdiffError(found.problem)
         context.interruption.check()
-        fitted.denoiser, denoiser_s = fit_denoiser(config, members, fitted.latents, context)
+        held_out = None
+        if context.held_out is not None and len(context.held_out):
+            held_out = fitted.latents.standardise(codec.encode_view(context.held_out))
+        fitted.denoiser, denoiser_s = fit_denoiser(config, members, fitted.latents, context, held_out)
         fitted.seconds = {"codec": codec_s, "denoiser": denoiser_s}
         fitted._folder = context.folder
         return fitted

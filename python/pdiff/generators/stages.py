@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -16,11 +17,13 @@ from pdiff.codecs import Codec, build_codec
 from pdiff.common.artifacts import read_record, read_tensors, write_json, write_tensors
 from pdiff.common.config import LatentConfig, MlpDenoiserConfig, Optimisation, PcaCodecConfig
 from pdiff.common.errors import InputError
-from pdiff.common.rng import Random, drawn, seeded
+from pdiff.common.rng import Normals, Random, drawn, seeded
 from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.diffusion import Process, build_denoiser
 from pdiff.diffusion.denoisers import Network
+from pdiff.diffusion.samplers import last
 from pdiff.generators.base import Context
+from pdiff.training.health import Health, warnings
 from pdiff.training.trainer import Trainer
 
 CODEC = "codec.safetensors"
@@ -28,6 +31,7 @@ DENOISER = "denoiser.safetensors"
 LATENTS = "latents.safetensors"
 SECONDS = ".seconds.json"
 """Instead of the suffix of a stage's file: what it took."""
+_LOOK_SAMPLES, _LOOK_STEPS = 32, 20
 _FOREIGN = "not of this run's configuration; train it again"
 
 
@@ -38,6 +42,10 @@ class Latents:
     values: Tensor
     mean: Tensor
     std: Tensor
+
+    def standardise(self, codes: Tensor) -> Tensor:
+        """Map latents on the codec's own scale to those that the denoiser sees."""
+        return (codes.to(self.mean) - self.mean) / self.std
 
     def restore(self, values: Tensor) -> Tensor:
         """Map standardised latents [N, Z] back to the codec's own scale."""
@@ -103,11 +111,12 @@ def fit_latents(config: LatentConfig, members: View, codec: Codec, context: Cont
 
 
 def fit_denoiser(
-    config: LatentConfig, members: View, latents: Latents, context: Context
+    config: LatentConfig, members: View, latents: Latents, context: Context, held_out: Tensor | None = None
 ) -> tuple[Network, float]:
     """Return a denoiser of the latents, in eval mode, and the seconds that training took.
 
-    Raises `InputError` if the one in the folder is of another configuration.
+    `held_out` are latents of members that are not learned from; the metrics have the loss on them. Raises
+    `InputError` if the one in the folder is of another configuration.
     """
     values = latents.values
     with seeded(config.seed, "denoiser-init"):
@@ -117,11 +126,16 @@ def fit_denoiser(
     seconds = 0.0
     if path is None or not path.exists():
         loss, hint = _denoiser_loss(values, config, network), cheaper(config, members)
-        training = Trainer("denoiser", network, loss, config.train, context.folder, cheaper=hint)
+        health = _health(config, latents, held_out) if config.check else None
+        training = Trainer(
+            "denoiser", network, loss, config.train, context.folder, cheaper=hint, health=health
+        )
         batch = values.new_zeros(config.train.batch_size, values.shape[1])
         with on_threads(suitable_threads(network, lambda: network(batch, batch[:, 0]))):
             training.run(context.progress, context.interruption)
         seconds = training.seconds
+        for warning in warnings(training.looks[-1]) if training.looks else ():
+            context.progress.message(warning)
         if path is not None:
             _write_stage(path, network.state_dict(), seconds)
             training.finish()
@@ -156,6 +170,23 @@ def cheaper(config: LatentConfig, members: View) -> str:
         return ""
     seconds = 30 + len(members) ** 2 * members.dim / 2e10
     return f"`--preset default` takes about {seconds:,.0f} s"
+
+
+def _health(config: LatentConfig, latents: Latents, held_out: Tensor | None) -> Health:
+    """Return what draws a few latents from a denoiser in training, in few steps."""
+    process, values = Process(config.diffusion), latents.values
+    sampler = msgspec.structs.replace(config.sampler, steps=min(config.sampler.steps, _LOOK_STEPS))
+
+    def draw(network: nn.Module) -> Tensor:
+        noise = Normals(config.seed, "health", range(_LOOK_SAMPLES), values.shape[1], values.device)
+        return last(process.states(network, sampler, noise))
+
+    def unseen(network: nn.Module) -> float:
+        assert held_out is not None
+        clean = held_out.repeat(-(-_LOOK_SAMPLES // len(held_out)), 1)
+        return float(process.loss(network, clean, Random(config.seed, "held-out", 0, values.device)))
+
+    return Health(draw, values, unseen if held_out is not None and len(held_out) else None)
 
 
 def _denoiser_loss(

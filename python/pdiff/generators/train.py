@@ -77,7 +77,7 @@ def _fitted(bank: Bank, config: AnyConfig, out: Path, context: Context) -> Resul
     """Fit and save the generator; return what it took and what it consists of."""
     members, held_out = training_members(bank, config)
     with catch_signals() as interruption:
-        fitted_in = replace(context, interruption=interruption)
+        fitted_in = replace(context, interruption=interruption, held_out=bank.view(held_out))
         generator = family(config).fit(config, members, fitted_in)
         files = generator.save(out)
     return Result(

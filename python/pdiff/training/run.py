@@ -72,6 +72,7 @@ class Description(msgspec.Struct, frozen=True):
             {**Config.from_values(each.config).flat(), "task": each.task} for each in (self, found)
         )
         keys = [key for key in dict.fromkeys([*theirs, *ours]) if theirs.get(key) != ours.get(key)]
+        keys = [key for key in keys if key != "check"]  # who was refused goes on without
         if keys:
             differing = some([f"{key} {theirs.get(key)!r}, now {ours.get(key)!r}" for key in keys])
             again = "name it with --task" if keys == ["task"] else "leave the options out"

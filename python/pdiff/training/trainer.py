@@ -25,6 +25,7 @@ from pdiff import _core
 from pdiff.common.config import Optimisation
 from pdiff.common.errors import InputError, PdiffError, PreemptedError
 from pdiff.common.progress import Progress
+from pdiff.training.health import LOOKS, Health, collapsed, distance_from_health
 
 METRICS = ".metrics.jsonl"
 """How the name of a stage's metrics ends."""
@@ -95,7 +96,8 @@ class Trainer:
     for bit, on the same device with the same number of threads. `name` names the stage
     in the metrics and its state file in `folder`; without a folder neither is written. `waited`, if it loads
     data, says how many seconds the latest loss has waited for it; the metrics then have that too. `cheaper`
-    says what would train faster, for trainings that turn out to be long.
+    says what would train faster, for trainings that turn out to be long. `health` looks at what would be kept
+    ten times on the way, for the metrics; a collapse ends the training, and the healthiest state is kept.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Trainer:
         *,
         waited: Callable[[], float] | None = None,
         cheaper: str = "",
+        health: Health | None = None,
     ) -> None:
         self.name = name
         self.module = module
@@ -115,10 +118,14 @@ class Trainer:
         self.config = config
         self.waited = waited
         self.cheaper = cheaper
+        self.health = health
+        self.looks: list[dict[str, float]] = []
+        """What `health` has seen."""
+        self._healthiest: dict[str, Tensor] | None = None
         self.folder = folder
         on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
         self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=not on_cpu
+            module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.scheduler = _scheduler(self.optimizer, config)
         self.step = 0
@@ -145,16 +152,24 @@ class Trainer:
             while self.step < self.config.steps:
                 self._one_step()
                 due = interruption or time.monotonic() - saved > _SAVE_SECONDS
-                if due or len(self._unseen) >= self._most_unseen or self.step == self.config.steps:
+                look = self._is_look()
+                if due or look or len(self._unseen) >= self._most_unseen:
                     seen = len(self._unseen)
-                    tracker.advance(seen, loss=self._look())
+                    tracker.advance(seen, loss=self._read())
+                if look and self.health is not None and not self._healthy(self.health):
+                    progress.message(
+                        f"the {self.name} collapses, its samples shrink toward the mean: training ends at "
+                        f"step {self.step}, and its healthiest state is kept"
+                    )
+                    break
                 self.seconds = before + time.monotonic() - begin
                 if due and self._state_path is not None:
                     self._save(self._state_path)
                     saved = time.monotonic()
                 interruption.check()
-        if self.average is not None:
-            self.module.load_state_dict(self.average.module.state_dict())
+        self.module.load_state_dict(self._kept.state_dict())
+        if self.looks and collapsed(self.looks) and self._healthiest is not None:
+            self.module.load_state_dict(self._healthiest)
         self.module.eval()
         if self.folder is not None:
             lines = "".join(json.dumps(line) + "\n" for line in self.metrics)
@@ -168,6 +183,24 @@ class Trainer:
     @property
     def _state_path(self) -> Path | None:
         return None if self.folder is None else self.folder / f"{self.name}.state.pt"
+
+    @property
+    def _kept(self) -> nn.Module:
+        """The module with the weights that are kept if training ends now."""
+        return self.module if self.average is None else self.average.module
+
+    def _is_look(self) -> bool:
+        """Return whether this is one of the steps to look at, of which the last is one."""
+        return self.step * LOOKS // self.config.steps > (self.step - 1) * LOOKS // self.config.steps
+
+    def _healthy(self, health: Health) -> bool:
+        """Look, remember the state if it is the healthiest so far, and return whether to go on."""
+        look = health.look(self._kept)
+        self.metrics[-1] |= look
+        if not self.looks or distance_from_health(look) <= min(map(distance_from_health, self.looks)):
+            self._healthiest = {name: t.clone() for name, t in self._kept.state_dict().items()}
+        self.looks.append(look)
+        return not collapsed(self.looks)
 
     def _one_step(self) -> None:
         lr = float(self.scheduler.get_last_lr()[0])
@@ -185,7 +218,7 @@ class Trainer:
         self._unseen.append(torch.stack(losses).sum())
         self.step += 1
 
-    def _look(self) -> float:
+    def _read(self) -> float:
         """Read the losses of the steps since the last look; return the last one.
 
         Raises `PdiffError` if one of them is not finite.
@@ -210,6 +243,8 @@ class Trainer:
             "scheduler": self.scheduler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "metrics": self.metrics,
+            "looks": self.looks,
+            "healthiest": self._healthiest,
         }
         write_torch(path, state)
 
@@ -227,6 +262,7 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.metrics = state["metrics"]
+        self.looks, self._healthiest = state["looks"], state["healthiest"]
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, config: Optimisation) -> LRScheduler:
