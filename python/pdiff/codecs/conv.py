@@ -87,11 +87,12 @@ def micro_batch(dim: int) -> int:
 def _activations() -> int:
     """Return how many numbers the layers leave for the backward pass, for each number of a row.
 
-    That is what each convolution, BatchNorm and activation puts out, at the length that it has there.
+    That is what each convolution, and each activation in the place of its BatchNorm, puts out, at the length
+    that it has there.
     """
     down = sum(channels * 0.5 ** (layer + 1) for layer, channels in enumerate(_ENCODER[1:]))
     up = sum(channels * 0.5**layer for layer, channels in enumerate(reversed(_DECODER[1:])))
-    return int(3 * (down + up))
+    return int(2 * (down + up))
 
 
 def pieces(count: int, size: int) -> Iterator[slice]:
@@ -152,7 +153,7 @@ def _down(channels: int, out: int) -> tuple[nn.Module, ...]:
     return (
         nn.Conv1d(channels, out, _KERNEL, stride=2, padding=_KERNEL // 2),
         nn.BatchNorm1d(out),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(inplace=True),
     )
 
 
@@ -160,5 +161,5 @@ def _up(channels: int, out: int) -> tuple[nn.Module, ...]:
     return (
         nn.ConvTranspose1d(channels, out, _KERNEL, stride=2, padding=_KERNEL // 2, output_padding=1),
         nn.BatchNorm1d(out),
-        nn.ELU(),
+        nn.ELU(inplace=True),
     )
