@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pdiff import _core
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
@@ -16,6 +17,8 @@ from pdiff.common.wording import agreeing, counted, shown, some
 _LISTED = 10
 """Files of one sort that are reported by name; the others are counted."""
 _KEYS = 5
+_READ = 64
+"""Checkpoints looked through at a time: often enough to show progress."""
 _EXTRA = "_extra_state"
 
 
@@ -29,6 +32,8 @@ class Request:
     """Take the largest group of several."""
     strict: bool = False
     """Refuse all if any cannot be read."""
+    without: frozenset[str] = frozenset()
+    """Sources to leave out, of which that has been said."""
 
 
 def read_group(request: Request, progress: Progress, base: Path | None = None) -> Group:
@@ -69,6 +74,10 @@ def open_all(request: Request, progress: Progress) -> Opened:
     found, note = of_one_kind_of_average(found, request.choice)
     if note:
         progress.message(note)
+    if request.without:
+        found = replace(
+            found, candidates=tuple(c for c in found.candidates if c.source not in request.without)
+        )
     opened = open_checkpoints(found, request.choice, progress)
     refused = [*found.refused, *opened.refused]
     if refused and (request.strict or not opened.checkpoints):
@@ -82,6 +91,24 @@ def open_all(request: Request, progress: Progress) -> Opened:
         raise InputError(f"{where}: no checkpoints (.safetensors, .pt, .pth, .bin, .ckpt){others}")
     _report(progress, "left out", refused)
     return opened
+
+
+def not_finite(checkpoints: Sequence[Checkpoint], layout: _core.Layout, progress: Progress) -> frozenset[str]:
+    """Return the sources of checkpoints whose rows would hold NaN or infinity; they are said to be left out.
+
+    Reads every row. Raises `InputError` if there is no other checkpoint.
+    """
+    found: list[tuple[str, str]] = []
+    with progress.track("Looking for NaN and infinity", len(checkpoints), "checkpoint") as tracker:
+        for begin in range(0, len(checkpoints), _READ):
+            part = checkpoints[begin : begin + _READ]
+            told = _core.non_finite(layout, [each.origin for each in part])
+            found += [(each.source, why) for each, why in zip(part, told, strict=True) if why]
+            tracker.advance(len(part))
+    if found and len(found) == len(checkpoints):
+        raise InputError(f"{found[0][0]}: {found[0][1]}, as does every other checkpoint; none is left")
+    _report(progress, "left out", found)
+    return frozenset(source for source, _ in found)
 
 
 def _report(progress: Progress, what: str, files: Sequence[tuple[str, str]]) -> None:
