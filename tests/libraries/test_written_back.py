@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pdiff.bank import collect
 from pdiff.common.config import Config
 from pdiff.generation import Generated, generate
+from pdiff.verification import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -155,17 +156,21 @@ def test_diffusers_checkpoints(tmp_path: Path) -> None:
         assert_loaded(model, made[index])
 
 
-def test_stable_baselines_policies(tmp_path: Path) -> None:
-    """The weights of a policy in the zip of an agent, which are written as a file of their own."""
+@pytest.mark.parametrize("method", ["PPO", "DQN"])
+def test_stable_baselines_agents(tmp_path: Path, method: str) -> None:
+    """A policy in the zip of an agent, with which the generated policies become whole agents."""
     agents = pytest.importorskip("stable_baselines3")
+    kind = getattr(agents, method)
 
     def save(folder: Path, index: int) -> None:
-        agent = agents.PPO(
-            "MlpPolicy", "CartPole-v1", seed=index, device="cpu", policy_kwargs={"net_arch": [8]}
-        )
-        agent.save(folder / f"agent-{index}.zip")
+        agent = kind("MlpPolicy", "CartPole-v1", seed=index, device="cpu", policy_kwargs={"net_arch": [8]})
+        agent.save(folder / f"rl_model_{1000 * (index + 1)}_steps")
 
     made = written_back(tmp_path, save)
-    agent = agents.PPO("MlpPolicy", "CartPole-v1", device="cpu", policy_kwargs={"net_arch": [8]})
-    agent.policy.load_state_dict(torch.load(made.path / made.info.files[0], weights_only=True))
-    assert_loaded(agent.policy, made[0])
+    for index, file in enumerate(made.info.files):
+        assert file.endswith(".zip")
+        agent = kind.load(made.path / file, env=agents.common.env_util.make_vec_env("CartPole-v1"))
+        assert_loaded(agent.policy, made[index])
+        assert agent.seed == MEMBERS - 1
+        agent.learn(8 if method == "DQN" else 1)
+    assert verify(made.path).bad == []

@@ -8,6 +8,7 @@ from pathlib import Path
 from pdiff import _core
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
+from pdiff.checkpoints.agents import is_agent, without_policy
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
 from pdiff.checkpoints.roles import of_one_kind_of_average, refuse_parts
 from pdiff.common.errors import InputError
@@ -138,6 +139,15 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
     for prefix, count in header.prefixes:
         yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
     yield from _left_out(source, header.left_out)
+    if example.candidate.shape == "file" and is_agent(example.candidate.files[0]):
+        whole = without_policy(example.candidate.files[0]) is not None
+        written = (
+            "whole agents, with all else as one of these has it, the pickled objects in its settings too"
+            if whole
+            else "policies alone, as what stands beside is damaged or takes more than 64 MiB; such a file is "
+            "for agent.policy.load_state_dict(torch.load(FILE))"
+        )
+        yield f"{source}: the policy of a Stable-Baselines3 agent; --format source writes {written}"
     if lost := header.rest[1]:
         yield f"{source}: --format source writes what stands beside the weights again, but for {some(lost)}"
 

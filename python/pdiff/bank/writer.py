@@ -11,6 +11,7 @@ import torch
 from pdiff import _core
 from pdiff._core import Checkpoint, Layout, Origin, TensorInfo
 from pdiff.bank.manifest import (
+    AGENT,
     AVERAGE_COUNT,
     BASE,
     FORMAT,
@@ -27,6 +28,7 @@ from pdiff.bank.manifest import (
 )
 from pdiff.bank.reading import ties
 from pdiff.bank.shards import Purpose, Written
+from pdiff.checkpoints.agents import without_policy
 from pdiff.checkpoints.folders import read_companion, read_index
 from pdiff.checkpoints.listing import INDEX
 from pdiff.checkpoints.records import Candidate, Example, Group
@@ -161,13 +163,16 @@ def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
     """Return what stands beside the weights, by name: in the folder of `example`, in the torch file `base`.
 
     Settings and index are read as JSON and written anew; what is none, or larger than 1 MiB (an index:
-    10 MiB), or a link out of its folder, is left out. A tokenizer's files, of 32 MiB at most, are copied.
+    10 MiB), or a link out of its folder, is left out. A tokenizer's files, of 32 MiB at most, are copied, and
+    so is what stands beside the policy in an agent's zip.
     """
     candidate, (rest, _) = example.candidate, base.rest
     if candidate.shape != "sharded" and base.parts == example.header.parts and rest is not None:
         beside = {REST: rest.encode()}
     else:
         beside = {}
+    if candidate.shape == "file" and (agent := without_policy(base.origin.files[0])):
+        beside[AGENT] = agent
     if candidate.folder is None:
         return beside
     tokenizer = ((name, candidate.folder / name) for name in _TOKENIZER)

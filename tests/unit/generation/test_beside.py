@@ -1,5 +1,6 @@
 """What stood beside the weights comes back with `--format source`: in the folder, and in the torch file."""
 
+import io
 import json
 import math
 from argparse import Namespace
@@ -7,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -112,6 +114,59 @@ def test_an_average_has_what_stood_beside_too(tmp_path: Path) -> None:
     made = average(nested(tmp_path / "ckpts", of_lightning), out=tmp_path / "average", format="source")
     loaded = torch.load(made.path / made.record.files[0], weights_only=True)
     assert loaded["hyper_parameters"]["sizes"] == (3, 4)
+
+
+BESIDE = {
+    "data": b'{"policy_class": {":serialized:": "gAWV"}}',
+    "policy.optimizer.pth": b"\x80\x02",
+    "_stable_baselines3_version": b"2.3.0",
+}
+
+
+def agents(folder: Path, beside: dict[str, bytes] = BESIDE) -> Path:
+    """Save MEMBERS agents as Stable-Baselines3 does, the last with another size of `system_info.txt`."""
+    folder.mkdir()
+    for index in range(MEMBERS):
+        torch.save(OrderedDict(checkpoint(index)), folder / "policy.pth")
+        with ZipFile(folder / f"rl_model_{index}_steps.zip", "w") as archive:
+            for name, content in beside.items():
+                archive.writestr(name, content)
+            archive.write(folder / "policy.pth", "policy.pth")
+            archive.writestr("system_info.txt", f"- Process: {index}")
+        (folder / "policy.pth").unlink()
+    return folder
+
+
+def test_agents_come_back_whole(tmp_path: Path) -> None:
+    said = Said()
+    bank = collect(agents(tmp_path / "ckpts"), out=tmp_path / "bank", progress=said)
+    assert any("--format source writes whole agents" in line for line in said), said
+    generated = again(bank, tmp_path)
+    assert generated.info.files == ["model-0000.zip", "model-0001.zip"]
+    made = average(tmp_path / "ckpts", out=tmp_path / "average", format="source")
+    files = [*(generated.path / file for file in generated.info.files), made.path / made.record.files[0]]
+    for file in files:
+        with ZipFile(file) as archive:
+            assert archive.testzip() is None
+            beside = {name: archive.read(name) for name in archive.namelist()}
+        state = torch.load(io.BytesIO(beside.pop("policy.pth")), weights_only=True)
+        assert state.keys() == checkpoint(0).keys()
+        assert beside.pop("system_info.txt") in {b"- Process: 0", b"- Process: 3"}
+        assert beside == BESIDE
+    assert len(collect(generated.path, out=bank.path, extend=True)) == MEMBERS + 2
+    other = generate(bank, config=Config.preset("gaussian"), n=1, out=tmp_path / "g", format="pth")
+    assert torch.load(other.path / other.info.files[0], weights_only=True).keys() == checkpoint(0).keys()
+
+
+def test_agents_with_much_beside_the_policy_come_back_as_policies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdiff.checkpoints.agents._MOST", 100)
+    said = Said()
+    folder = agents(tmp_path / "ckpts", BESIDE | {"actor.optimizer.pth": b"x" * 100})
+    generated = again(collect(folder, out=tmp_path / "bank", progress=said), tmp_path)
+    assert any("--format source writes policies alone" in line for line in said), said
+    assert torch.load(generated.path / "model-0000.pth", weights_only=True).keys() == checkpoint(0).keys()
 
 
 @pytest.mark.parametrize("text", ["[", '{"x": 1}', '{"dict": [1]}', '{"dict": []}' + " " * 9 + "]"])
