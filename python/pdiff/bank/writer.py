@@ -1,5 +1,6 @@
 """Write what stands beside a bank's rows: base, statistics, companions and, last, the manifest."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,7 @@ from pdiff.bank.manifest import (
     AVERAGE_COUNT,
     BASE,
     FORMAT,
+    METADATA,
     REST,
     SOURCE,
     STATISTICS,
@@ -164,13 +166,15 @@ def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
 
     Settings and index are read as JSON and written anew; what is none, or larger than 1 MiB (an index:
     10 MiB), or a link out of its folder, is left out. A tokenizer's files, of 32 MiB at most, are copied, and
-    so is what stands beside the policy in an agent's zip.
+    so are what stands beside the policy in an agent's zip, and the free text of a safetensors header.
     """
     candidate, (rest, _) = example.candidate, base.rest
     if candidate.shape != "sharded" and base.parts == example.header.parts and rest is not None:
         beside = {REST: rest.encode()}
     else:
         beside = {}
+    if candidate.shape != "sharded" and (text := _free_text(base)):
+        beside[METADATA] = text
     if candidate.shape == "file" and (agent := without_policy(base.origin.files[0])):
         beside[AGENT] = agent
     if candidate.folder is None:
@@ -185,6 +189,17 @@ def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
         wanted += [(path, _INDEX_BYTES) for path in islice(own, 1)]
     found = ((path.name, read_companion(path, limit)) for path, limit in wanted)
     return beside | {name: content for name, content in found if content is not None}
+
+
+def _free_text(base: Checkpoint) -> bytes:
+    """Return the text in a safetensors header, as JSON; nothing for none, or more than 1 MiB.
+
+    The settings of an adapter, for instance. Numbers are left out: they tell of that one checkpoint.
+    """
+    own = {name for name in base.metadata if name == "format" or name.startswith("pdiff.")}
+    text = {name: value for name, value in base.metadata.items() if name not in own | base.numbers.keys()}
+    content = json.dumps(text).encode()
+    return content if text and len(content) <= _SETTINGS_BYTES else b""
 
 
 def _leads_to(path: Path, candidate: Candidate) -> bool:

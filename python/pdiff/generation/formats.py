@@ -20,6 +20,7 @@ from pdiff.bank.manifest import (
     AVERAGE_COUNT,
     BASE,
     MANIFEST,
+    METADATA,
     REST,
     SHARDS,
     SOURCE,
@@ -73,7 +74,8 @@ def write_models(
     if fmt != "source":
         source = Source(format="torch" if fmt == "pth" else fmt)
     beside = dict(companions) if fmt == "source" else {}
-    rest, agent = (beside.pop(name, b"") for name in (REST, AGENT))
+    rest, agent, text = (beside.pop(name, b"") for name in (REST, AGENT, METADATA))
+    said = json.loads(text or b"{}")
     names: list[str] = []
     digests: dict[str, str] = {}
     for name, state, metadata in models:
@@ -83,7 +85,7 @@ def write_models(
             (folder / file).parent.mkdir(exist_ok=True)
             if source.format == "safetensors":
                 renamed = {source.names.get(plain, plain): tensor for plain, tensor in part.items()}
-                write_tensors(folder / file, renamed, metadata)
+                write_tensors(folder / file, renamed, said | metadata)
             else:
                 content = torch_bytes(_content(source, part, rest))
                 _core.write_file(folder / file, with_policy(agent, content) if agent else content)

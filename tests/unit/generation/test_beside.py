@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pdiff.bank import Bank, collect
@@ -114,6 +115,34 @@ def test_an_average_has_what_stood_beside_too(tmp_path: Path) -> None:
     made = average(nested(tmp_path / "ckpts", of_lightning), out=tmp_path / "average", format="source")
     loaded = torch.load(made.path / made.record.files[0], weights_only=True)
     assert loaded["hyper_parameters"]["sizes"] == (3, 4)
+
+
+def test_text_in_a_header_comes_back_and_numbers_do_not(tmp_path: Path) -> None:
+    """As diffusers says the scale of an adapter; an accuracy is that of one checkpoint."""
+    settings = {"unet.lora_alpha": 16, "unet.r": 2}
+    for index in range(MEMBERS):
+        text = {
+            "format": "pt",
+            "lora_adapter_metadata": json.dumps(settings),
+            "accuracy": f"0.9{index}",
+            "pdiff.seed": "x",
+        }
+        (tmp_path / "ckpts").mkdir(exist_ok=True)
+        save_file(checkpoint(index), tmp_path / f"ckpts/{index}.safetensors", text)
+    generated = again(collect(tmp_path / "ckpts", out=tmp_path / "bank"), tmp_path)
+    made = average(tmp_path / "ckpts", out=tmp_path / "average", format="source")
+    plain = generate(
+        Bank.open(tmp_path / "bank"), config=Config.preset("gaussian"), n=1, out=tmp_path / "plain"
+    )
+    with safe_open(generated.path / generated.info.files[1], "pt") as file:
+        said = file.metadata()
+    assert json.loads(said.pop("lora_adapter_metadata")) == settings
+    assert said.keys() == {"format", "pdiff.generator", "pdiff.seed", "pdiff.index"}
+    assert said["pdiff.index"] == "1"
+    with safe_open(made.path / made.record.files[0], "pt") as file:
+        assert json.loads(file.metadata()["lora_adapter_metadata"]) == settings
+    with safe_open(plain.path / plain.info.files[0], "pt") as file:
+        assert "lora_adapter_metadata" not in file.metadata()
 
 
 BESIDE = {
