@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from pdiff import _core
 from pdiff.bank.manifest import AVERAGE_COUNT
@@ -21,6 +22,7 @@ _KEYS = 5
 _READ = 64
 """Checkpoints looked through at a time: often enough to show progress."""
 _EXTRA = "_extra_state"
+_TRUST = "--i-trust-this-file"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def open_all(request: Request, progress: Progress) -> Opened:
     if refused and (request.strict or not opened.checkpoints):
         left = len(refused) - 1
         more = f"; and {left:,} more {agreeing(left, 'are')} refused" if left else ""
-        raise InputError(f"{refused[0][0]}: {refused[0][1]}{more}")
+        raise InputError(f"{refused[0][0]}: {refused[0][1]}{more}{_way_out(request, refused)}")
     if not opened.checkpoints:
         names = [name for name, _ in found.skipped[:3]]
         others = f"; other files: {', '.join(names)}" if names else ""
@@ -92,6 +94,15 @@ def open_all(request: Request, progress: Progress) -> Opened:
         raise InputError(f"{where}: no checkpoints (.safetensors, .pt, .pth, .bin, .ckpt){others}")
     _report(progress, "left out", refused)
     return opened
+
+
+def _way_out(request: Request, refused: Sequence[tuple[str, str]]) -> str:
+    """Return the command that converts a folder of files that hold code, if there are any."""
+    folders = [root for root in request.roots if root.is_dir()]
+    if len(refused) < 2 or not folders or not any(_TRUST in why for _, why in refused):
+        return ""
+    folder = quote(str(folders[0]))
+    return f"; all of them: `pdiff convert {folder} --out converted {_TRUST}`, then `pdiff collect converted`"
 
 
 def not_finite(checkpoints: Sequence[Checkpoint], layout: _core.Layout, progress: Progress) -> frozenset[str]:
