@@ -46,6 +46,10 @@ _SLACK = 2**20
 """Headers, manifest and journal of a small bank; large ones take a share of the rows besides."""
 _SETTINGS = ("config.json", "generation_config.json", "adapter_config.json")
 _SETTINGS_BYTES = 2**20
+_MODULES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
+_MODULE = "[0-9]_*/config.json"
+"""What makes sentence-transformers of a transformer: without them another pooling is taken in silence."""
+_MOST_MODULES = 10
 _TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
@@ -83,7 +87,7 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
     _core.write_checkpoint(bank / BASE, plan.base, {"format": "pt"})
     companions = read_companions(example, plan.base.open())
     for name, content in companions.items():
-        (bank / SOURCE).mkdir(exist_ok=True)
+        (bank / SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
         _core.write_file(bank / SOURCE / name, content)
     digests = {name: _core.digest(content) for name, content in companions.items()}
     Manifest(
@@ -165,8 +169,9 @@ def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
     """Return what stands beside the weights, by name: in the folder of `example`, in the torch file `base`.
 
     Settings and index are read as JSON and written anew; what is none, or larger than 1 MiB (an index:
-    10 MiB), or a link out of its folder, is left out. A tokenizer's files, of 32 MiB at most, are copied, and
-    so are what stands beside the policy in an agent's zip, and the free text of a safetensors header.
+    10 MiB), or a link out of its folder, is left out. Files of a tokenizer or of sentence-transformers, of
+    32 MiB at most, are copied, and so are what stands beside the policy in an agent's zip, and the free text
+    of a safetensors header.
     """
     candidate, (rest, _) = example.candidate, base.rest
     if candidate.shape != "sharded" and base.parts == example.header.parts and rest is not None:
@@ -179,8 +184,10 @@ def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
         beside[AGENT] = agent
     if candidate.folder is None:
         return beside
-    tokenizer = ((name, candidate.folder / name) for name in _TOKENIZER)
-    copied = ((name, read_companion(path, _TOKENIZER_BYTES, as_it_is=True)) for name, path in tokenizer)
+    modules = (f"{path.parent.name}/{path.name}" for path in candidate.folder.glob(_MODULE))
+    names = (*_TOKENIZER, *_MODULES, *sorted(filter(str.isprintable, modules))[:_MOST_MODULES])
+    paths = ((name, candidate.folder / name) for name in names)
+    copied = ((name, read_companion(path, _TOKENIZER_BYTES, as_it_is=True)) for name, path in paths)
     beside |= {name: content for name, content in copied if content is not None}
     wanted = [(candidate.folder / name, _SETTINGS_BYTES) for name in _SETTINGS]
     if candidate.shape == "sharded":

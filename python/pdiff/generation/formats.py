@@ -91,6 +91,7 @@ def write_models(
                 _core.write_file(folder / file, with_policy(agent, content) if agent else content)
             digests[file] = _core.digest_file(folder / file)
         for file, companion in beside.items():
+            (folder / name / file).parent.mkdir(parents=True, exist_ok=True)
             _core.write_file(folder / name / file, companion)
             digests[f"{name}/{file}"] = _core.digest(companion)
     return names, digests
@@ -163,9 +164,8 @@ def write_rows(bank: Bank, folder: Path, models: Iterable[Drawn]) -> tuple[list[
         shards.append(ShardEntry(file, len(rows), _core.digest_file(folder / file)))
     manifest = bank.manifest
     _share(bank.path / manifest.base.file, folder / BASE, manifest.base.digest)
-    if manifest.source.companions:
-        (folder / SOURCE).mkdir()
     for name, content in bank.companions().items():
+        (folder / SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
         _core.write_file(folder / SOURCE / name, content)
     new = msgspec.structs.replace(
         manifest,

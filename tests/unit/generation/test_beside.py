@@ -20,6 +20,7 @@ from pdiff.common.config import Config
 from pdiff.common.errors import InputError
 from pdiff.generation import Generated, generate
 from pdiff.generation.averaging import average
+from pdiff.generation.extract import export
 from tests.support import Said, checkpoint
 
 MEMBERS = 4
@@ -143,6 +144,33 @@ def test_text_in_a_header_comes_back_and_numbers_do_not(tmp_path: Path) -> None:
         assert json.loads(file.metadata()["lora_adapter_metadata"]) == settings
     with safe_open(plain.path / plain.info.files[0], "pt") as file:
         assert "lora_adapter_metadata" not in file.metadata()
+
+
+def test_sentence_transformers_come_back_with_their_modules(tmp_path: Path) -> None:
+    beside = {
+        "modules.json": '[{"idx": 1, "name": "1", "path": "1_Pooling", "type": "x.Pooling"}]',
+        "1_Pooling/config.json": '{"pooling_mode_cls_token": true}',
+        "sentence_bert_config.json": '{"max_seq_length": 16}',
+        "config_sentence_transformers.json": '{"similarity_fn_name": "cosine"}',
+    }
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/config.json").write_text("{}")
+    for index in range(MEMBERS):
+        folder = tmp_path / f"ckpts/checkpoint-{index}"
+        (folder / "1_Pooling").mkdir(parents=True)
+        save_file(checkpoint(index), folder / "model.safetensors", {"format": "pt"})
+        for name, content in (beside | {"config.json": '{"model_type": "made-up"}'}).items():
+            (folder / name).write_text(content)
+        (folder / "3_Link").mkdir()
+        (folder / "3_Link/config.json").symlink_to(tmp_path / "elsewhere/config.json")
+    bank = collect(tmp_path / "ckpts", out=tmp_path / "bank")
+    generated = again(bank, tmp_path)
+    rows = generate(bank, config=Config.preset("gaussian"), n=2, out=tmp_path / "rows", format="rows")
+    files = export(rows, tmp_path / "exported", format="source")
+    for folder in (generated.path / generated.info.files[0], files[1]):
+        written = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        assert written.keys() == {*beside, "config.json", "model.safetensors"}
+        assert {name: written[name].read_text() for name in beside} == beside
 
 
 BESIDE = {
