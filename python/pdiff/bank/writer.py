@@ -173,7 +173,7 @@ def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
     32 MiB at most, are copied, and so are what stands beside the policy in an agent's zip, and the free text
     of a safetensors header.
     """
-    candidate, (rest, _) = example.candidate, base.rest
+    candidate, rest = example.candidate, _rest(base)
     if candidate.shape != "sharded" and base.parts == example.header.parts and rest is not None:
         beside = {REST: rest.encode()}
     else:
@@ -196,6 +196,19 @@ def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
         wanted += [(path, _INDEX_BYTES) for path in islice(own, 1)]
     found = ((path.name, read_companion(path, limit)) for path, limit in wanted)
     return beside | {name: content for name, content in found if content is not None}
+
+
+def _rest(base: Checkpoint) -> str | None:
+    """Return what stands beside the weights in a torch file, as JSON; None if it is too much.
+
+    A file of fastai is known by its two keys, of which the one is the optimiser's: with None for it, the
+    network is loaded. It would not be with `model` alone.
+    """
+    rest, lost = base.rest
+    if rest is None or base.parts != [["model"]] or lost != ["opt"]:
+        return rest
+    ((kind, entries),) = json.loads(rest).items()
+    return json.dumps({kind: [*entries, ["opt", None]]}) if len(entries) == 1 else rest
 
 
 def _free_text(base: Checkpoint) -> bytes:

@@ -118,6 +118,18 @@ def test_an_average_has_what_stood_beside_too(tmp_path: Path) -> None:
     assert loaded["hyper_parameters"]["sizes"] == (3, 4)
 
 
+@pytest.mark.parametrize("more", [{}, {"epoch": 3}])
+def test_a_file_of_fastai_keeps_the_keys_by_which_it_is_known(tmp_path: Path, more: dict[str, Any]) -> None:
+    (tmp_path / "ckpts").mkdir()
+    for index in range(MEMBERS):
+        content = {"model": checkpoint(index), "opt": {"state": [{"mom": torch.ones(2)}], "hypers": []}}
+        torch.save(content | more, tmp_path / f"ckpts/{index}.pth")
+    generated = again(collect(tmp_path / "ckpts", out=tmp_path / "bank"), tmp_path)
+    loaded = torch.load(generated.path / generated.info.files[0], weights_only=True)
+    assert loaded.pop("model").keys() == checkpoint(0).keys()
+    assert loaded == (more or {"opt": None})
+
+
 def test_text_in_a_header_comes_back_and_numbers_do_not(tmp_path: Path) -> None:
     """As diffusers says the scale of an adapter; an accuracy is that of one checkpoint."""
     settings = {"unet.lora_alpha": 16, "unet.r": 2}
