@@ -1,6 +1,5 @@
 """What `--format source` writes is loaded by the library whose checkpoints were collected. Random weights."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,36 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pdiff.bank import collect
-from pdiff.common.config import Config
-from pdiff.generation import Generated, generate
 from pdiff.verification import verify
+from tests.libraries.writing_back import MEMBERS, assert_loaded, network, written_back
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-MEMBERS = 4
-
-
-def written_back(folder: Path, save: Callable[[Path, int], None], **options: Any) -> Generated:
-    """Collect what `save` leaves below a folder, and return two generated models in the same form."""
-    (folder / "ckpts").mkdir()
-    for index in range(MEMBERS):
-        torch.manual_seed(index)
-        save(folder / "ckpts", index)
-    bank = collect(folder / "ckpts", out=folder / "bank", **options)
-    made = generate(bank, config=Config.preset("gaussian"), n=2, out=folder / "made", format="source")
-    assert not made.info.left_out
-    return made
-
-
-def network() -> nn.Module:
-    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-
-
-def assert_loaded(module: nn.Module, generated: dict[str, Tensor], prefix: str = "") -> None:
-    state = module.state_dict()
-    for name, tensor in generated.items():
-        assert torch.equal(state[name.removeprefix(prefix)], tensor), name
 
 
 @pytest.mark.parametrize("given", ["values", "omegaconf"])
