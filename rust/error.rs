@@ -30,6 +30,14 @@ pub enum Error {
         /// What it holds.
         message: String,
     },
+    /// A file is refused because a tensor of a row holds values that are not finite.
+    #[error("{}: {}; accepted: finite values", one_line(path), brief(message))]
+    NonFinite {
+        /// The file that is refused.
+        path: PathBuf,
+        /// Which tensor, and how many.
+        message: String,
+    },
     /// Content that belongs to no single file is refused.
     #[error("{}", brief(_0))]
     Refused(String),

@@ -31,6 +31,7 @@ __all__ = [
     "gather",
     "gram",
     "natural_sort",
+    "non_finite",
     "open_checkpoints",
     "read_rows",
     "remove_stale",
@@ -236,6 +237,12 @@ def read_rows(layout: Layout, origins: Sequence[Origin], out: Buffer) -> None:
 
     Only their byte ranges are read, in parallel. Raises `InputError` as `write_shards` does, `ValueError` for
     a wrong buffer.
+    """
+
+def non_finite(layout: Layout, origins: Sequence[Origin]) -> list[str | None]:
+    """For each checkpoint, which of the layout's tensors holds NaN or infinity, in words; None if none does.
+
+    Reads as `read_rows` does, in bounded memory, and raises `InputError` for everything else that it refuses.
     """
 
 def add_rows(

@@ -167,7 +167,7 @@ fn check(checkpoint: &Checkpoint, segment: &Segment, cancel: &Cancel) -> Result<
         seen.add(&[], scratch.next(&mut reader, segment, count)?);
         left -= count;
     }
-    seen.check().map_err(|why| checkpoint.refuse(why))
+    seen.check(checkpoint)
 }
 
 /// The window that was read last, as the file has it and as numbers.

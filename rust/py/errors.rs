@@ -35,7 +35,9 @@ impl From<Error> for PyErr {
         match error {
             Error::Io { path, source } => os_error(&path, &source, message),
             Error::Code { .. } => CodeError::new_err(message),
-            Error::Input { .. } | Error::Refused(_) => InputError::new_err(message),
+            Error::Input { .. } | Error::NonFinite { .. } | Error::Refused(_) => {
+                InputError::new_err(message)
+            }
             Error::Value(_) => PyValueError::new_err(message),
             Error::Index { .. } => PyIndexError::new_err(message),
             Error::Interrupted => PyKeyboardInterrupt::new_err(()),

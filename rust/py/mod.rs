@@ -61,7 +61,7 @@ mod _core {
     #[pymodule_export]
     use super::prefetch::Prefetch;
     #[pymodule_export]
-    use super::read_rows::read_rows;
+    use super::read_rows::{non_finite, read_rows};
     #[pymodule_export]
     use super::statistics::statistics;
     #[pymodule_export]

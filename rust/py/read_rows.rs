@@ -1,4 +1,4 @@
-//! Wraps reading checkpoints as rows in memory.
+//! Wraps reading checkpoints as rows in memory, and looking for values that no row can have.
 
 use pyo3::prelude::*;
 
@@ -21,5 +21,18 @@ pub fn read_rows(
     let (origins, out) = (inner(&origins), out.as_mut_slice()?);
     enter(py, |cancel| {
         collect::read_rows(&layout.0, &origins, out, cancel)
+    })
+}
+
+/// For each checkpoint, which of the layout's tensors holds NaN or infinity; None if none does.
+#[pyfunction]
+pub fn non_finite(
+    py: Python<'_>,
+    layout: &Layout,
+    origins: Vec<Bound<'_, Origin>>,
+) -> PyResult<Vec<Option<String>>> {
+    let origins = inner(&origins);
+    enter(py, |cancel| {
+        collect::non_finite(&layout.0, &origins, cancel)
     })
 }

@@ -66,7 +66,8 @@ pub fn choose(
                 .map(|part| part.candidate.keys.clone())
                 .collect(),
             inside: picked.inside,
-            averaged: parts.iter().any(|part| pick::is_averaged(part)),
+            averaged: parts.iter().any(|part| pick::is_averaged(part))
+                != pick::is_exchanged(values, &found),
             candidates: Vec::new(),
             storages: Vec::new(),
             tensors: Vec::new(),

@@ -1,6 +1,5 @@
 """What `--format source` writes is loaded by the library whose checkpoints were collected. Random weights."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,35 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pdiff.bank import collect
-from pdiff.common.config import Config
-from pdiff.generation import Generated, generate
+from pdiff.verification import verify
+from tests.libraries.writing_back import MEMBERS, assert_loaded, network, written_back
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-MEMBERS = 4
-
-
-def written_back(folder: Path, save: Callable[[Path, int], None], **options: Any) -> Generated:
-    """Collect what `save` leaves below a folder, and return two generated models in the same form."""
-    (folder / "ckpts").mkdir()
-    for index in range(MEMBERS):
-        torch.manual_seed(index)
-        save(folder / "ckpts", index)
-    bank = collect(folder / "ckpts", out=folder / "bank", **options)
-    made = generate(bank, config=Config.preset("gaussian"), n=2, out=folder / "made", format="source")
-    assert not made.info.left_out
-    return made
-
-
-def network() -> nn.Module:
-    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-
-
-def assert_loaded(module: nn.Module, generated: dict[str, Tensor], prefix: str = "") -> None:
-    state = module.state_dict()
-    for name, tensor in generated.items():
-        assert torch.equal(state[name.removeprefix(prefix)], tensor), name
 
 
 @pytest.mark.parametrize("given", ["values", "omegaconf"])
@@ -155,17 +129,21 @@ def test_diffusers_checkpoints(tmp_path: Path) -> None:
         assert_loaded(model, made[index])
 
 
-def test_stable_baselines_policies(tmp_path: Path) -> None:
-    """The weights of a policy in the zip of an agent, which are written as a file of their own."""
+@pytest.mark.parametrize("method", ["PPO", "DQN"])
+def test_stable_baselines_agents(tmp_path: Path, method: str) -> None:
+    """A policy in the zip of an agent, with which the generated policies become whole agents."""
     agents = pytest.importorskip("stable_baselines3")
+    kind = getattr(agents, method)
 
     def save(folder: Path, index: int) -> None:
-        agent = agents.PPO(
-            "MlpPolicy", "CartPole-v1", seed=index, device="cpu", policy_kwargs={"net_arch": [8]}
-        )
-        agent.save(folder / f"agent-{index}.zip")
+        agent = kind("MlpPolicy", "CartPole-v1", seed=index, device="cpu", policy_kwargs={"net_arch": [8]})
+        agent.save(folder / f"rl_model_{1000 * (index + 1)}_steps")
 
     made = written_back(tmp_path, save)
-    agent = agents.PPO("MlpPolicy", "CartPole-v1", device="cpu", policy_kwargs={"net_arch": [8]})
-    agent.policy.load_state_dict(torch.load(made.path / made.info.files[0], weights_only=True))
-    assert_loaded(agent.policy, made[0])
+    for index, file in enumerate(made.info.files):
+        assert file.endswith(".zip")
+        agent = kind.load(made.path / file, env=agents.common.env_util.make_vec_env("CartPole-v1"))
+        assert_loaded(agent.policy, made[index])
+        assert agent.seed == MEMBERS - 1
+        agent.learn(8 if method == "DQN" else 1)
+    assert verify(made.path).bad == []

@@ -8,7 +8,7 @@ import msgspec
 from pdiff import _core
 from pdiff.bank.bank import Bank
 from pdiff.bank.manifest import BASE, SHARDS
-from pdiff.bank.reading import Request, check_averaged, check_ties, describe, open_all
+from pdiff.bank.reading import Request, check_averaged, check_ties, describe, not_finite, open_all
 from pdiff.bank.selection import carried, compared, describe_subset, floating
 from pdiff.bank.shards import ShardWriter, Written, remove_orphans
 from pdiff.bank.writer import rows_bytes, write_statistics
@@ -23,14 +23,17 @@ from pdiff.common.wording import agreeing, counted, shown, some
 _STATISTICS = "stats-{:05d}.safetensors"
 
 
-def extend_bank(path: Path, request: Request, base: Path | None, progress: Progress) -> None:
+def extend_bank(
+    path: Path, request: Request, base: Path | None, progress: Progress, *, skip_nonfinite: bool = False
+) -> None:
     """Add the checkpoints that `request` names to the bank at `path`; those whose rows it has count once.
 
     They must hold the tensors of the bank's rows. The rest must be the bank's own, bit for bit, unless the
     bank was collected with a base of its own choice, or `base` (equal to the bank's) says that it may differ.
-    It is looked at in new checkpoints only: read in one, and that one compared with the others as `collect`
-    does it. Until the new manifest is in place the bank is the old one; what an extension that was killed
-    left is removed by the next. Raises `UsageError` if there is no bank or another process extends it.
+    With `skip_nonfinite`, those whose rows would hold NaN or infinity are left out.
+    The rest is looked at in new checkpoints only: read in one, and that one compared with the others as
+    `collect` does it. Until the new manifest is in place the bank is the old one; what an extension that was
+    killed left is removed by the next. Raises `UsageError` if there is no bank or another process extends it.
     """
     Bank.open(path)  # no lock where there is no bank
     for folder in (path, path / SHARDS):
@@ -43,6 +46,9 @@ def extend_bank(path: Path, request: Request, base: Path | None, progress: Progr
             _check_base(bank, own, base, request, progress)
         free = bank.manifest.base_given or base is not None
         checkpoints = _fitting(bank, request, own, free=free, progress=progress)
+        if skip_nonfinite:
+            bad = not_finite(checkpoints, bank.layout, progress)
+            checkpoints = [checkpoint for checkpoint in checkpoints if checkpoint.source not in bad]
         require_space(path, rows_bytes(len(checkpoints), bank.layout, bank.manifest.dtype))
         try:
             _add(bank, checkpoints, None if free else own, progress)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from pdiff import _core
 from pdiff.bank.bank import Bank
 from pdiff.bank.extend import extend_bank, open_base
 from pdiff.bank.manifest import MANIFEST, SHARDS, TASK_FILE, StoreDtype, TaskRef
-from pdiff.bank.reading import Request, read_group
+from pdiff.bank.reading import Request, not_finite, read_group
 from pdiff.bank.safety import unaligned
 from pdiff.bank.selection import Selection, describe_subset, select
 from pdiff.bank.shards import JOURNAL, Journal, Purpose, ShardWriter, Written, remove_orphans
@@ -19,7 +20,7 @@ from pdiff.checkpoints.records import Choice, stored_bytes
 from pdiff.common.artifacts import read_record
 from pdiff.common.directories import require_space, staged_directory
 from pdiff.common.errors import InputError, UsageError
-from pdiff.common.progress import SILENT, Progress
+from pdiff.common.progress import SILENT, Progress, Wordless
 from pdiff.common.wording import agreeing, counted
 
 
@@ -35,6 +36,7 @@ def collect(
     store_dtype: StoreDtype = "F32",
     majority: bool = False,
     strict: bool = False,
+    skip_nonfinite: bool = False,
     extend: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -48,6 +50,8 @@ def collect(
     several sets of weights, `key` names the one wanted; `ema` says that it must be, or must not be, averaged
     weights. Files that cannot be read are reported and left out, or refused with `strict`; checkpoints of
     several kinds are refused, or the largest group taken with `majority`. Identical checkpoints count once.
+    A checkpoint whose row would hold NaN or infinity is refused; with `skip_nonfinite` it is left out, as if
+    it were not there, for which every row is read twice.
 
     Rows are stored as `store_dtype`: half the bytes, rounded, with F16 or BF16.
 
@@ -69,7 +73,11 @@ def collect(
         raise UsageError(f"{out}: is finished, there is nothing to go on with; {hint}")
     if not extend:
         with staged_directory(out, MANIFEST, overwrite, journal=JOURNAL, resume=resume) as staged:
-            plan = _plan(request, selection, rest, store_dtype, progress)
+            if skip_nonfinite:
+                draft = _plan(request, selection, rest, store_dtype, Wordless(progress), check_rest=False)
+                bad = not_finite(draft.group.checkpoints, draft.layout, progress)
+                request = replace(request, without=bad)
+            plan = _plan(request, selection, rest, store_dtype, progress, check_rest=rest is None)
             _write(staged, plan, out, progress)
     elif selection != Selection() or store_dtype != "F32" or resume or overwrite:
         raise UsageError(
@@ -77,7 +85,7 @@ def collect(
             "--last-norms, --store-dtype, --resume and --overwrite"
         )
     else:
-        extend_bank(out, request, rest, progress)
+        extend_bank(out, request, rest, progress, skip_nonfinite=skip_nonfinite)
     bank = Bank.open(out)
     if warning := unaligned(bank):
         progress.message(warning)
@@ -85,7 +93,13 @@ def collect(
 
 
 def _plan(
-    request: Request, selection: Selection, base: Path | None, dtype: StoreDtype, progress: Progress
+    request: Request,
+    selection: Selection,
+    base: Path | None,
+    dtype: StoreDtype,
+    progress: Progress,
+    *,
+    check_rest: bool,
 ) -> Plan:
     """Read what there is and decide what the rows are; raises for what cannot become a bank."""
     group = read_group(request, progress, base)
@@ -104,7 +118,7 @@ def _plan(
             progress.message(
                 f"{base} is the whole network, {whole:,} tensors; the checkpoints hold {part} of it"
             )
-    layout, lost = select(group.checkpoints, tensors, selection, check_rest=base is None, progress=progress)
+    layout, lost = select(group.checkpoints, tensors, selection, check_rest=check_rest, progress=progress)
     for note in describe_subset(tensors, layout, lost):
         progress.message(note)
     purpose = Purpose(layout.fingerprint, selection, dtype)

@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
+from pdiff import _core
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
+from pdiff.checkpoints.agents import is_agent, without_policy
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
 from pdiff.checkpoints.roles import of_one_kind_of_average, refuse_parts
 from pdiff.common.errors import InputError
@@ -16,7 +19,10 @@ from pdiff.common.wording import agreeing, counted, shown, some
 _LISTED = 10
 """Files of one sort that are reported by name; the others are counted."""
 _KEYS = 5
+_READ = 64
+"""Checkpoints looked through at a time: often enough to show progress."""
 _EXTRA = "_extra_state"
+_TRUST = "--i-trust-this-file"
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class Request:
     """Take the largest group of several."""
     strict: bool = False
     """Refuse all if any cannot be read."""
+    without: frozenset[str] = frozenset()
+    """Sources to leave out, of which that has been said."""
 
 
 def read_group(request: Request, progress: Progress, base: Path | None = None) -> Group:
@@ -69,12 +77,16 @@ def open_all(request: Request, progress: Progress) -> Opened:
     found, note = of_one_kind_of_average(found, request.choice)
     if note:
         progress.message(note)
+    if request.without:
+        found = replace(
+            found, candidates=tuple(c for c in found.candidates if c.source not in request.without)
+        )
     opened = open_checkpoints(found, request.choice, progress)
     refused = [*found.refused, *opened.refused]
     if refused and (request.strict or not opened.checkpoints):
         left = len(refused) - 1
         more = f"; and {left:,} more {agreeing(left, 'are')} refused" if left else ""
-        raise InputError(f"{refused[0][0]}: {refused[0][1]}{more}")
+        raise InputError(f"{refused[0][0]}: {refused[0][1]}{more}{_way_out(request, refused)}")
     if not opened.checkpoints:
         names = [name for name, _ in found.skipped[:3]]
         others = f"; other files: {', '.join(names)}" if names else ""
@@ -82,6 +94,33 @@ def open_all(request: Request, progress: Progress) -> Opened:
         raise InputError(f"{where}: no checkpoints (.safetensors, .pt, .pth, .bin, .ckpt){others}")
     _report(progress, "left out", refused)
     return opened
+
+
+def _way_out(request: Request, refused: Sequence[tuple[str, str]]) -> str:
+    """Return the command that converts a folder of files that hold code, if there are any."""
+    folders = [root for root in request.roots if root.is_dir()]
+    if len(refused) < 2 or not folders or not any(_TRUST in why for _, why in refused):
+        return ""
+    folder = quote(str(folders[0]))
+    return f"; all of them: `pdiff convert {folder} --out converted {_TRUST}`, then `pdiff collect converted`"
+
+
+def not_finite(checkpoints: Sequence[Checkpoint], layout: _core.Layout, progress: Progress) -> frozenset[str]:
+    """Return the sources of checkpoints whose rows would hold NaN or infinity; they are said to be left out.
+
+    Reads every row. Raises `InputError` if there is no other checkpoint.
+    """
+    found: list[tuple[str, str]] = []
+    with progress.track("Looking for NaN and infinity", len(checkpoints), "checkpoint") as tracker:
+        for begin in range(0, len(checkpoints), _READ):
+            part = checkpoints[begin : begin + _READ]
+            told = _core.non_finite(layout, [each.origin for each in part])
+            found += [(each.source, why) for each, why in zip(part, told, strict=True) if why]
+            tracker.advance(len(part))
+    if found and len(found) == len(checkpoints):
+        raise InputError(f"{found[0][0]}: {found[0][1]}, as does every other checkpoint; none is left")
+    _report(progress, "left out", found)
+    return frozenset(source for source, _ in found)
 
 
 def _report(progress: Progress, what: str, files: Sequence[tuple[str, str]]) -> None:
@@ -111,6 +150,15 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
     for prefix, count in header.prefixes:
         yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
     yield from _left_out(source, header.left_out)
+    if example.candidate.shape == "file" and is_agent(example.candidate.files[0]):
+        whole = without_policy(example.candidate.files[0]) is not None
+        written = (
+            "whole agents, with all else as one of these has it, the pickled objects in its settings too"
+            if whole
+            else "policies alone, as what stands beside is damaged or takes more than 64 MiB; such a file is "
+            "for agent.policy.load_state_dict(torch.load(FILE))"
+        )
+        yield f"{source}: the policy of a Stable-Baselines3 agent; --format source writes {written}"
     if lost := header.rest[1]:
         yield f"{source}: --format source writes what stands beside the weights again, but for {some(lost)}"
 

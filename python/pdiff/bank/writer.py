@@ -1,5 +1,6 @@
 """Write what stands beside a bank's rows: base, statistics, companions and, last, the manifest."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,9 +12,11 @@ import torch
 from pdiff import _core
 from pdiff._core import Checkpoint, Layout, Origin, TensorInfo
 from pdiff.bank.manifest import (
+    AGENT,
     AVERAGE_COUNT,
     BASE,
     FORMAT,
+    METADATA,
     REST,
     SOURCE,
     STATISTICS,
@@ -27,6 +30,7 @@ from pdiff.bank.manifest import (
 )
 from pdiff.bank.reading import ties
 from pdiff.bank.shards import Purpose, Written
+from pdiff.checkpoints.agents import without_policy
 from pdiff.checkpoints.folders import read_companion, read_index
 from pdiff.checkpoints.listing import INDEX
 from pdiff.checkpoints.records import Candidate, Example, Group
@@ -42,6 +46,10 @@ _SLACK = 2**20
 """Headers, manifest and journal of a small bank; large ones take a share of the rows besides."""
 _SETTINGS = ("config.json", "generation_config.json", "adapter_config.json")
 _SETTINGS_BYTES = 2**20
+_MODULES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
+_MODULE = "[0-9]_*/config.json"
+"""What makes sentence-transformers of a transformer: without them another pooling is taken in silence."""
+_MOST_MODULES = 10
 _TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
@@ -79,7 +87,7 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
     _core.write_checkpoint(bank / BASE, plan.base, {"format": "pt"})
     companions = read_companions(example, plan.base.open())
     for name, content in companions.items():
-        (bank / SOURCE).mkdir(exist_ok=True)
+        (bank / SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
         _core.write_file(bank / SOURCE / name, content)
     digests = {name: _core.digest(content) for name, content in companions.items()}
     Manifest(
@@ -161,17 +169,25 @@ def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
     """Return what stands beside the weights, by name: in the folder of `example`, in the torch file `base`.
 
     Settings and index are read as JSON and written anew; what is none, or larger than 1 MiB (an index:
-    10 MiB), or a link out of its folder, is left out. A tokenizer's files, of 32 MiB at most, are copied.
+    10 MiB), or a link out of its folder, is left out. Files of a tokenizer or of sentence-transformers, of
+    32 MiB at most, are copied, and so are what stands beside the policy in an agent's zip, and the free text
+    of a safetensors header.
     """
-    candidate, (rest, _) = example.candidate, base.rest
+    candidate, rest = example.candidate, _rest(base)
     if candidate.shape != "sharded" and base.parts == example.header.parts and rest is not None:
         beside = {REST: rest.encode()}
     else:
         beside = {}
+    if candidate.shape != "sharded" and (text := _free_text(base)):
+        beside[METADATA] = text
+    if candidate.shape == "file" and (agent := without_policy(base.origin.files[0])):
+        beside[AGENT] = agent
     if candidate.folder is None:
         return beside
-    tokenizer = ((name, candidate.folder / name) for name in _TOKENIZER)
-    copied = ((name, read_companion(path, _TOKENIZER_BYTES, as_it_is=True)) for name, path in tokenizer)
+    modules = (f"{path.parent.name}/{path.name}" for path in candidate.folder.glob(_MODULE))
+    names = (*_TOKENIZER, *_MODULES, *sorted(filter(str.isprintable, modules))[:_MOST_MODULES])
+    paths = ((name, candidate.folder / name) for name in names)
+    copied = ((name, read_companion(path, _TOKENIZER_BYTES, as_it_is=True)) for name, path in paths)
     beside |= {name: content for name, content in copied if content is not None}
     wanted = [(candidate.folder / name, _SETTINGS_BYTES) for name in _SETTINGS]
     if candidate.shape == "sharded":
@@ -180,6 +196,30 @@ def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
         wanted += [(path, _INDEX_BYTES) for path in islice(own, 1)]
     found = ((path.name, read_companion(path, limit)) for path, limit in wanted)
     return beside | {name: content for name, content in found if content is not None}
+
+
+def _rest(base: Checkpoint) -> str | None:
+    """Return what stands beside the weights in a torch file, as JSON; None if it is too much.
+
+    A file of fastai is known by its two keys, of which the one is the optimiser's: with None for it, the
+    network is loaded. It would not be with `model` alone.
+    """
+    rest, lost = base.rest
+    if rest is None or base.parts != [["model"]] or lost != ["opt"]:
+        return rest
+    ((kind, entries),) = json.loads(rest).items()
+    return json.dumps({kind: [*entries, ["opt", None]]}) if len(entries) == 1 else rest
+
+
+def _free_text(base: Checkpoint) -> bytes:
+    """Return the text in a safetensors header, as JSON; nothing for none, or more than 1 MiB.
+
+    The settings of an adapter, for instance. Numbers are left out: they tell of that one checkpoint.
+    """
+    own = {name for name in base.metadata if name == "format" or name.startswith("pdiff.")}
+    text = {name: value for name, value in base.metadata.items() if name not in own | base.numbers.keys()}
+    content = json.dumps(text).encode()
+    return content if text and len(content) <= _SETTINGS_BYTES else b""
 
 
 def _leads_to(path: Path, candidate: Candidate) -> bool:

@@ -19,6 +19,7 @@ from pdiff.checkpoints.listing import (
     Notes,
     begins_as_weights,
     distributed,
+    foreign,
     is_index,
     is_piece,
     is_weights,
@@ -130,7 +131,9 @@ class _Folder:
             if name in self.used or name == ADAPTER_CONFIG:
                 continue
             source = self.listing.source(name)
-            if not is_weights(name) and not self._is_asked(name):
+            if why := foreign(name):
+                self.notes.refused.append((source, why))
+            elif not is_weights(name) and not self._is_asked(name):
                 self.notes.skipped.append((source, "not weights by its name"))
             elif problem := (file := look_at(self.listing.path(name))).problem:
                 self.notes.refused.append((source, problem))

@@ -28,6 +28,7 @@ _BESIDE_WEIGHTS = re.compile(
     r"|.*[._-](optimizer|optim_states?|scheduler|scaler)\.[^.]+$"
     r"|.*\.tmp($|[._-])"
 )
+_KERAS = re.compile(r".*\.(keras|weights\.h5)")
 _INDEX = re.compile(r".+\.safetensors\.index\.json|(diffusion_)?pytorch_model.*\.bin\.index\.json")
 _PIECE = re.compile(r".*-\d{4,6}-of-\d{4,6}\.[a-z]+")
 
@@ -186,6 +187,16 @@ def is_weights(name: str) -> bool:
     """Return whether a file of this name should hold weights: by its suffix, and no optimiser state."""
     name = name.lower()
     return name.endswith(_SUFFIXES) and not _BESIDE_WEIGHTS.match(name)
+
+
+def foreign(name: str) -> str | None:
+    """Return what to do about a file of this name that holds weights in a format that is not read, if so."""
+    if not _KERAS.fullmatch(name.lower()):
+        return None
+    return (
+        "a file of Keras, in HDF5, which is not read; with its torch backend, "
+        "`torch.save(model.state_dict(), 'model.pt')` writes one that is"
+    )
 
 
 def begins_as_weights(name: str, path: str) -> bool:

@@ -36,6 +36,11 @@ from pdiff.common.wording import counted
     show_default=True,
     help="Type of the bank's numbers; the short ones take half the space and round.",
 )
+@click.option(
+    "--skip-nonfinite",
+    is_flag=True,
+    help="Leave out checkpoints that hold NaN or infinity where it would be generated.",
+)
 @click.option("--extend", is_flag=True, help="Add to the bank in --out; its selection stays.")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted command had written.")
 @options.output

@@ -88,3 +88,13 @@ class _Silent:
 
 
 SILENT: Progress = _Silent()
+
+
+class Wordless:
+    """Shows the steps of another progress, and drops its messages: for what is done again with them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.track = progress.track
+
+    def message(self, text: str) -> None:
+        """Drop the message."""

@@ -16,9 +16,11 @@ from torch import Tensor
 from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.bank.manifest import (
+    AGENT,
     AVERAGE_COUNT,
     BASE,
     MANIFEST,
+    METADATA,
     REST,
     SHARDS,
     SOURCE,
@@ -29,9 +31,10 @@ from pdiff.bank.manifest import (
     Source,
 )
 from pdiff.bank.writer import write_statistics
+from pdiff.checkpoints.agents import with_policy
 from pdiff.common.artifacts import write_tensors
 from pdiff.common.errors import InputError, unknown
-from pdiff.training.trainer import write_torch
+from pdiff.training.trainer import torch_bytes
 
 FileFormat = Literal["safetensors", "pth", "source"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
@@ -63,36 +66,40 @@ def write_models(
     """Write checkpoints, durably; return the file (or folder) of each, and the BLAKE3 of every file.
 
     Format `source` is how `source` was laid out, with what `companions` hold beside the weights of a folder
-    or torch file; torch's legacy format becomes its zip. Raises `UsageError` for a format that is none.
+    or torch file, or in an agent's zip; torch's legacy format becomes its zip. Raises `UsageError` for a
+    format that is none.
     """
     if fmt not in FILE_FORMATS:
         raise unknown("checkpoint format", fmt, FILE_FORMATS)
     if fmt != "source":
         source = Source(format="torch" if fmt == "pth" else fmt)
     beside = dict(companions) if fmt == "source" else {}
-    rest = beside.pop(REST, b"")
+    rest, agent, text = (beside.pop(name, b"") for name in (REST, AGENT, METADATA))
+    said = json.loads(text or b"{}")
     names: list[str] = []
     digests: dict[str, str] = {}
     for name, state, metadata in models:
-        parts = _files(source, name, state)
+        parts = _files(source, name, state, ".zip" if agent else ".pth")
         names.append(next(iter(parts)).partition("/")[0])
         for file, part in parts.items():
             (folder / file).parent.mkdir(exist_ok=True)
             if source.format == "safetensors":
                 renamed = {source.names.get(plain, plain): tensor for plain, tensor in part.items()}
-                write_tensors(folder / file, renamed, metadata)
+                write_tensors(folder / file, renamed, said | metadata)
             else:
-                write_torch(folder / file, _content(source, part, rest))
+                content = torch_bytes(_content(source, part, rest))
+                _core.write_file(folder / file, with_policy(agent, content) if agent else content)
             digests[file] = _core.digest_file(folder / file)
-        for file, content in beside.items():
-            _core.write_file(folder / name / file, content)
-            digests[f"{name}/{file}"] = _core.digest(content)
+        for file, companion in beside.items():
+            (folder / name / file).parent.mkdir(parents=True, exist_ok=True)
+            _core.write_file(folder / name / file, companion)
+            digests[f"{name}/{file}"] = _core.digest(companion)
     return names, digests
 
 
-def _files(source: Source, name: str, state: State) -> dict[str, State]:
-    """Return the tensors of each file of a model."""
-    safe = source.format == "safetensors"
+def _files(source: Source, name: str, state: State, ending: str) -> dict[str, State]:
+    """Return the tensors of each file of a model; `ending` is that of a torch file's name."""
+    ending = ".safetensors" if source.format == "safetensors" else ending
     if source.file:
         return {f"{name}/{source.file}": state}
     if source.shape == "sharded":
@@ -102,7 +109,7 @@ def _files(source: Source, name: str, state: State) -> dict[str, State]:
         return {f"{name}/{file}": part for file, part in files.items()}
     if source.counted:  # torch's `AveragedModel`: of this model there is one
         state = {AVERAGE_COUNT: torch.tensor(1), **state}
-    return {f"{name}{'.safetensors' if safe else '.pth'}": state}
+    return {f"{name}{ending}": state}
 
 
 def model_bytes(bank: Bank) -> int:
@@ -157,9 +164,8 @@ def write_rows(bank: Bank, folder: Path, models: Iterable[Drawn]) -> tuple[list[
         shards.append(ShardEntry(file, len(rows), _core.digest_file(folder / file)))
     manifest = bank.manifest
     _share(bank.path / manifest.base.file, folder / BASE, manifest.base.digest)
-    if manifest.source.companions:
-        (folder / SOURCE).mkdir()
     for name, content in bank.companions().items():
+        (folder / SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
         _core.write_file(folder / SOURCE / name, content)
     new = msgspec.structs.replace(
         manifest,

@@ -81,11 +81,16 @@ def catch_signals() -> Iterator[Interruption]:
             signal.signal(number, handler)
 
 
-def write_torch(path: Path, content: Any) -> None:
-    """Write what `torch.save` makes of `content`, durably."""
+def torch_bytes(content: Any) -> memoryview:
+    """Return what `torch.save` makes of `content`."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    _core.write_file(path, buffer.getbuffer())
+    return buffer.getbuffer()
+
+
+def write_torch(path: Path, content: Any) -> None:
+    """Write what `torch.save` makes of `content`, durably."""
+    _core.write_file(path, torch_bytes(content))
 
 
 class Trainer:

@@ -17,7 +17,7 @@ use crate::files::durable::Durable;
 use crate::read::Origin;
 use crate::runtime::parallel::{Cancel, try_each, try_map};
 
-use read_row::read_row;
+use read_row::{Nowhere, read_row};
 use row_writer::RowWriter;
 
 mod copy_range;
@@ -154,6 +154,12 @@ impl<'a> NewShard<'a> {
             .and_then(|()| writer.finish())
             .map_err(|error| match error {
                 Error::Refused(message) => checkpoint.refuse(message),
+                Error::NonFinite { path, message } => Error::Input {
+                    path,
+                    message: format!(
+                        "{message}; accepted: finite values; --skip-nonfinite leaves the file out"
+                    ),
+                },
                 other => other,
             })?;
         Ok(hasher.finalize())
@@ -193,6 +199,24 @@ pub fn read_rows(
     let rows: Vec<_> = out.chunks_exact_mut(layout.dim()).zip(origins).collect();
     try_each(rows, cancel, |(mut row, origin)| {
         read_row(&origin.open(cancel)?, layout, &mut row, None, cancel)
+    })
+}
+
+/// For each checkpoint, which tensor of the layout holds values that are not finite, and how many.
+///
+/// Anything else that no row can have is refused.
+pub fn non_finite(
+    layout: &Layout,
+    origins: &[&Origin],
+    cancel: &Cancel,
+) -> Result<Vec<Option<String>>> {
+    try_map(origins, cancel, |origin| {
+        let checkpoint = origin.open(cancel)?;
+        match read_row(&checkpoint, layout, &mut Nowhere::default(), None, cancel) {
+            Ok(()) => Ok(None),
+            Err(Error::NonFinite { message, .. }) => Ok(Some(message)),
+            Err(other) => Err(other),
+        }
     })
 }
 

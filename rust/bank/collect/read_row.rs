@@ -5,7 +5,7 @@ use std::fs::File;
 use multiversion::multiversion;
 
 use crate::bank::layout::{Layout, Segment};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::read::{Checkpoint, Tensor, TensorReader};
 use crate::runtime::parallel::Cancel;
 
@@ -23,6 +23,17 @@ pub trait Output {
     /// on its own; `None` if it cannot, or not now.
     fn take_from(&mut self, _file: &File, _at: u64, _most: usize) -> Result<Option<&[f32]>> {
         Ok(None)
+    }
+}
+
+/// Takes the numbers and keeps none.
+#[derive(Default)]
+pub struct Nowhere(Vec<f32>);
+
+impl Output for Nowhere {
+    fn window(&mut self, most: usize) -> Result<&mut [f32]> {
+        self.0.resize(most, 0.0);
+        Ok(&mut self.0)
     }
 }
 
@@ -53,7 +64,7 @@ pub fn read_row(
             cancel.check()?;
             copy_window(&mut seen, &mut reader, &mut scratch, output)?;
         }
-        seen.check().map_err(|why| checkpoint.refuse(why))?;
+        seen.check(checkpoint)?;
     }
     checkpoint.check_unchanged()
 }
@@ -91,22 +102,24 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Fails with a message if there were values that no row can have.
-    pub fn check(&self) -> Result<(), String> {
+    /// Refuses `checkpoint`, whose tensor it is, if there were values that no row can have.
+    pub fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
         let Segment { name, columns, .. } = self.segment;
         if self.non_finite > 0 {
-            return Err(format!(
-                "tensor {name:?} holds NaN or infinity ({} of {} values, as f32); \
-                 accepted: finite values",
-                self.non_finite,
-                columns.len()
-            ));
+            return Err(Error::NonFinite {
+                path: checkpoint.path().to_owned(),
+                message: format!(
+                    "tensor {name:?} holds NaN or infinity ({} of {} values, as f32)",
+                    self.non_finite,
+                    columns.len()
+                ),
+            });
         }
         match self.negative {
             None => Ok(()),
-            Some(value) => Err(format!(
+            Some(value) => Err(checkpoint.refuse(format!(
                 "tensor {name:?} has the running variance {value}; accepted: at least 0"
-            )),
+            ))),
         }
     }
 }

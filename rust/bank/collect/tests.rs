@@ -120,8 +120,30 @@ fn sources_that_do_not_fit_the_layout_are_refused() {
     refused(
         &[f32s("a", &[2], &[f32::NAN, f32::NEG_INFINITY])],
         &layout,
-        r#"tensor "a" holds NaN or infinity (2 of 2 values, as f32); accepted: finite values"#,
+        r#"tensor "a" holds NaN or infinity (2 of 2 values, as f32); accepted: finite values; --skip-nonfinite leaves the file out"#,
     );
+}
+
+#[test]
+fn of_each_checkpoint_the_first_tensor_that_is_not_finite_is_told() {
+    let folder = Folder::new();
+    let layout = layout_of(&[("a", 2), ("b", 3)]);
+    let file = |name: &str, a: f32, b: f32| {
+        let tensors = [f32s("a", &[2], &[a; 2]), f32s("b", &[3], &[0.0, b, 1.0])];
+        folder.write(name, &safetensors(&tensors))
+    };
+    let files = [
+        file("good", 1.0, f32::MAX),
+        file("late", 1.0, f32::NEG_INFINITY),
+        file("both", f32::NAN, f32::NAN),
+    ];
+    let origins = files.map(origin_of);
+    let told = non_finite(&layout, &origins.each_ref(), &Cancel::default()).unwrap();
+    assert_eq!(told[0], None);
+    let text = r#"tensor "b" holds NaN or infinity (1 of 3 values, as f32)"#;
+    assert_eq!(told[1].as_deref(), Some(text));
+    let text = r#"tensor "a" holds NaN or infinity (2 of 2 values, as f32)"#;
+    assert_eq!(told[2].as_deref(), Some(text));
 }
 
 #[test]

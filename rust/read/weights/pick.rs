@@ -43,7 +43,7 @@ pub fn pick(values: &Values<'_>, found: &[Found<'_>], choice: &Choice) -> Result
     if below.iter().any(|&i| !found[i].only_arrays) {
         below.retain(|&i| !found[i].only_arrays);
     }
-    let averaged = choice.ema != Some(false);
+    let averaged = (choice.ema != Some(false)) != is_exchanged(values, found);
     let parts = Tree { found, averaged }.parts(&below, depth)?;
     let parts = without_code(found, parts);
     let only_averages = parts.iter().all(|&i| is_averaged(&found[i]));
@@ -66,7 +66,7 @@ pub fn pick(values: &Values<'_>, found: &[Found<'_>], choice: &Choice) -> Result
 /// The dictionaries of a file.
 struct Tree<'v, 'a> {
     found: &'a [Found<'v>],
-    /// Whether averages are taken.
+    /// Whether what is called an average is taken.
     averaged: bool,
 }
 
@@ -228,6 +228,18 @@ fn shown(key: &Key) -> String {
 /// Whether the keys of a candidate say that its weights are averages.
 pub fn is_averaged(found: &Found<'_>) -> bool {
     found.path.iter().any(|key| average_of(key).is_some())
+}
+
+/// Whether `state_dict` is the average, and `ema_state_dict` what it is one of.
+///
+/// So mmengine's hook writes them, with its count of steps beside the latter.
+pub fn is_exchanged(values: &Values<'_>, found: &[Found<'_>]) -> bool {
+    let at = |key: &str| found.iter().find(|f| f.path == [key]);
+    let counts = |f: &Found<'_>| {
+        let texts = entries(values, f.dict).texts;
+        texts.iter().any(|(name, _)| *name == "steps")
+    };
+    at("state_dict").is_some() && at("ema_state_dict").is_some_and(counts)
 }
 
 /// The candidates that can be read.

@@ -498,6 +498,33 @@ fn averages_stand_for_what_they_are_averages_of() {
 }
 
 #[test]
+fn what_mmengine_exchanged_is_told_by_its_count_of_steps() {
+    let file = |count: &str| {
+        dict(&[
+            ("state_dict", dict(&[("w", vector("0", 3))])),
+            (
+                "ema_state_dict",
+                dict(&[("module.w", vector("1", 3)), (count, vector("2", 1))]),
+            ),
+        ])
+    };
+    for (count, average, plain) in [
+        ("steps", "state_dict", "ema_state_dict"),
+        ("n_averaged", "ema_state_dict", "state_dict"),
+    ] {
+        for (ema, key) in [(None, average), (Some(true), average), (Some(false), plain)] {
+            let choice = Choice {
+                ema,
+                ..Choice::default()
+            };
+            let weights = choose_with(&file(count), &choice).unwrap();
+            assert_eq!(weights.keys, [key], "{count} {ema:?}");
+            assert_eq!(weights.averaged, key == average, "{count} {ema:?}");
+        }
+    }
+}
+
+#[test]
 fn the_state_of_a_training_run_is_no_weights() {
     for name in [
         "optimizer",

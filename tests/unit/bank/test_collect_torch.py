@@ -1,5 +1,7 @@
 """Collecting torch files: the same bank as from safetensors, choices reported, nothing executed."""
 
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pdiff.bank import collect
+from pdiff.bank import Bank, collect
 from pdiff.common.errors import InputError
+from tests.command import pdiff
 from tests.support import MEMBERS, checkpoint
 from tests.unit.bank.test_collect import Said, refusal
 
@@ -160,6 +163,20 @@ def test_a_torch_file_that_needs_code_is_refused_and_runs_none(tmp_path: Path) -
     assert message.startswith("evil.pth: ")
     assert "pdiff convert --i-trust-this-file" in message
     assert not canary.exists()
+
+
+def test_the_way_out_of_a_folder_of_code_can_be_pasted(tmp_path: Path) -> None:
+    """As Ultralytics saves: whole modules."""
+    (tmp_path / "my runs").mkdir()
+    for index in range(3):
+        torch.save({"ema": torch.nn.Linear(2, 3), "epoch": index}, tmp_path / f"my runs/{index}.pt")
+    refused = pdiff(tmp_path, "collect", "my runs")
+    assert refused.returncode == 3
+    convert, go_on = re.findall("`pdiff (.*?)`", refused.stderr)
+    for typed in (convert, go_on):
+        done = pdiff(tmp_path, *shlex.split(typed))
+        assert done.returncode == 0, done.stderr
+    assert len(Bank.open(tmp_path / "bank")) == 3
 
 
 @pytest.mark.parametrize(("run", "expected"), [(3, 3), (1e300, 0), (-1, 0), (0.5, 0), (1e6, 0)])

@@ -62,6 +62,17 @@ def test_what_is_not_weights_by_its_name_is_skipped(tmp_path: Path, name: str) -
     assert find(tmp_path) == Found((), ((name, "not weights by its name"),), ())
 
 
+@pytest.mark.parametrize("name", ["ckpt-05.keras", "model.weights.h5", "A.KERAS"])
+def test_files_of_keras_are_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+    """A zip, as `.keras` is, would else be read where it is named."""
+    put(tmp_path, name, content=b"PK\x03\x04....")
+    put(tmp_path, "data.h5")
+    for path in (tmp_path, tmp_path / name):
+        [(source, why)] = find(path).refused
+        assert source == name
+        assert why.endswith("`torch.save(model.state_dict(), 'model.pt')` writes one that is")
+
+
 @pytest.mark.parametrize("name", ["weights", "model.weights", "epoch=3.model", "net.pt.best", "blob"])
 @pytest.mark.parametrize("begin", [b"PK\x03\x04....", b"\x80\x02\x8a\x0a", b"\x08" + bytes(7) + b"{}"])
 def test_a_file_that_is_named_need_not_end_as_weights_do(tmp_path: Path, name: str, begin: bytes) -> None:

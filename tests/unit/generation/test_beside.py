@@ -1,5 +1,6 @@
 """What stood beside the weights comes back with `--format source`: in the folder, and in the torch file."""
 
+import io
 import json
 import math
 from argparse import Namespace
@@ -7,9 +8,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pdiff.bank import Bank, collect
@@ -17,6 +20,7 @@ from pdiff.common.config import Config
 from pdiff.common.errors import InputError
 from pdiff.generation import Generated, generate
 from pdiff.generation.averaging import average
+from pdiff.generation.extract import export
 from tests.support import Said, checkpoint
 
 MEMBERS = 4
@@ -112,6 +116,126 @@ def test_an_average_has_what_stood_beside_too(tmp_path: Path) -> None:
     made = average(nested(tmp_path / "ckpts", of_lightning), out=tmp_path / "average", format="source")
     loaded = torch.load(made.path / made.record.files[0], weights_only=True)
     assert loaded["hyper_parameters"]["sizes"] == (3, 4)
+
+
+@pytest.mark.parametrize("more", [{}, {"epoch": 3}])
+def test_a_file_of_fastai_keeps_the_keys_by_which_it_is_known(tmp_path: Path, more: dict[str, Any]) -> None:
+    (tmp_path / "ckpts").mkdir()
+    for index in range(MEMBERS):
+        content = {"model": checkpoint(index), "opt": {"state": [{"mom": torch.ones(2)}], "hypers": []}}
+        torch.save(content | more, tmp_path / f"ckpts/{index}.pth")
+    generated = again(collect(tmp_path / "ckpts", out=tmp_path / "bank"), tmp_path)
+    loaded = torch.load(generated.path / generated.info.files[0], weights_only=True)
+    assert loaded.pop("model").keys() == checkpoint(0).keys()
+    assert loaded == (more or {"opt": None})
+
+
+def test_text_in_a_header_comes_back_and_numbers_do_not(tmp_path: Path) -> None:
+    """As diffusers says the scale of an adapter; an accuracy is that of one checkpoint."""
+    settings = {"unet.lora_alpha": 16, "unet.r": 2}
+    for index in range(MEMBERS):
+        text = {
+            "format": "pt",
+            "lora_adapter_metadata": json.dumps(settings),
+            "accuracy": f"0.9{index}",
+            "pdiff.seed": "x",
+        }
+        (tmp_path / "ckpts").mkdir(exist_ok=True)
+        save_file(checkpoint(index), tmp_path / f"ckpts/{index}.safetensors", text)
+    generated = again(collect(tmp_path / "ckpts", out=tmp_path / "bank"), tmp_path)
+    made = average(tmp_path / "ckpts", out=tmp_path / "average", format="source")
+    plain = generate(
+        Bank.open(tmp_path / "bank"), config=Config.preset("gaussian"), n=1, out=tmp_path / "plain"
+    )
+    with safe_open(generated.path / generated.info.files[1], "pt") as file:
+        said = file.metadata()
+    assert json.loads(said.pop("lora_adapter_metadata")) == settings
+    assert said.keys() == {"format", "pdiff.generator", "pdiff.seed", "pdiff.index"}
+    assert said["pdiff.index"] == "1"
+    with safe_open(made.path / made.record.files[0], "pt") as file:
+        assert json.loads(file.metadata()["lora_adapter_metadata"]) == settings
+    with safe_open(plain.path / plain.info.files[0], "pt") as file:
+        assert "lora_adapter_metadata" not in file.metadata()
+
+
+def test_sentence_transformers_come_back_with_their_modules(tmp_path: Path) -> None:
+    beside = {
+        "modules.json": '[{"idx": 1, "name": "1", "path": "1_Pooling", "type": "x.Pooling"}]',
+        "1_Pooling/config.json": '{"pooling_mode_cls_token": true}',
+        "sentence_bert_config.json": '{"max_seq_length": 16}',
+        "config_sentence_transformers.json": '{"similarity_fn_name": "cosine"}',
+    }
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/config.json").write_text("{}")
+    for index in range(MEMBERS):
+        folder = tmp_path / f"ckpts/checkpoint-{index}"
+        (folder / "1_Pooling").mkdir(parents=True)
+        save_file(checkpoint(index), folder / "model.safetensors", {"format": "pt"})
+        for name, content in (beside | {"config.json": '{"model_type": "made-up"}'}).items():
+            (folder / name).write_text(content)
+        (folder / "3_Link").mkdir()
+        (folder / "3_Link/config.json").symlink_to(tmp_path / "elsewhere/config.json")
+    bank = collect(tmp_path / "ckpts", out=tmp_path / "bank")
+    generated = again(bank, tmp_path)
+    rows = generate(bank, config=Config.preset("gaussian"), n=2, out=tmp_path / "rows", format="rows")
+    files = export(rows, tmp_path / "exported", format="source")
+    for folder in (generated.path / generated.info.files[0], files[1]):
+        written = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        assert written.keys() == {*beside, "config.json", "model.safetensors"}
+        assert {name: written[name].read_text() for name in beside} == beside
+
+
+BESIDE = {
+    "data": b'{"policy_class": {":serialized:": "gAWV"}}',
+    "policy.optimizer.pth": b"\x80\x02",
+    "_stable_baselines3_version": b"2.3.0",
+}
+
+
+def agents(folder: Path, beside: dict[str, bytes] = BESIDE) -> Path:
+    """Save MEMBERS agents as Stable-Baselines3 does, the last with another size of `system_info.txt`."""
+    folder.mkdir()
+    for index in range(MEMBERS):
+        torch.save(OrderedDict(checkpoint(index)), folder / "policy.pth")
+        with ZipFile(folder / f"rl_model_{index}_steps.zip", "w") as archive:
+            for name, content in beside.items():
+                archive.writestr(name, content)
+            archive.write(folder / "policy.pth", "policy.pth")
+            archive.writestr("system_info.txt", f"- Process: {index}")
+        (folder / "policy.pth").unlink()
+    return folder
+
+
+def test_agents_come_back_whole(tmp_path: Path) -> None:
+    said = Said()
+    bank = collect(agents(tmp_path / "ckpts"), out=tmp_path / "bank", progress=said)
+    assert any("--format source writes whole agents" in line for line in said), said
+    generated = again(bank, tmp_path)
+    assert generated.info.files == ["model-0000.zip", "model-0001.zip"]
+    made = average(tmp_path / "ckpts", out=tmp_path / "average", format="source")
+    files = [*(generated.path / file for file in generated.info.files), made.path / made.record.files[0]]
+    for file in files:
+        with ZipFile(file) as archive:
+            assert archive.testzip() is None
+            beside = {name: archive.read(name) for name in archive.namelist()}
+        state = torch.load(io.BytesIO(beside.pop("policy.pth")), weights_only=True)
+        assert state.keys() == checkpoint(0).keys()
+        assert beside.pop("system_info.txt") in {b"- Process: 0", b"- Process: 3"}
+        assert beside == BESIDE
+    assert len(collect(generated.path, out=bank.path, extend=True)) == MEMBERS + 2
+    other = generate(bank, config=Config.preset("gaussian"), n=1, out=tmp_path / "g", format="pth")
+    assert torch.load(other.path / other.info.files[0], weights_only=True).keys() == checkpoint(0).keys()
+
+
+def test_agents_with_much_beside_the_policy_come_back_as_policies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdiff.checkpoints.agents._MOST", 100)
+    said = Said()
+    folder = agents(tmp_path / "ckpts", BESIDE | {"actor.optimizer.pth": b"x" * 100})
+    generated = again(collect(folder, out=tmp_path / "bank", progress=said), tmp_path)
+    assert any("--format source writes policies alone" in line for line in said), said
+    assert torch.load(generated.path / "model-0000.pth", weights_only=True).keys() == checkpoint(0).keys()
 
 
 @pytest.mark.parametrize("text", ["[", '{"x": 1}', '{"dict": [1]}', '{"dict": []}' + " " * 9 + "]"])
