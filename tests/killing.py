@@ -6,14 +6,16 @@ Steps are calls of the core and of the system from Python; what the core does wi
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pdiff import _core
+from tests import forks
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 WRITES = ("write_shards", "write_tensors", "write_file", "write_checkpoint", "exchange", "remove_stale")
 READS = ("statistics", "digest_file")
@@ -81,7 +83,7 @@ def _count(kill_at: int, tell: int) -> None:
             setattr(module, name, counted(name, getattr(module, name)))
 
 
-def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
+def finish(process: "Popen[str] | forks.Forked") -> tuple[str, str]:
     """Wait for a process that should end by itself, and return what it prints; kill it if it does not."""
     try:
         return process.communicate(timeout=60)
@@ -100,15 +102,6 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def drive(function: Callable[[Path], None], folder: Path) -> None:
     """Call `function(folder)` in a process of its own, which may fork."""
-    code = (
-        "import pathlib, sys, torch; torch.set_num_threads(1)\n"
-        f"from {function.__module__} import {function.__name__} as run; run(pathlib.Path(sys.argv[1]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+    code = f"from {function.__module__} import {function.__name__} as run; run(pathlib.Path(sys.argv[1]))"
+    done = forks.run(f"import pathlib, sys; {code}", folder)
     assert done.returncode == 0, done.stderr

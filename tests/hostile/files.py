@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def _crc(entry: Entry) -> int:
     return zlib.crc32(entry.data) if entry.crc is None else entry.crc
 
 
+@lru_cache(512)
 def _local_header(entry: Entry) -> bytes:
     name = (entry.name if entry.local_name is None else entry.local_name).encode()
     size = len(entry.data)
@@ -98,6 +100,7 @@ def _local_header(entry: Entry) -> bytes:
     )  # fmt: skip
 
 
+@lru_cache(512)
 def _directory_entry(entry: Entry, at: int) -> bytes:
     name = entry.name.encode()
     size = len(entry.data) if entry.size is None else entry.size

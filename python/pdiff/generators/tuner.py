@@ -6,7 +6,6 @@ from math import cos, isfinite, pi
 
 import torch
 from torch import Tensor
-from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from pdiff.bank import Bank
@@ -17,6 +16,7 @@ from pdiff.generators.base import Context
 from pdiff.tasks.data import Batch, SplitData, moved
 from pdiff.tasks.scoring import load
 from pdiff.training.frozen import FrozenRest
+from pdiff.training.optimizers import Adam
 
 BATCH_SIZE = 128
 """Samples of a minibatch, whose gradient counts as one evaluation."""

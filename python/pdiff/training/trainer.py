@@ -26,6 +26,7 @@ from pdiff.common.config import Optimisation
 from pdiff.common.errors import InputError, PdiffError, PreemptedError
 from pdiff.common.progress import Progress
 from pdiff.training.health import LOOKS, Health, collapsed, distance_from_health
+from pdiff.training.optimizers import AdamW
 
 METRICS = ".metrics.jsonl"
 """How the name of a stage's metrics ends."""
@@ -129,7 +130,7 @@ class Trainer:
         self._healthiest: dict[str, Tensor] | None = None
         self.folder = folder
         on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = AdamW(
             module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.scheduler = _scheduler(self.optimizer, config)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
@@ -15,6 +15,7 @@ from pdiff.common.rng import torch_generator
 from pdiff.tasks import Task
 from pdiff.tasks.data import Batch
 from pdiff.training.frozen import FrozenRest
+from pdiff.training.optimizers import SGD, Adam, AdamW
 from pdiff.zoo.recipes import Phase
 
 WARM_UP = 0.15

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from pdiff import _core
 from pdiff.bank import Bank, collect, shards
 from pdiff.common.directories import locked
 from pdiff.common.errors import InputError, UsageError
+from tests import forks
 from tests.hostile.notes import Notes
 from tests.killing import drive, in_child, kills, tree
 from tests.support import MEMBERS, checkpoint
@@ -122,8 +121,9 @@ print(read() - before)
 
 
 def extension_reads(*paths: Path) -> int:
-    command = [sys.executable, "-c", READ, *map(str, paths)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    done = forks.run(READ, *paths)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
 
 
 def test_an_extension_reads_the_rest_of_one_new_checkpoint_only(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Streams against a slow, obvious reference; buffers, errors, threads, forks, devices."""
 
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -19,6 +17,7 @@ from pdiff.bank import Bank, Stream, collect
 from pdiff.bank.manifest import StoreDtype
 from pdiff.bank.stream import Upload
 from pdiff.common.rng import numpy_generator
+from tests import forks
 from tests.support import MEMBERS, checkpoint
 
 STORED: dict[str, StoreDtype] = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
@@ -202,9 +201,9 @@ def test_a_fork_makes_its_own(bank: Bank) -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         assert next(stream).sum().item() != first
     """
-    command = [sys.executable, "-c", textwrap.dedent(body), str(bank.path)]
-    found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-    assert found == "this loader belongs to the process that was forked; make one after the fork\n7\n"
+    done = forks.run(textwrap.dedent(body), bank.path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "this loader belongs to the process that was forked; make one after the fork\n7\n"
 
 
 class FakeCuda:

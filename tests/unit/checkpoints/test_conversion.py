@@ -24,6 +24,7 @@ from pdiff import _core
 from pdiff.checkpoints import Choice, convert, convert_folder, unpickle
 from pdiff.common.directories import locked
 from pdiff.common.errors import InputError, UsageError
+from tests import forks
 from tests.support import Said, checkpoint
 
 
@@ -79,6 +80,18 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", run)
 
 
+@pytest.fixture
+def in_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load files in a process that does not begin by importing torch."""
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        script = "import sys; from pdiff.checkpoints import unpickle; unpickle.main(*sys.argv[1:])"
+        done = forks.run(script, *command[3:])
+        return subprocess.CompletedProcess(command, done.returncode, b"", done.stderr.encode())
+
+    monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", run)
+
+
 @pytest.mark.usefixtures("no_process")
 def test_plain_data_is_converted_without_a_process_or_trust(tmp_path: Path, out: Path) -> None:
     state = {f"module.{name}": tensor for name, tensor in checkpoint(1).items()}
@@ -109,6 +122,7 @@ def test_a_whole_module_is_refused_then_run_if_trusted(tmp_path: Path, out: Path
     assert list(out.parent.iterdir()) == [out]
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_torchscript_is_converted_if_trusted(tmp_path: Path, out: Path) -> None:
     network = module().eval()
@@ -150,6 +164,7 @@ def test_tied_and_transposed_tensors_are_written_whole(tmp_path: Path, out: Path
     assert equal(load_file(out), network.state_dict())
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("legacy", [False, True])
 def test_nothing_of_an_evil_file_runs_without_trust(tmp_path: Path, out: Path, legacy: bool) -> None:
     canary = tmp_path / "canary"
@@ -258,6 +273,7 @@ def test_subclasses_of_tensors_become_what_they_stand_for(tmp_path: Path, out: P
     )
 
 
+@pytest.mark.usefixtures("in_fork")
 @pytest.mark.parametrize(
     ("does", "said"),
     [
@@ -323,8 +339,8 @@ def test_outputs_that_must_not_be_written_are_refused(tmp_path: Path, out: Path)
 
 def test_a_failure_leaves_the_old_output(tmp_path: Path, out: Path) -> None:
     out.write_text("precious")
-    torch.save(Does(os._exit, 1), tmp_path / "x.pt")
-    with pytest.raises(InputError):
+    torch.save(Does(signal.raise_signal, signal.SIGSEGV), tmp_path / "x.pt")
+    with pytest.raises(InputError, match="ended by signal 11"):
         convert(tmp_path / "x.pt", out, trusted=True, overwrite=True)
     assert out.read_text() == "precious"
     assert list(out.parent.iterdir()) == [out]
@@ -435,6 +451,7 @@ def test_a_folder_is_converted_file_by_file(tmp_path: Path) -> None:
         convert_folder(tmp_path / "empty", tmp_path / "nothing")
 
 
+@pytest.mark.usefixtures("in_process")
 def test_folders_of_a_distributed_training_are_converted_together(tmp_path: Path) -> None:
     for index in range(2):
         distributed(tmp_path / f"ckpts/step_{index}", checkpoint(index))

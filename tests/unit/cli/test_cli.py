@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from pdiff.cli import _interrupted, cli
 from pdiff.cli.process import going_on
 from pdiff.cli.process import typed as command_as_typed
 from tests import command
+from tests.forks import Forked
 from tests.killing import finish
 
 Pdiff = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,7 +38,10 @@ def slow(trainer):
     return step(trainer)
 Trainer._one_step = slow
 sys.argv = ['pdiff', *sys.argv[1:]]
-main()
+try:
+    main()
+finally:
+    assert 'torch._dynamo' not in sys.modules, 'imports that take seconds'
 """
 """A training of 200 steps takes six seconds at least, so that a signal comes between two of them."""
 
@@ -142,17 +147,28 @@ def test_folders_that_cannot_be_collected_are_refused_and_nothing_is_written(
         assert sorted(tmp_path.rglob("*")) == before
 
 
+def start(script: str, *arguments: str, cwd: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+    ("begin", "number", "code"),
+    [(Forked, signal.SIGINT, 130), (start, signal.SIGTERM, 75), (Forked, signal.SIGUSR1, 75)],
+    ids=["SIGINT", "SIGTERM", "SIGUSR1"],
 )
 def test_a_stopped_training_says_so_and_resumes(
-    pdiff: Pdiff, bank: Bank, tmp_path: Path, number: signal.Signals, code: int
+    pdiff: Pdiff,
+    bank: Bank,
+    tmp_path: Path,
+    *,
+    begin: Callable[..., Any],
+    number: signal.Signals,
+    code: int,
 ) -> None:
     assert bank.path == tmp_path / "bank"
     settings = ["--set", "train.steps=200", "--set", "denoiser.width=8", "--set", "train.batch_size=4"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, "train", *settings], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
+    process = begin(SLOW, "train", *settings, cwd=tmp_path)
     while not (tmp_path / "run" / "latents.safetensors").exists():
         time.sleep(0.02)
     time.sleep(0.3)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from safetensors.torch import save_file
 from pdiff.bank import Bank, collect, shards
 from pdiff.training import Run
 from tests.command import pdiff
+from tests.forks import Forked
 from tests.killing import finish, tree
 from tests.support import MEMBERS, checkpoint
 
@@ -36,16 +39,13 @@ main()
 """
 
 
-def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+def start(*arguments: str | Path, cwd: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, *arguments], cwd=cwd, stderr=subprocess.PIPE, text=True)
 
 
 def stop(
-    process: "subprocess.Popen[str]", ready: Callable[[], object], number: int = signal.SIGTERM
-) -> tuple[int, list[str]]:
+    process: "subprocess.Popen[str] | Forked", ready: Callable[[], object], number: int = signal.SIGTERM
+) -> tuple[int | None, list[str]]:
     """Send a process a signal as soon as it is `ready`; return its exit code and the lines of its stderr."""
     while not ready():
         assert process.poll() is None
@@ -55,11 +55,21 @@ def stop(
     return process.returncode, errors.splitlines()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("begin", "number", "code"),
+    [(partial(start, "-c"), signal.SIGINT, 130), (Forked, signal.SIGTERM, 143)],
+    ids=["SIGINT", "SIGTERM"],
+)
 def test_a_stopped_collect_says_how_to_go_on(
-    ckpts: Path, tmp_path: Path, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+    ckpts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    begin: Callable[..., Any],
+    number: signal.Signals,
+    code: int,
 ) -> None:
-    process = start(tmp_path, "-c", SLOW, "collect", str(ckpts))
+    process = begin(SLOW, "collect", ckpts, cwd=tmp_path)
     stopped, errors = stop(process, lambda: list(tmp_path.glob(".bank.staged-*/progress.jsonl")), number)
     assert stopped == code
     assert errors[-1].startswith("pdiff: interrupted: ")
@@ -74,7 +84,7 @@ def test_a_stopped_collect_says_how_to_go_on(
 
 
 def test_a_collect_stopped_before_anything_is_written_leaves_nothing(ckpts: Path, tmp_path: Path) -> None:
-    process = start(tmp_path, "-c", SLOW, "collect", str(ckpts))
+    process = Forked(SLOW, "collect", ckpts, cwd=tmp_path)
     code, errors = stop(process, lambda: list(tmp_path.glob(".bank.staged-*")))
     assert (code, errors[-1]) == (143, "pdiff: interrupted")
     assert [path.name for path in tmp_path.iterdir()] == ["ckpts"]
@@ -83,7 +93,7 @@ def test_a_collect_stopped_before_anything_is_written_leaves_nothing(ckpts: Path
 def test_a_stopped_generate_leaves_nothing(make_run: Callable[..., Run], tmp_path: Path) -> None:
     run = make_run()
     before = sorted(tmp_path.iterdir())
-    process = start(tmp_path, "-c", SLOW, "generate", str(run.path), "--n", "40")
+    process = start("-c", SLOW, "generate", run.path, "--n", "40", cwd=tmp_path)
     code, errors = stop(process, lambda: list(tmp_path.glob(".generated.staged-*/model-0001*")))
     assert (code, errors[-1]) == (143, "pdiff: interrupted")
     assert sorted(tmp_path.iterdir()) == before
@@ -127,7 +137,7 @@ def test_a_stopped_convert_stops_the_process_that_loads_the_file(tmp_path: Path)
 
     torch.save(Sleeper(), tmp_path / "x.pt")
     command = ["convert", "x.pt", "--out", "y.safetensors", "--i-trust-this-file"]
-    process = start(tmp_path, "-m", "pdiff", *command)
+    process = start("-m", "pdiff", *command, cwd=tmp_path)
     stopped, errors = stop(process, lambda: told.exists() and told.read_text())
     assert (stopped, errors[-1]) == (143, "pdiff: interrupted")
     with pytest.raises(ProcessLookupError):

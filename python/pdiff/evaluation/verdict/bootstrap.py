@@ -16,11 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.rng import numpy_generator
-from pdiff.evaluation.verdict.comparison import Comparison, Draw
+from pdiff.evaluation.verdict.comparison import Comparison, Counts, Draw
 from pdiff.evaluation.verdict.pareto_front import Values
 
 LEVEL = 0.95
@@ -75,24 +74,23 @@ def _draw(comparison: Comparison, generator: np.random.Generator) -> Draw:
     samples = torch.from_numpy(generator.integers(comparison.samples, size=comparison.samples))
     runs = _counts(generator, comparison.runs, comparison.runs)
     models = []
-    for group, predictions in enumerate(comparison.groups):
+    for group, size in enumerate(comparison.sizes.tolist()):
         times = max(int(runs[group]), 1) if group < comparison.runs else 1
-        models.append(_models(generator, len(predictions.wrong), times))
+        models.append(_models(generator, size, times))
     return Draw(samples, models, runs)
 
 
-def _models(generator: np.random.Generator, size: int, times: int) -> Tensor:
-    """Draw as many models of a family as there are, `times` over: counts f64 [size].
+def _models(generator: np.random.Generator, size: int, times: int) -> Counts:
+    """Draw as many models of a family as there are, `times` over: [size].
 
     A draw of one model alone would have no GG and is repeated; it happens to very small families only.
     """
     counts = _counts(generator, size, times * size)
-    while size > 1 and int(counts.count_nonzero()) < 2:
+    while size > 1 and np.count_nonzero(counts) < 2:
         counts = _counts(generator, size, times * size)
     return counts
 
 
-def _counts(generator: np.random.Generator, size: int, draws: int) -> Tensor:
-    """Return how often each of `size` things is drawn: f64 [size]."""
-    drawn = np.bincount(generator.integers(size, size=draws), minlength=size)
-    return torch.from_numpy(drawn.astype(np.float64))
+def _counts(generator: np.random.Generator, size: int, draws: int) -> Counts:
+    """Return how often each of `size` things is drawn: [size]."""
+    return np.bincount(generator.integers(size, size=draws), minlength=size)

@@ -20,6 +20,8 @@ from pdiff.common.errors import UsageError
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.verdict.pareto_front import Mixture, Values, best_at_gg, best_at_similarity
 
+Counts = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -27,10 +29,10 @@ class Draw:
 
     samples: Tensor | None
     """I64 [N], indices with repeats, as many as there are samples; None for each once."""
-    models: Sequence[Tensor]
-    """For each group (runs of the generator first, then baselines), f64 [M] counts; their sum is not 0."""
-    runs: Tensor
-    """F64 [R], counts of the generated folders."""
+    models: Sequence[Counts]
+    """For each group (runs of the generator first, then baselines), [M]; their sum is not 0."""
+    runs: Counts
+    """[R], of the generated folders."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,15 @@ class _Drawn:
     """[G], the places after the last model of each group."""
 
     @classmethod
-    def of(cls, models: Sequence[Tensor]) -> Self:
+    def of(cls, models: Sequence[Counts]) -> Self:
         """Take the counts of each group."""
-        counts = [group.numpy() for group in models]
-        places = [np.flatnonzero(group) for group in counts]
-        weights = [group[place] / group.sum() for group, place in zip(counts, places, strict=True)]
-        ends = np.cumsum([len(place) for place in places])
-        return cls(np.concatenate(places), np.concatenate(weights), ends)
+        counts, sizes = np.concatenate(models), np.array([len(group) for group in models])
+        ends = np.cumsum(sizes)
+        begins = ends - sizes
+        chosen = np.flatnonzero(counts)
+        group = np.repeat(np.arange(len(models)), sizes)[chosen]
+        weights = counts[chosen] / np.add.reduceat(counts, begins)[group]
+        return cls(chosen - begins[group], weights, np.searchsorted(chosen, ends))
 
     def of_groups(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         """Repeat each group's value for its models: [G] → [m]."""
@@ -149,7 +153,9 @@ class Comparison:
         wrong = [bank.wrong, *(group.wrong for group in self.groups)]
         self._sets = WrongSets(torch.cat(wrong).numpy().view(np.uint8))
         self._members = np.arange(len(bank.wrong))
-        self._starts = np.cumsum([len(each) for each in wrong])[:-1]
+        self.sizes = np.array([len(each) for each in wrong[1:]])
+        """[G], how many models each group has."""
+        self._starts = len(bank.wrong) + np.cumsum(self.sizes) - self.sizes
         metric = bank.metric
         self._sign = 1.0 if metric is None or metric.higher_is_better else -1.0
 
@@ -164,8 +170,7 @@ class Comparison:
 
     def everything(self) -> Draw:
         """Return the draw in which every sample, model and run counts once."""
-        models = [torch.ones(len(group.wrong), dtype=torch.float64) for group in self.groups]
-        return Draw(None, models, torch.ones(self.runs, dtype=torch.float64))
+        return Draw(None, [np.ones(size, np.int64) for size in self.sizes], np.ones(self.runs, np.int64))
 
     def estimates(self, draw: Draw) -> Estimates:
         """Return everybody's means on a draw."""
@@ -175,8 +180,8 @@ class Comparison:
         similarities = drawn.means(self._nearest(sets, models, drawn))
         scores = self._sign * self._scores(draw, sets, models, drawn)
         ours = slice(0, self.runs)
-        runs = draw.runs.numpy() * [len(group.wrong) for group in self.groups[ours]]
-        runs = runs / runs.sum()
+        counted = draw.runs * self.sizes[ours]
+        runs = counted / counted.sum()
         within = _within(sets, models, drawn)
         gg = within.diagonal()[ours]
         defined = ~np.isnan(gg) & (runs > 0)
@@ -215,11 +220,11 @@ class Comparison:
     def _scores(self, draw: Draw, sets: WrongSets, models: NDArray[np.int64], drawn: _Drawn) -> Values:
         """Return the groups' mean scores in the metric's unit: [G]."""
         if self._bank.metric is None:
-            errors = np.empty(self._starts[-1] + len(self.groups[-1].wrong), dtype=np.int64)
+            errors = np.empty(self._starts[-1] + self.sizes[-1], dtype=np.int64)
             sets.sizes(errors)
             return drawn.means(1 - errors[models] / self._bank.wrong.shape[1])
         scores = [
-            group.scores(draw.samples, counts.nonzero()[:, 0])
+            group.scores(draw.samples, torch.from_numpy(np.flatnonzero(counts)))
             for group, counts in zip(self.groups, draw.models, strict=True)
         ]
         return drawn.means(torch.cat(scores).numpy())

@@ -6,13 +6,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from pdiff.common.rng import numpy_generator
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.metrics.errors import resemblance
 from pdiff.evaluation.verdict.bootstrap import _draw, bootstrap, interval
-from pdiff.evaluation.verdict.comparison import Comparison, Draw, Estimates
+from pdiff.evaluation.verdict.comparison import Comparison, Counts, Draw, Estimates
 from pdiff.tasks.base import Metric
 from tests.unit.evaluation.errors import models, predictions
 
@@ -35,7 +34,7 @@ def compared(seed: int = 0, runs: int = 1) -> tuple[Predictions, list[Prediction
     return bank, ours, baselines
 
 
-def repeated(draw: Draw, population: Predictions, counts: Tensor) -> list[tuple[int, set[tuple[int, int]]]]:
+def repeated(draw: Draw, population: Predictions, counts: Counts) -> list[tuple[int, set[tuple[int, int]]]]:
     """The drawn models: (index, the places in the drawn test set that it gets wrong)."""
     samples = torch.arange(N) if draw.samples is None else draw.samples
     return [
@@ -55,7 +54,7 @@ def mean(values: list[float]) -> float:
 
 def slow(draw: Draw, bank: Predictions, ours: list[Predictions], baselines: list[Predictions]) -> Estimates:
     """The definition, model by model and pair by pair."""
-    members = repeated(draw, bank, torch.ones(len(bank.wrong)))
+    members = repeated(draw, bank, np.ones(len(bank.wrong), np.int64))
     groups = [
         (group, repeated(draw, group, counts))
         for group, counts in zip([*ours, *baselines], draw.models, strict=True)
@@ -177,7 +176,7 @@ def test_a_metric_of_its_own_where_less_is_better() -> None:
         [estimates.score, *estimates.baseline_scores], [*ours, *baselines], draw.models, strict=True
     ):
         assert population.measured is not None and draw.samples is not None
-        errors = population.measured[:, draw.samples, 0].double().mean(dim=1)
+        errors = population.measured[:, draw.samples, 0].double().mean(dim=1).numpy()
         assert found == pytest.approx(-float(errors @ counts / counts.sum()), abs=1e-6)
 
 
