@@ -7,6 +7,7 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank.bank import Bank
+from pdiff.bank.conditions import Table, conditioned
 from pdiff.bank.manifest import BASE, SHARDS
 from pdiff.bank.reading import Request, check_averaged, check_ties, describe, not_finite, open_all
 from pdiff.bank.selection import carried, compared, describe_subset, floating
@@ -51,13 +52,19 @@ def extend_bank(
             checkpoints = [checkpoint for checkpoint in checkpoints if checkpoint.source not in bad]
         require_space(path, rows_bytes(len(checkpoints), bank.layout, bank.manifest.dtype))
         try:
-            _add(bank, checkpoints, None if free else own, progress)
+            _add(bank, checkpoints, None if free else own, request.conditions, progress)
         except BaseException:
             _tidy(path, Bank.open(path))  # leave the bank as its manifest says
             raise
 
 
-def _add(bank: Bank, checkpoints: Sequence[Checkpoint], own: Example | None, progress: Progress) -> None:
+def _add(
+    bank: Bank,
+    checkpoints: Sequence[Checkpoint],
+    own: Example | None,
+    conditions: Table | None,
+    progress: Progress,
+) -> None:
     """Write rows, statistics and manifest; what is new must have the rest of `own`, if given."""
     manifest = bank.manifest
     rows = Written(list(manifest.shards), list(manifest.members))
@@ -72,6 +79,8 @@ def _add(bank: Bank, checkpoints: Sequence[Checkpoint], own: Example | None, pro
     progress.message(f"{counted(added, 'new checkpoint')}, {already}")
     if not added:
         return
+    if conditions is not None:
+        rows.members[-added:] = conditioned(rows.members[-added:], conditions)
     old = manifest.statistics
     number = int("".join(filter(str.isdigit, old.file)) or 0) + 1
     statistics = write_statistics(bank.path, _STATISTICS.format(number), rows.shards, bank.layout)

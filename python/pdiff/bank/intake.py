@@ -9,6 +9,7 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank.bank import Bank
+from pdiff.bank.conditions import read_table
 from pdiff.bank.extend import extend_bank, open_base
 from pdiff.bank.manifest import MANIFEST, SHARDS, TASK_FILE, StoreDtype, TaskRef
 from pdiff.bank.reading import Request, not_finite, read_group
@@ -37,6 +38,7 @@ def collect(
     majority: bool = False,
     strict: bool = False,
     skip_nonfinite: bool = False,
+    conditions: str | Path | None = None,
     extend: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -53,6 +55,9 @@ def collect(
     A checkpoint whose row would hold NaN or infinity is refused; with `skip_nonfinite` it is left out, as if
     it were not there, for which every row is read twice.
 
+    `conditions` is a table (`pdiff.bank.conditions`) of what is known of each checkpoint, kept in the bank
+    for generators that condition on it.
+
     Rows are stored as `store_dtype`: half the bytes, rounded, with F16 or BF16.
 
     `extend` adds the checkpoints to the bank that is at `out`, whose subset stays as it is. If collecting is
@@ -62,7 +67,8 @@ def collect(
 
     Raises `InputError` for what the files hold, `UsageError` for what was asked.
     """
-    request = Request(tuple(map(Path, paths)), Choice(key, ema), majority, strict)
+    table = None if conditions is None else read_table(Path(conditions))
+    request = Request(tuple(map(Path, paths)), Choice(key, ema), majority, strict, conditions=table)
     selection = Selection(tuple(select_globs), tuple(exclude_globs), last_norms)
     out, rest = Path(out), None if base is None else Path(base)
     for root in request.roots:
@@ -78,6 +84,7 @@ def collect(
                 bad = not_finite(draft.group.checkpoints, draft.layout, progress)
                 request = replace(request, without=bad)
             plan = _plan(request, selection, rest, store_dtype, progress, check_rest=rest is None)
+            plan = replace(plan, conditions=table)
             _write(staged, plan, out, progress)
     elif selection != Selection() or store_dtype != "F32" or resume or overwrite:
         raise UsageError(

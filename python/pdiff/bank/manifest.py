@@ -56,6 +56,9 @@ class ShardEntry(msgspec.Struct, frozen=True):
     digest: str
 
 
+Condition = float | str | list[float]
+
+
 class Member(msgspec.Struct, frozen=True):
     """One checkpoint of the bank, in row order."""
 
@@ -65,6 +68,8 @@ class Member(msgspec.Struct, frozen=True):
     """BLAKE3 of the selected tensors' bytes in the source."""
     metrics: dict[str, float] = {}
     """Numbers that the checkpoint's own metadata gave (accuracy, step)."""
+    conditions: dict[str, Condition] = {}
+    """What a table said of the checkpoint, for generators to condition on."""
     run: int = 0
     """Independent training trajectory that the checkpoint belongs to."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 
 from pdiff import _core
+from pdiff.bank.conditions import Table
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
 from pdiff.checkpoints.agents import is_agent, without_policy
@@ -37,6 +38,8 @@ class Request:
     """Refuse all if any cannot be read."""
     without: frozenset[str] = frozenset()
     """Sources to leave out, of which that has been said."""
+    conditions: Table | None = None
+    """What is known of the checkpoints."""
 
 
 def read_group(request: Request, progress: Progress, base: Path | None = None) -> Group:

@@ -144,7 +144,7 @@ def _member(checkpoint: Checkpoint, digest: str) -> Member:
     metrics = {name: value for name, value in checkpoint.metrics.items() if isfinite(value)}
     number = metrics.get("run", -1.0)
     run = int(metrics.pop("run")) if 0 <= number < _RUNS and number == int(number) else 0
-    return Member(checkpoint.source, digest, metrics, run)
+    return Member(checkpoint.source, digest, metrics, run=run)
 
 
 class Purpose(msgspec.Struct, frozen=True):

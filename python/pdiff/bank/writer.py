@@ -11,6 +11,7 @@ import torch
 
 from pdiff import _core
 from pdiff._core import Checkpoint, Layout, Origin, TensorInfo
+from pdiff.bank.conditions import Table, conditioned
 from pdiff.bank.manifest import (
     AGENT,
     AVERAGE_COUNT,
@@ -72,6 +73,8 @@ class Plan:
     """The checkpoint that everything that is not generated is taken from."""
     base_given: bool
     task: TaskRef | None
+    conditions: Table | None = None
+    """What is known of the checkpoints, by their names."""
 
 
 def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
@@ -83,6 +86,7 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
         found = counted(len(rows.members), "different checkpoint")
         raise InputError(f"{found}, at least {MINIMUM_MEMBERS} are needed")
     layout, example = plan.layout, plan.example
+    members = rows.members if plan.conditions is None else conditioned(rows.members, plan.conditions)
     statistics = write_statistics(bank, STATISTICS, rows.shards, layout)
     _core.write_checkpoint(bank / BASE, plan.base, {"format": "pt"})
     companions = read_companions(example, plan.base.open())
@@ -99,7 +103,7 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
         shards=tuple(rows.shards),
         base=FileEntry(BASE, _core.digest_file(bank / BASE)),
         statistics=statistics,
-        members=tuple(rows.members),
+        members=tuple(members),
         kind=plan.group.checkpoints[0].kind,
         source=msgspec.structs.replace(describe_source(example), companions=digests),
         tied=_ties(example, layout),

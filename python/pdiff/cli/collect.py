@@ -41,6 +41,12 @@ from pdiff.common.wording import counted
     is_flag=True,
     help="Leave out checkpoints that hold NaN or infinity where it would be generated.",
 )
+@click.option(
+    "--conditions",
+    metavar="TABLE",
+    type=click.Path(path_type=Path),
+    help="CSV or JSON lines: a column `file` and what is known of each checkpoint.",
+)
 @click.option("--extend", is_flag=True, help="Add to the bank in --out; its selection stays.")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted command had written.")
 @options.output

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     "of the models, of which `pdiff export` makes files.",
 )
 @options.sampling
+@options.asking
 @options.recipe
 @options.task
 @options.seed
@@ -44,6 +45,7 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
 
     from pdiff.bank.writer import rows_bytes
     from pdiff.cli.console import Console
+    from pdiff.common.config import ConditionalConfig
     from pdiff.generation import generate
     from pdiff.generation.formats import model_bytes
     from pdiff.training import Run
@@ -51,12 +53,17 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
     console = Console(as_json)
     opened = _opened(source or Path("run" if config is None else "bank"), is_run=config is None)
     bank = opened.bank if isinstance(opened, Run) else opened
-    names = {"sampler": "name", "steps": "steps", "temperature": "temperature"}
+    conditions = options.conditions(given)
+    names = {"sampler": "name", **{name: name for name in ("steps", "temperature", "guidance")}}
     changes = options.named({name: given.pop(option) for option, name in names.items()})
     if isinstance(opened, Run):
         config = opened.config.sampled(**changes) if changes else opened.config
     elif changes:
-        raise UsageError(f"{bank.path}: a bank; --sampler, --steps and --temperature are for a run")
+        raise UsageError(
+            f"{bank.path}: a bank; --sampler and its steps, temperature and guidance are for a run"
+        )
+    elif conditions and isinstance(config, ConditionalConfig) and not config.condition:
+        config = msgspec.structs.replace(config, condition=tuple(conditions[0]))
     if dry_run:
         size = rows_bytes(given["n"], bank.layout, "F32") if given["format"] == "rows" else 0
         size = size or given["n"] * model_bytes(bank)
@@ -65,7 +72,7 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
         console.result({"n": given["n"], "bytes": size, "generator": label})
         return
     task = options.task_named(given, bank)
-    generated = generate(opened, config=config, task=task, progress=console, **given)
+    generated = generate(opened, config=config, conditions=conditions, task=task, progress=console, **given)
     info, out = generated.info, str(given["out"])
     console.say(f"{out}: {counted(len(generated), 'checkpoint')}, {seconds_text(info.cost.per_model_s)} each")
     facts = {"n": len(generated), "seed": given["seed"], "generator": info.generator.label}

@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from pdiff.bank import Bank
+    from pdiff.bank.manifest import Condition
     from pdiff.common.config import AnyConfig
     from pdiff.tasks import Task
 
@@ -96,7 +97,9 @@ settings = _together(
 )
 recipe = _together(
     click.option(
-        "--generator", metavar="NAME", help="latent, average, gaussian, noise, interpolation or tuned."
+        "--generator",
+        metavar="NAME",
+        help="latent, average, gaussian, noise, interpolation, conditional or tuned.",
     ),
     click.option("--preset", metavar="NAME", help="Recipe to start from; see `pdiff config --list`."),
     settings,
@@ -110,7 +113,39 @@ sampling = _together(
         type=click.FloatRange(0),
         help="Of a run: times the noise; less stays nearer to the mean, more spreads wider.",
     ),
+    click.option(
+        "--guidance",
+        type=click.FloatRange(0),
+        help="Of a run: how far conditions are followed; 1 as trained, more exaggerates.",
+    ),
 )
+asking = _together(
+    click.option(
+        "--condition", "asked", metavar="NAME=VALUE", multiple=True, help="What all models are to have."
+    ),
+    click.option(
+        "--conditions",
+        "table",
+        metavar="TABLE",
+        type=click.Path(path_type=Path),
+        help="CSV or JSON lines: what each model is to have, in turn.",
+    ),
+)
+
+
+def conditions(given: dict[str, Any]) -> "list[dict[str, Condition]]":
+    """Take what `asking` adds out of `given`; return the rows of the table, each with the values for all."""
+    from pdiff.bank.conditions import parsed_row, read_rows
+    from pdiff.common.errors import UsageError
+
+    asked, table = given.pop("asked"), given.pop("table")
+    pairs = dict(each.partition("=")[::2] for each in asked)
+    if bare := [name for name, value in pairs.items() if not value]:
+        raise UsageError(f"--condition {bare[0]}: expected NAME=VALUE")
+    common = parsed_row(pairs, "--condition")
+    if table is None:
+        return [common] if common else []
+    return [{**row, **common} for row in read_rows(table)]
 
 
 def out(default: str) -> Decorator[Any]:

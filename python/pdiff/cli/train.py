@@ -1,5 +1,6 @@
 """`pdiff train`: fit a generator to a bank."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from pdiff.common.wording import seconds_text
 @click.option(
     "--seed", type=click.IntRange(0), help="Seed of all randomness.  [default: the configuration's, 0]"
 )
+@click.option(
+    "--condition",
+    metavar="NAME[,NAME]",
+    help="Condition on what is known of the checkpoints: accuracy, step, columns of `collect --conditions`.",
+)
 @options.task
 @options.device
 @options.resume
@@ -26,6 +32,8 @@ def command(bank: Path | None, seed: int | None, dry_run: bool, as_json: bool, *
 
     With --resume, bank and configuration are those of the run in --out, so that no option need be given.
     """
+    if names := given.pop("condition"):
+        given["settings"] = (*given["settings"], f"condition={json.dumps(names.split(','))}")
     config = options.configuration(given, seed)
 
     import msgspec

@@ -144,6 +144,8 @@ class SamplerConfig(Section, frozen=True):
     """Steps from noise to latents, at most T of a diffusion."""
     temperature: NonNegative = 1.0
     """What all noise is multiplied by: less than 1 draws nearer to the mean, more spreads wider."""
+    guidance: NonNegative = 1.0
+    """How far a condition is followed: 0 ignores it, 1 is as trained, more exaggerates it."""
 
 
 class Config(Section, frozen=True, tag_field="generator"):
@@ -266,6 +268,10 @@ class LatentConfig(Config, frozen=True, kw_only=True, tag="latent"):
     train: Optimisation
     """How the denoiser is trained."""
     sampler: SamplerConfig
+    condition: tuple[str, ...] = ()
+    """Names of what is known of members (accuracy, a column of a table) that models are conditioned on."""
+    condition_dropout: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    """Share of the latents that are learned from without their condition, for guidance."""
     check: bool = True
     """Whether training ends where the codec cannot reconstruct, and where samples shrink toward the mean."""
 
@@ -314,6 +320,19 @@ class InterpolationConfig(Config, frozen=True, tag="interpolation"):
     """Share of the second member."""
 
 
+class ConditionalConfig(Config, frozen=True, tag="conditional"):
+    """Combinations of members that a regression on their conditions gives."""
+
+    condition: tuple[str, ...] = ()
+    """Names of what is known of members: what models are asked for by."""
+    method: Literal["nearest", "average", "ridge", "kernel-ridge"] = "kernel-ridge"
+    """The member with the nearest condition, an average of the nearest, or a regression."""
+    neighbours: Positive = 16
+    """Members in an `average`."""
+    degree: Annotated[int, Meta(ge=1, le=2)] = 1
+    """Of `ridge`: 2 adds products of two numbers of the condition."""
+
+
 class TunedConfig(Config, frozen=True, tag="tuned"):
     """Members, draws or the mean, fine-tuned on training data: uses gradients."""
 
@@ -338,7 +357,15 @@ def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     return found
 
 
-AnyConfig = LatentConfig | AverageConfig | GaussianConfig | NoiseConfig | InterpolationConfig | TunedConfig
+AnyConfig = (
+    LatentConfig
+    | AverageConfig
+    | GaussianConfig
+    | NoiseConfig
+    | InterpolationConfig
+    | ConditionalConfig
+    | TunedConfig
+)
 
 _PAPER = LatentConfig(
     name="paper",
@@ -365,7 +392,7 @@ _DEFAULT = LatentConfig(
     sampler=SamplerConfig("midpoint", 50),
     held_out=0.1,
 )
-_SIMPLE = (AverageConfig, GaussianConfig, NoiseConfig, InterpolationConfig, TunedConfig)
+_SIMPLE = (AverageConfig, GaussianConfig, NoiseConfig, InterpolationConfig, ConditionalConfig, TunedConfig)
 
 PRESETS: Mapping[str, AnyConfig] = {
     **{config.name: config for config in (_DEFAULT, _PAPER, _PAPER_FULL)},

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.bank.manifest import Condition
 from pdiff.checkpoints.listing import is_weights
 from pdiff.common.artifacts import read_checkpoint
 from pdiff.common.directories import require_inside
@@ -65,6 +66,8 @@ class Info(msgspec.Struct, frozen=True):
     """What leads to the weights in a torch file."""
     form: str = "safetensors"
     """The format that was asked for."""
+    conditions: list[dict[str, Condition]] = []
+    """What was asked for: of model i the i-th, beginning again after the last."""
     left_out: dict[str, str] = {}
     """Names of models that could not be used, each with why."""
     held_out: tuple[int, ...] = ()

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.bank.manifest import Condition
 from pdiff.bank.rows import NARROW
 from pdiff.bank.writer import rows_bytes
 from pdiff.common.artifacts import relative
@@ -68,6 +69,7 @@ def generate(
     source: Run | Bank,
     *,
     config: AnyConfig | None = None,
+    conditions: Sequence[Mapping[str, Condition]] = (),
     n: int = 50,
     out: str | Path = "generated",
     seed: int = 0,
@@ -82,7 +84,8 @@ def generate(
 
     `source` is a run, or a bank, to which the generator that `config` describes is fitted first; families
     that look at data take `task` and `arch`, or else what the bank says. For a run, `config` may be the run's
-    with another sampler: `run.config.sampled(steps=20)`.
+    with another sampler: `run.config.sampled(steps=20)`. `conditions` are what models are to have, for a
+    generator that was fitted to them: model i the i-th, beginning again after the last.
 
     With `format` `safetensors` each is one file with plain names; `pth` is a state dict as `torch.save`
     writes it, plain names too; `source` is what the bank was collected from: the same names, nesting, shards
@@ -106,6 +109,8 @@ def generate(
         drawn = _from_run(source, config or source.config, target, out, progress)
     else:
         drawn = _from_bank(source, config, task_context(source, task, arch, device=target, progress=progress))
+    if conditions:
+        drawn.generator.ask(conditions)
     begin, left_out = time.perf_counter(), dict[str, str]()
     with staged_directory(out, GENERATED, overwrite) as staged:
         with progress.track("Generating", n, "model") as tracker:
@@ -132,6 +137,7 @@ def generate(
             keys=bank.manifest.source.keys if format == "source" else (),
             form=format,
             held_out=drawn.held_out,
+            conditions=[dict(each) for each in conditions],
             left_out=left_out,
         )
         write_card(staged, info, bank, out)

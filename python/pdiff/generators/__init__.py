@@ -17,6 +17,7 @@ FAMILIES = {
     "gaussian": "pdiff.generators.gaussian:Gaussian",
     "noise": "pdiff.generators.noise:Noise",
     "interpolation": "pdiff.generators.interpolation:Interpolation",
+    "conditional": "pdiff.generators.conditional:Conditional",
     "tuned": "pdiff.generators.tuned:Tuned",
 }
 """Name of each family → where its class is, imported when it is asked for."""

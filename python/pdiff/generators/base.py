@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import View
-from pdiff.bank.manifest import TaskRef
+from pdiff.bank.manifest import Condition, TaskRef
 from pdiff.common.artifacts import read_tensors, write_tensors
 from pdiff.common.config import Config
 from pdiff.common.errors import UsageError
@@ -95,6 +95,14 @@ class Generator(ABC, Generic[C]):
     def row(self, index: int, seed: int) -> Tensor:
         """Return the row of one model: raw f32 [D]."""
         return self.rows([index], seed)[0]
+
+    def ask(self, conditions: Sequence[Mapping[str, Condition]]) -> None:
+        """Take the conditions that models are to have: model i the i-th, beginning again after the last.
+
+        Raises `UsageError` for a generator without conditions, and for values that it does not know.
+        """
+        label = self.config.label()
+        raise UsageError(f"{label} was not fitted to conditions; train a generator with --condition NAME")
 
     @property
     def strength(self) -> float | None:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import View
+from pdiff.bank.conditions import Encoder
+from pdiff.bank.manifest import Condition
 from pdiff.codecs import Codec
 from pdiff.codecs.base import largest_power
 from pdiff.common.artifacts import write_tensors
@@ -22,6 +24,7 @@ from pdiff.common.progress import SILENT, Forecast, Progress
 from pdiff.common.rng import Normals
 from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.diffusion import Process
+from pdiff.diffusion.objectives import Denoiser as Predictor
 from pdiff.diffusion.samplers import last
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.reconstruction import reconstruction
@@ -61,6 +64,8 @@ class Latent(Generator[LatentConfig]):
         self.device = latents.values.device
         self._last: tuple[tuple[int, range], Tensor] | None = None
         """Seed, models and latents of the last block."""
+        self._asked: Tensor | None = None
+        """Conditions that models were asked for, [M, C]."""
         self._folder: Path | None = None
         self.progress: Progress = SILENT
         """Is told when drawing will take long."""
@@ -121,10 +126,39 @@ class Latent(Generator[LatentConfig]):
         with on_threads(suitable_threads(self.denoiser, lambda: self.denoiser(batch, batch[:, 0]))):
             forecast = Forecast(f"Drawing {len(drawn)} models", "step")
             noise = Normals(seed, "sample", drawn, dim, self.device)
-            for step, state in enumerate(self.process.states(self.denoiser, self.config.sampler, noise)):
+            states = self.process.states(self._predictor(drawn), self.config.sampler, noise)
+            for step, state in enumerate(states):
                 if not drawn.start and step and (line := forecast.line(1, self.config.sampler.steps - step)):
                     self.progress.message(line)
                 yield state
+
+    def ask(self, conditions: Sequence[Mapping[str, Condition]]) -> None:
+        """Take the conditions that models are to have: model i the i-th, beginning again after the last."""
+        if not self.config.condition:
+            super().ask(conditions)
+        encoder = Encoder.of(self.members.members, self.config.condition)
+        self._asked = torch.stack([encoder.encode(row) for row in conditions]).to(self.device)
+        self._last = None
+
+    def _predictor(self, drawn: range) -> Predictor:
+        """Return the denoiser of these models, with the conditions that they were asked for.
+
+        Guidance w goes from the prediction without condition w times as far as to that with it (Ho & Salimans
+        2022).
+        """
+        if self._asked is None:
+            return self.denoiser
+        condition = self._asked[[index % len(self._asked) for index in drawn]]
+        guidance = self.config.sampler.guidance
+
+        def guided(latents: Tensor, time: Tensor) -> Tensor:
+            told: Tensor = self.denoiser(latents, time, condition)
+            if guidance == 1:
+                return told
+            free: Tensor = self.denoiser(latents, time)
+            return free + guidance * (told - free)
+
+        return guided
 
     @torch.no_grad()
     def decode(self, latents: Tensor, drawn: range, indices: Sequence[int], into: Tensor) -> None:

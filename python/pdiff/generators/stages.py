@@ -6,6 +6,7 @@ A stage whose file is in the context's folder already is read from it. Without a
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import View
+from pdiff.bank.conditions import Encoder
 from pdiff.codecs import Codec, build_codec
 from pdiff.common.artifacts import read_record, read_tensors, write_json, write_tensors
 from pdiff.common.config import LatentConfig, MlpDenoiserConfig, Optimisation, PcaCodecConfig
@@ -119,13 +121,19 @@ def fit_denoiser(
     `InputError` if the one in the folder is of another configuration.
     """
     values = latents.values
+    known = conditions_of(config, members, values.device)
     with seeded(config.seed, "denoiser-init"):
-        network = build_denoiser(config.denoiser, values.shape[1], config.diffusion.timesteps)
+        network = build_denoiser(
+            config.denoiser,
+            values.shape[1],
+            config.diffusion.timesteps,
+            0 if known is None else known.shape[1],
+        )
         network.to(values.device)
     path = None if context.folder is None else context.folder / DENOISER
     seconds = 0.0
     if path is None or not path.exists():
-        loss, hint = _denoiser_loss(values, config, network), cheaper(config, members)
+        loss, hint = _denoiser_loss(values, known, config, network), cheaper(config, members)
         health = _health(config, latents, held_out) if config.check else None
         training = Trainer(
             "denoiser", network, loss, config.train, context.folder, cheaper=hint, health=health
@@ -189,10 +197,20 @@ def _health(config: LatentConfig, latents: Latents, held_out: Tensor | None) -> 
     return Health(draw, values, unseen if held_out is not None and len(held_out) else None)
 
 
+def conditions_of(config: LatentConfig, members: View, device: torch.device) -> Tensor | None:
+    """Return the vectors [K, C] of what members are conditioned on, None for nothing."""
+    if not config.condition:
+        return None
+    return Encoder.of(members.members, config.condition).of_members(members.members).to(device)
+
+
 def _denoiser_loss(
-    latents: Tensor, config: LatentConfig, network: nn.Module
+    latents: Tensor, known: Tensor | None, config: LatentConfig, network: nn.Module
 ) -> Callable[[int], Iterable[Tensor]]:
-    """Return the loss of training step n: the process's own, on a batch of (jittered) latents."""
+    """Return the loss of training step n: the process's own, on a batch of (jittered) latents.
+
+    `known` [K, C] are the latents' conditions, which some are learned from without.
+    """
     process = Process(config.diffusion)
 
     def loss(step: int) -> Iterable[Tensor]:
@@ -201,6 +219,10 @@ def _denoiser_loss(
         clean = latents[torch.from_numpy(indices)]
         if config.diffusion.jitter:
             clean = clean + config.diffusion.jitter * random.normal(*clean.shape)
-        return [process.loss(network, clean, random)]
+        if known is None:
+            return [process.loss(network, clean, random)]
+        given = random.uniform(len(clean)) >= config.condition_dropout
+        told = partial(network, condition=known[torch.from_numpy(indices)], given=given)
+        return [process.loss(told, clean, random)]
 
     return loss

@@ -25,6 +25,7 @@ from pdiff.cli.process import typed as command_as_typed
 from tests import command
 from tests.forks import Forked
 from tests.killing import finish
+from tests.support import TINY
 
 Pdiff = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -297,3 +298,24 @@ def test_a_read_only_folder_is_named_as_everywhere(
     result = pdiff("train", bank.path.name)
     assert result.returncode == 2
     assert result.stderr == f"pdiff: run: {bank.path.parent} is not writable; name another with --out\n"
+
+
+def test_conditions_go_from_a_table_to_models(pdiff: Pdiff, ckpts: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in ckpts.iterdir())
+    rows = [f"{name},{index},{'ab'[index % 2]}" for index, name in enumerate(names)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,level,kind", *rows]))
+    pdiff("collect", "--conditions", "t.csv", "--overwrite")
+    tiny = [part for setting in TINY for part in ("--set", setting)]
+    pdiff("train", *tiny, "--condition", "level,kind")
+    asked = ("--condition", "level=3.5", "--condition", "kind=b", "--guidance", "2")
+    value = json.loads(pdiff("generate", "--n", "1", *asked, "--json").stdout)
+    assert "sampler.guidance=2.0, condition=('level', 'kind')" in value["generator"]
+    (tmp_path / "asked.jsonl").write_text('{"level": 1}\n{"level": 2}\n')
+    many = ("--conditions", "asked.jsonl", "--condition", "kind=a", "--out", "many")
+    assert pdiff("generate", "--n", "4", *many).returncode == 0
+    info = json.loads((tmp_path / "many" / "generated.json").read_text().partition("\n")[0])
+    assert info["conditions"] == [{"level": 1.0, "kind": "a"}, {"level": 2.0, "kind": "a"}]
+    direct = pdiff("generate", "bank", "--generator", "conditional", *asked[:4], "--n", "1", "--out", "direct")
+    assert direct.returncode == 0
+    refused = pdiff("generate", "--condition", "level", "--out", "no")
+    assert (refused.returncode, refused.stderr) == (2, "pdiff: --condition level: expected NAME=VALUE\n")

@@ -51,6 +51,8 @@ def reverse(
     """
     config = Config.from_values(generated.info.generator.config)
     generator = load_generator(run, device, config=config)
+    if generated.info.conditions:
+        generator.ask(generated.info.conditions)
     if not isinstance(generator, Latent):
         return f"the generator {run.config.family} has no way from noise"
     count = min(MODELS, len(generated))

@@ -1,0 +1,100 @@
+"""What is known of checkpoints: tables of it, and the vectors that generators condition on."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from pdiff.bank import collect
+from pdiff.bank.conditions import Encoder, read_rows, read_table
+from pdiff.bank.manifest import Member
+from pdiff.common.errors import InputError, UsageError
+from tests.support import MEMBERS
+
+
+def table(folder: Path, text: str, name: str = "t.csv") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_a_table_is_csv_or_json_lines(tmp_path: Path) -> None:
+    csv = table(tmp_path, "file,accuracy,task\nstep-0,0.5,cats\nstep-1.pth,1e-1,dogs\n")
+    expected = {"step-0": {"accuracy": 0.5, "task": "cats"}, "step-1.pth": {"accuracy": 0.1, "task": "dogs"}}
+    assert read_table(csv) == expected
+    lines = "".join(json.dumps({"file": name, **row}) + "\n" for name, row in expected.items())
+    assert read_table(table(tmp_path, lines, "t.jsonl")) == expected
+    (row,) = read_rows(table(tmp_path, '{"bits": [1, 0, 1], "on": true}\n\n', "u.jsonl"))
+    assert row == {"bits": [1.0, 0.0, 1.0], "on": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "name,a\nx,1\n", "row 1: no column 'file'"),
+        ("t.csv", "file,a\nx,1\nx,2\n", "x stands there twice"),
+        ("t.csv", "file,a\nx,\n", "'a' is missing or not finite"),
+        ("t.csv", "file,a\nx,nan\n", "'a' is missing or not finite"),
+        ("t.csv", "file,a\nx,1,2\n", "value without a column"),
+        ("t.csv", "file,a\nx\n", "'a' is a NoneType"),
+        ("t.jsonl", "[1]\n", "line 1: an object is wanted"),
+        ("t.jsonl", "{\n", "line 1: no JSON"),
+        ("t.jsonl", '{"file": "x", "a": {"b": 1}}\n', "'a' is a dict; accepted: numbers, text"),
+        ("t.jsonl", '{"file": "x", "a": [1, Infinity]}\n', "'a' is missing or not finite"),
+    ],
+)
+def test_a_bad_table_is_refused_with_its_place(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_table(table(tmp_path, text, name))
+    with pytest.raises(InputError, match="No such file"):
+        read_table(tmp_path / "none.csv")
+
+
+def test_a_bank_keeps_what_a_table_says_of_its_members(ckpts: Path, tmp_path: Path) -> None:
+    """Checkpoints are named by path, name or stem; rows of none are passed over."""
+    names = [f"step-{index}" if index % 2 else f"step-{index}.safetensors" for index in range(MEMBERS)]
+    rows = [f"{name},{index / 10},{'ab'[index % 2]}" for index, name in enumerate(names)]
+    whole = table(tmp_path, "\n".join(["file,x,kind", *rows, "other,1,b"]))
+    bank = collect(ckpts, out=tmp_path / "bank", conditions=whole)
+    assert [member.conditions["kind"] for member in bank.members] == list("ab" * (MEMBERS // 2))
+    without = table(tmp_path, "\n".join(["file,x", *(r.rpartition(",")[0] for r in rows[:-2])]), "less.csv")
+    with pytest.raises(InputError, match=r"no row for 2 checkpoints: step-10.safetensors"):
+        collect(ckpts, out=tmp_path / "less", conditions=without)
+    assert not (tmp_path / "less").exists()
+
+
+def members(*rows: dict[str, float | str | list[float]]) -> list[Member]:
+    return [Member(str(index), "", {"accuracy": 0.5 + index}, row) for index, row in enumerate(rows)]
+
+
+def test_numbers_are_standardised_and_texts_are_ones_and_zeros() -> None:
+    known = members({"x": 1.0, "t": "b"}, {"x": 3.0, "t": "a"})
+    encoder = Encoder.of(known, ["x", "t"])
+    assert encoder.of_members(known).tolist() == [[-1, 0, 1], [1, 1, 0]]
+    assert encoder.encode({"x": 2.0, "t": "a"}).tolist() == [0, 1, 0]
+    lists = members({"v": [0.0, 5.0]}, {"v": [2.0, 5.0]})
+    assert Encoder.of(lists, ["v"]).of_members(lists).tolist() == [[-1, 0], [1, 0]]
+    assert Encoder.of(known, ["accuracy"]).of_members(known).tolist() == [[-1], [1]]
+
+
+def test_a_table_wins_over_the_checkpoints_own_metadata() -> None:
+    known = members({"accuracy": 0.0}, {"accuracy": 1.0})
+    assert Encoder.of(known, ["accuracy"]).encode({"accuracy": 0.5}).tolist() == [0]
+
+
+def test_conditions_that_do_not_suit_are_named() -> None:
+    known = members({"x": 1.0, "t": "b", "v": [1.0]}, {"x": 3.0, "t": "a", "v": [2.0]})
+    with pytest.raises(UsageError, match="unknown condition 'y'"):
+        Encoder.of(known, ["y"])
+    with pytest.raises(UsageError, match="condition 'v' has several forms"):
+        Encoder.of(members({"v": [1.0]}, {"v": 1.0}), ["v"])
+    encoder = Encoder.of(known, ["x", "t"])
+    for row, message in (
+        ({"x": 1.0}, "condition 't' is missing"),
+        ({"x": "high", "t": "a"}, "condition 'x' is 'high'; a number is wanted"),
+        ({"x": 1.0, "t": "c"}, "unknown value of t 'c'"),
+        ({"x": [1.0, 2.0], "t": "a"}, "numbers of x"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            encoder.encode(row)
+    assert torch.equal(encoder.encode({"x": 3, "t": "a"}), torch.tensor([1.0, 1.0, 0.0]))
