@@ -313,9 +313,11 @@ def test_conditions_go_from_a_table_to_models(pdiff: Pdiff, ckpts: Path, tmp_pat
     (tmp_path / "asked.jsonl").write_text('{"level": 1}\n{"level": 2}\n')
     many = ("--conditions", "asked.jsonl", "--condition", "kind=a", "--out", "many")
     assert pdiff("generate", "--n", "4", *many).returncode == 0
-    info = json.loads((tmp_path / "many" / "generated.json").read_text().partition("\n")[0])
+    info = json.loads((tmp_path / "many" / "generated.json").read_text())
     assert info["conditions"] == [{"level": 1.0, "kind": "a"}, {"level": 2.0, "kind": "a"}]
-    direct = pdiff("generate", "bank", "--generator", "conditional", *asked[:4], "--n", "1", "--out", "direct")
+    direct = pdiff(
+        "generate", "bank", "--generator", "conditional", *asked[:4], "--n", "1", "--out", "direct"
+    )
     assert direct.returncode == 0
     refused = pdiff("generate", "--condition", "level", "--out", "no")
     assert (refused.returncode, refused.stderr) == (2, "pdiff: --condition level: expected NAME=VALUE\n")
