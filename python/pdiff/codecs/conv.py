@@ -81,10 +81,10 @@ def micro_batch(dim: int) -> int:
     Long rows go a few at a time, so that memory does not grow with the batch; BatchNorm then normalises over
     each few, and over the many places of a row. The gradients of a batch are added up.
     """
-    return largest_power(_ACTIVATIONS // (dim * _activations()))
+    return largest_power(_ACTIVATIONS // (dim * activations()))
 
 
-def _activations() -> int:
+def activations() -> int:
     """Return how many numbers the layers leave for the backward pass, for each number of a row.
 
     That is what each convolution, and each activation in the place of its BatchNorm, puts out, at the length

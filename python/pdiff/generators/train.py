@@ -9,7 +9,7 @@ import torch
 from pdiff import _core
 from pdiff.bank import Bank, View
 from pdiff.bank.safety import unaligned
-from pdiff.common.config import AnyConfig, Config
+from pdiff.common.config import AnyConfig, Config, LatentConfig
 from pdiff.common.directories import prepare_directory
 from pdiff.common.distributed import choose_device
 from pdiff.common.errors import UsageError
@@ -18,6 +18,7 @@ from pdiff.common.provenance import provenance
 from pdiff.common.sealing import write_sealed
 from pdiff.generators import family
 from pdiff.generators.base import Context, Generator
+from pdiff.generators.estimate import plan, require_memory
 from pdiff.generators.stages import SECONDS
 from pdiff.training.run import FORMAT, RESULT, RUN, BankReference, Description, Result, Run
 from pdiff.training.trainer import METRICS, catch_signals
@@ -76,6 +77,8 @@ def train(
 def _fitted(bank: Bank, config: AnyConfig, out: Path, context: Context) -> Result:
     """Fit and save the generator; return what it took and what it consists of."""
     members, held_out = training_members(bank, config)
+    if isinstance(config, LatentConfig):
+        require_memory(plan(config, members), context.device)
     with catch_signals() as interruption:
         fitted_in = replace(context, interruption=interruption, held_out=bank.view(held_out))
         generator = family(config).fit(config, members, fitted_in)

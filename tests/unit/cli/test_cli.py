@@ -257,9 +257,10 @@ def test_a_dry_run_says_what_it_can_and_writes_nothing(pdiff: Pdiff, tmp_path: P
     codec = "  codec: 500 steps of 1,664,577 parameters, roughly "
     said = pdiff("train", "--preset", "paper", "--dry-run").stdout.splitlines()
     assert said[0] == "run: paper, of 12 checkpoints × 21 numbers"
-    assert re.fullmatch(codec + r"[\d.,]+ s on this CPU, 27 MB of memory", said[1])
+    assert re.fullmatch(codec + r"[\d.,]+ s on this CPU \([\d.]+ s a step\), 32 MB of memory", said[1])
     assert re.match(r"  denoiser: 1,000 steps of 2,462,977 parameters, roughly .* 39 MB of memory", said[2])
-    assert said[3] == "  `--preset default` takes about 30 s"
+    assert said[3] == "  17 MB on disk, four times as much while training"
+    assert said[4] == "  `--preset default` takes about 30 s"
     value = json.loads(pdiff("train", "--dry-run", "--json", "--generator", "gaussian").stdout)
     assert value["config"]["generator"] == "gaussian"
     said = pdiff("generate", "--generator", "noise", "--n", "3", "--dry-run").stdout.splitlines()
