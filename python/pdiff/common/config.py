@@ -386,10 +386,10 @@ _DEFAULT = LatentConfig(
     name="default",
     normalize="element",
     codec=PcaCodecConfig(64),
-    diffusion=DiffusionConfig("line", "velocity", standardise=True, jitter=0.3),
+    diffusion=DiffusionConfig("line", "velocity", standardise=True, jitter=0.4),
     denoiser=MlpDenoiserConfig(width=256, depth=3),
     train=Optimisation(steps=1500, batch_size=64, lr=1e-3, ema=0.999),
-    sampler=SamplerConfig("midpoint", 50),
+    sampler=SamplerConfig("dpm++2m", 20),
     held_out=0.1,
 )
 _SIMPLE = (AverageConfig, GaussianConfig, NoiseConfig, InterpolationConfig, ConditionalConfig, TunedConfig)
