@@ -46,6 +46,10 @@ class Optimisation(Section, frozen=True):
     """How the learning rate goes on: down to 0 along a cosine, or not at all."""
     ema: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average of the weights that is kept in the end; 0 keeps the last."""
+    clip: NonNegative = 0.0
+    """Norm that gradients are cut to; 0 leaves them."""
+    precision: Literal["f32", "bf16"] = "f32"
+    """`bf16` computes losses in bfloat16 where torch's autocast does; weights stay f32."""
 
 
 class ConvCodecConfig(Section, frozen=True, tag_field="kind", tag="conv"):

@@ -129,7 +129,7 @@ class Trainer:
         """What `health` has seen."""
         self._healthiest: dict[str, Tensor] | None = None
         self.folder = folder
-        on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+        self._device = next(module.parameters()).device
         self.optimizer = AdamW(
             module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
@@ -141,7 +141,7 @@ class Trainer:
         self.metrics: list[dict[str, float]] = []
         self._unseen: list[Tensor] = []
         """Losses of the last steps, where the module is; their entries in the metrics lack them."""
-        self._most_unseen = 1 if on_cpu else _UNSEEN
+        self._most_unseen = 1 if self._device.type == "cpu" else _UNSEEN
 
     def run(self, progress: Progress, interruption: Interruption) -> None:
         """Train to the last step and leave the weights to keep in the module: the average, if there is one.
@@ -212,9 +212,12 @@ class Trainer:
         lr = float(self.scheduler.get_last_lr()[0])
         self.optimizer.zero_grad()
         losses = []
-        for part in self.loss(self.step):
+        parts = iter(self.loss(self.step))
+        while (part := self._next_part(parts)) is not None:
             part.backward()  # type: ignore[no-untyped-call]
             losses.append(part.detach())
+        if self.config.clip:
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
         self.optimizer.step()
         self.scheduler.step()
         if self.average is not None:
@@ -223,6 +226,12 @@ class Trainer:
         self.metrics.append({"step": self.step, "loss": math.nan, "lr": lr, **waited})
         self._unseen.append(torch.stack(losses).sum())
         self.step += 1
+
+    def _next_part(self, parts: Iterator[Tensor]) -> Tensor | None:
+        """Return the next part of a loss, computed in the configured precision; None after the last."""
+        narrow = self.config.precision == "bf16"
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=narrow):
+            return next(parts, None)
 
     def _read(self) -> float:
         """Read the losses of the steps since the last look; return the last one.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -84,6 +85,34 @@ def test_a_diverging_training_is_refused_with_step_and_rate(tmp_path: Path) -> N
     diverging.loss = lambda step: (part * (float("nan") if step == 3 else 1) for part in loss(step))
     with pytest.raises(PdiffError, match="training the net diverged: loss nan at step 3, learning rate"):
         run(diverging)
+
+
+def test_gradients_are_cut_to_the_norm_asked_for(tmp_path: Path) -> None:
+    """Of a loss that is a thousand times as large; AdamW's own step does not show it."""
+    norms = []
+    for clip in (0.0, 0.25):
+        fitting = trainer(tmp_path, steps=1)
+        loss = fitting.loss
+        fitting.config = msgspec.structs.replace(fitting.config, clip=clip)
+        fitting.loss = lambda step, loss=loss: (1000 * part for part in loss(step))  # type: ignore[misc]
+        run(fitting)
+        gradients = [parameter.grad for parameter in fitting.module.parameters()]
+        norms.append(float(torch.cat([g.flatten() for g in gradients if g is not None]).norm()))
+    assert norms[0] > 10
+    assert norms[1] == pytest.approx(0.25, rel=1e-4)
+
+
+def test_losses_in_bfloat16_are_nearly_those_in_full(tmp_path: Path) -> None:
+    losses = []
+    for precision in ("f32", "bf16"):
+        fitting = trainer(tmp_path)
+        fitting.config = msgspec.structs.replace(fitting.config, precision=precision)
+        run(fitting)
+        losses.append([line["loss"] for line in fitting.metrics])
+        assert all(p.dtype == torch.float32 for p in fitting.module.parameters())
+        (tmp_path / "net.state.pt").unlink(missing_ok=True)
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
 def test_the_average_follows_the_weights(tmp_path: Path) -> None:
