@@ -59,9 +59,8 @@ def spread(bank: Bank, rows: Tensor) -> float:
     return float((normalised - normalised.mean(dim=0)).square().sum(dim=1).mean().sqrt())
 
 
-def measured(bank: Bank, task: Task, members: Tensor, rows: Tensor) -> list[str]:
-    """Return the columns of the table for rows [n, D]; `members` are the wrong predictions of the bank."""
-    errors = wrong(bank, task, rows)
+def measured(bank: Bank, rows: Tensor, errors: Tensor, members: Tensor) -> list[str]:
+    """Return the columns of the table for rows [n, D] with their `errors`, beside those of the members."""
     alike = resemblance(errors, members)
     assert alike.to_others is not None
     whole = bank.batch(range(len(bank)))
@@ -94,7 +93,7 @@ def main(networks: tuple[str, ...], preset: str, settings: tuple[str, ...], work
             config = Config.build(preset, None, settings, SEED)
             run = pdiff.train(bank, out=folder / "samplers", config=config, overwrite=True)
             members = wrong(bank, task, (bank.batch([i])[0] for i in range(len(bank))))
-            rows = [["originals", *measured(bank, task, members, bank.batch(range(len(bank)))), ""]]
+            rows = [["originals", *measured(bank, bank.batch(range(len(bank))), members, members), ""]]
             for choice in CHOICES:
                 sampled = run.config.sampled(**choice)
                 assert isinstance(sampled, LatentConfig)
@@ -104,9 +103,11 @@ def main(networks: tuple[str, ...], preset: str, settings: tuple[str, ...], work
                 drawn = generator.rows(range(MANY), SEED)
                 took = time.process_time() - begin
                 label = " ".join(str(value) for value in choice.values())
-                rows.append([label, *measured(bank, task, members, drawn[:MODELS]), f"{took:.2f} s"])
-            columns = [network, "accuracy", "max-similarity", "GG", "dispersion", f"{MANY} models"]
-            console.table(f"{network}, {run.config.label()}", columns, rows)
+                few = drawn[:MODELS]
+                columns = measured(bank, few, wrong(bank, task, few), members)
+                rows.append([label, *columns, f"{took:.2f} s"])
+            names = [network, "accuracy", "max-similarity", "GG", "dispersion", f"{MANY} models"]
+            console.table(f"{network}, {run.config.label()}", names, rows)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ LATENTS = "latents.safetensors"
 SECONDS = ".seconds.json"
 """Instead of the suffix of a stage's file: what it took."""
 _LOOK_SAMPLES, _LOOK_STEPS = 32, 20
+_TRIED = 2**20
+"""Numbers of the rows that decide how many threads a codec trains on."""
 _FOREIGN = "not of this run's configuration; train it again"
 
 
@@ -78,7 +80,8 @@ def fit_codec(config: LatentConfig, members: View, context: Context) -> tuple[Co
         hint = cheaper(config, members)
         training = Trainer("codec", network, loss, how, context.folder, waited=waited, cheaper=hint)
         trainings.append(training)
-        rows = torch.zeros(1, members.dim, device=context.device)
+        count = min(how.batch_size, max(1, _TRIED // members.dim))
+        rows = torch.zeros(count, members.dim, device=context.device)
         with on_threads(suitable_threads(network, lambda: codec.decode(codec.encode(rows)))):
             training.run(context.progress, context.interruption)
 
