@@ -42,7 +42,7 @@ def read_rows(path: Path) -> list[dict[str, Condition]]:
 
 def parsed_row(row: Mapping[str, Any], where: str) -> dict[str, Condition]:
     """Return a row of texts with the numbers among them as numbers; raises `InputError`, naming `where`."""
-    return _checked({name: _parsed(text) for name, text in row.items()}, where)
+    return _checked({name and str(name).strip(): _parsed(text) for name, text in row.items()}, where)
 
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -56,8 +56,9 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def _parsed(text: Any) -> Any:
+    text = text.strip() if isinstance(text, str) else text
     try:
-        return float(text)
+        return json.loads(text) if isinstance(text, str) and text.startswith("[") else float(text)
     except (TypeError, ValueError):
         return text
 
@@ -65,13 +66,16 @@ def _parsed(text: Any) -> Any:
 def _checked(row: Mapping[str, Any], where: str) -> dict[str, Condition]:
     found: dict[str, Condition] = {}
     for name, value in row.items():
-        number = float(value) if isinstance(value, int | float) else value
+        try:
+            number = float(value) if isinstance(value, int | float) else value
+        except OverflowError:
+            number = math.inf
         numbers = number if isinstance(number, list) else [number]
         is_list = isinstance(number, list) and all(isinstance(each, int | float) for each in number)
         if name is None or not (isinstance(number, float | str) or is_list):
             what = type(value).__name__ if name is not None else "value without a column"
             raise InputError(f"{where}: {name!r} is a {what}; accepted: numbers, text, lists of numbers")
-        if number == "" or any(isinstance(each, float) and not math.isfinite(each) for each in numbers):
+        if number in ("", []) or any(isinstance(each, float) and not math.isfinite(each) for each in numbers):
             raise InputError(f"{where}: {name!r} is missing or not finite")
         found[str(name)] = [float(each) for each in number] if isinstance(number, list) else number
     return found
@@ -94,16 +98,21 @@ def conditioned(members: Sequence[Member], table: Table) -> tuple[Member, ...]:
     """Return the members with what the table knows of them; `InputError` for one that it lacks."""
     found, lacking = [], []
     for member in members:
-        path = PurePosixPath(member.source)
-        row = next((table[name] for name in (str(path), path.name, path.stem) if name in table), None)
-        if row is None:
+        name = named(member, table)
+        if name is None:
             lacking.append(member.source)
         else:
-            found.append(msgspec.structs.replace(member, conditions=dict(row)))
+            found.append(msgspec.structs.replace(member, conditions=dict(table[name])))
     if lacking:
         rows = counted(len(lacking), "checkpoint")
         raise InputError(f"the table of conditions has no row for {rows}: {some(lacking, 2)}")
     return tuple(found)
+
+
+def named(member: Member, table: Table) -> str | None:
+    """Return the name that a member has in the table; None if it is not there."""
+    path = PurePosixPath(member.source)
+    return next((name for name in (str(path), path.name, path.stem) if name in table), None)
 
 
 @dataclass(frozen=True)
@@ -162,6 +171,7 @@ class Encoder:
                 raise UsageError(f"condition {name!r} is missing; {some(self.names)} are asked for")
             value = row[name]
             if name in self.texts:
+                value = next((t for t in self.texts[name] if value in (t, _parsed(t))), value)
                 if value not in self.texts[name]:
                     raise unknown(f"value of {name}", str(value), self.texts[name])
                 parts.append(torch.tensor([float(value == each) for each in self.texts[name]]))

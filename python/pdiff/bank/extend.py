@@ -7,7 +7,7 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank.bank import Bank
-from pdiff.bank.conditions import Table, conditioned
+from pdiff.bank.conditions import Table, conditioned, named
 from pdiff.bank.manifest import BASE, SHARDS
 from pdiff.bank.reading import Request, check_averaged, check_ties, describe, not_finite, open_all
 from pdiff.bank.selection import carried, compared, describe_subset, floating
@@ -77,10 +77,11 @@ def _add(
     there = len(checkpoints) - added
     already = f"{there} {agreeing(there, 'are')} in the bank already"
     progress.message(f"{counted(added, 'new checkpoint')}, {already}")
+    changed = _conditions(rows, added, conditions)
     if not added:
+        if changed:
+            msgspec.structs.replace(manifest, members=tuple(rows.members)).write(bank.path)
         return
-    if conditions is not None:
-        rows.members[-added:] = conditioned(rows.members[-added:], conditions)
     old = manifest.statistics
     number = int("".join(filter(str.isdigit, old.file)) or 0) + 1
     statistics = write_statistics(bank.path, _STATISTICS.format(number), rows.shards, bank.layout)
@@ -88,6 +89,23 @@ def _add(
         manifest, shards=tuple(rows.shards), members=tuple(rows.members), statistics=statistics
     ).write(bank.path)
     (bank.path / old.file).unlink(missing_ok=True)
+
+
+def _conditions(rows: Written, added: int, table: Table | None) -> bool:
+    """Write down what a table says of the members, the new ones all; return whether it says anything.
+
+    Raises `InputError` for new members without conditions in a bank whose members have some.
+    """
+    first = len(rows.members) - added
+    if table is None:
+        if added and any(member.conditions for member in rows.members[:first]):
+            raise InputError("the bank has conditions; say those of the new checkpoints with --conditions")
+        return False
+    old = [
+        conditioned([member], table)[0] if named(member, table) else member for member in rows.members[:first]
+    ]
+    rows.members[:] = [*old, *conditioned(rows.members[first:], table)]
+    return True
 
 
 def _tidy(path: Path, bank: Bank) -> None:

@@ -145,7 +145,10 @@ def conditions(given: dict[str, Any]) -> "list[dict[str, Condition]]":
     common = parsed_row(pairs, "--condition")
     if table is None:
         return [common] if common else []
-    return [{**row, **common} for row in read_rows(table)]
+    rows = [{**row, **common} for row in read_rows(table)]
+    if not rows:
+        raise UsageError(f"{table}: has no rows, so there is nothing to ask for")
+    return rows
 
 
 def out(default: str) -> Decorator[Any]:

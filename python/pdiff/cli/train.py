@@ -32,9 +32,9 @@ def command(bank: Path | None, seed: int | None, dry_run: bool, as_json: bool, *
 
     With --resume, bank and configuration are those of the run in --out, so that no option need be given.
     """
-    if names := given.pop("condition"):
-        given["settings"] = (*given["settings"], f"condition={json.dumps(names.split(','))}")
-    config = options.configuration(given, seed)
+    if (names := given.pop("condition")) is not None:
+        wanted = [name.strip() for name in names.split(",")]
+        given["settings"] = (*given["settings"], f"condition={json.dumps(wanted)}")
 
     import msgspec
 
@@ -45,6 +45,10 @@ def command(bank: Path | None, seed: int | None, dry_run: bool, as_json: bool, *
     from pdiff.generators.train import train, training_members
     from pdiff.training.run import RUN, Description
 
+    changes, fresh = given["settings"], any(given[name] for name in ("generator", "preset", "file"))
+    config = options.configuration(given, seed)
+    if given["resume"] and (given["out"] / RUN).is_file() and not fresh and seed is None:
+        config = Config.from_values(Description.read(given["out"]).config).changed(changes)
     console = Console(as_json)
     begun = bank is None and given["resume"] and (given["out"] / RUN).is_file()
     opened = Description.read(given["out"]).bank.open(given["out"]) if begun else Bank.open(bank or "bank")

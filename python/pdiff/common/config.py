@@ -13,7 +13,16 @@ import msgspec
 from msgspec import Meta
 
 from pdiff.common.errors import UsageError, unknown
-from pdiff.common.settings import described_fields, explained, merge, parse, read_toml, toml, variants
+from pdiff.common.settings import (
+    described_fields,
+    explained,
+    merge,
+    parse,
+    read_toml,
+    setting,
+    toml,
+    variants,
+)
 
 Positive = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(gt=0)]
@@ -190,8 +199,8 @@ class Config(Section, frozen=True, tag_field="generator"):
             start = Config.preset("default" if family == "latent" else str(family))
         values, kinds = start.values(), variants(type(start))
         merge(values, changes, str(file), kinds)
-        for setting in settings:
-            merge(values, parse(setting), f"--set {setting}", kinds)
+        for each in settings:
+            merge(values, parse(each), f"--set {each}", kinds)
         if seed is not None:
             values["seed"] = seed
         return Config.from_values(values)
@@ -235,11 +244,13 @@ class Config(Section, frozen=True, tag_field="generator"):
         values = self.values()
         if "sampler" not in values:
             raise UsageError(f"the generator {self.family} has no sampler, no steps and no temperature")
+        if "guidance" in changes and not values["condition"]:
+            raise UsageError("guidance is for conditions, and the generator was trained without any")
         return Config.from_values({**values, "sampler": {**values["sampler"], **changes}})
 
     def label(self) -> str:
         """Return the preset's name, with the values that were changed: `paper, train.steps=10`."""
-        changes = [f"{key}={value}" for key, value in self.changes().items() if key != "seed"]
+        changes = [setting(key, value) for key, value in self.changes().items() if key != "seed"]
         return ", ".join([self.name, *changes])
 
     def changes(self) -> dict[str, Any]:
@@ -253,6 +264,13 @@ class Config(Section, frozen=True, tag_field="generator"):
         merge(defaults, kinds, "", variants(type(preset)))
         told = _flat(defaults) | {f"{key}.kind": preset.flat()[f"{key}.kind"] for key in kinds}
         return {key: value for key, value in ours.items() if value != told.get(key)}
+
+    def changed(self, settings: Iterable[str]) -> "AnyConfig":
+        """Return the configuration with `section.key=value` settings put over it."""
+        values, kinds = self.values(), variants(type(self))
+        for each in settings:
+            merge(values, parse(each), f"--set {each}", kinds)
+        return Config.from_values(values)
 
     def toml(self) -> str:
         """Return the resolved configuration as TOML, which `build` reads back."""

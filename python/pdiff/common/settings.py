@@ -120,15 +120,20 @@ def explained(message: str, values: Any, accepted: Mapping[str, tuple[str, str]]
     return f"{key} = {given!r}: {what}{choices}"
 
 
-def parse(setting: str) -> dict[str, Any]:
+def setting(key: str, value: Any) -> str:
+    """Write what `parse` reads: `train.steps=7`, `condition=["accuracy"]`."""
+    return f"{key}={json.dumps(value) if isinstance(value, list | tuple | bool) else value}"
+
+
+def parse(text: str) -> dict[str, Any]:
     """Turn `a.b=value` into {"a": {"b": value}}; the value is read as TOML, or else as a bare string."""
-    path, equals, text = setting.partition("=")
+    path, equals, given = text.partition("=")
     if not equals or not path:
-        raise UsageError(f"--set {setting}: expected section.key=value")
+        raise UsageError(f"--set {text}: expected section.key=value")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {given}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text
+        value = given
     for key in reversed(path.split(".")):
         value = {key: value}
     return dict(value)

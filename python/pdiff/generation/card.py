@@ -16,8 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.common.config import Config
+from pdiff.common.settings import setting
 from pdiff.common.wording import counted, printable
-from pdiff.generation.generated import Generated, Info
+from pdiff.generation.generated import CONDITIONS, Generated, Info
 
 CARD = "README.md"
 _MARK = "<!-- Written by pdiff, and again by `pdiff evaluate`; without this line it is left alone. -->"
@@ -98,14 +99,21 @@ def _environment() -> Environment:
     return made
 
 
+_SAMPLING = ("steps", "temperature", "guidance")
+
+
 def _command(info: Info, out: Path) -> str:
     """Return what makes the same checkpoints again, from inside the folder that holds them."""
+    config = Config.from_values(info.generator.config)
     if info.generator.path:
-        start = shlex.quote(printable(info.generator.path))
+        names = {"sampler.name": "sampler", **{f"sampler.{n}": n for n in _SAMPLING}}
+        changes = [f"--{names[key]} {value}" for key, value in config.changes().items() if key in names]
+        start = " ".join([shlex.quote(printable(info.generator.path)), *changes])
     else:
-        config = Config.from_values(info.generator.config)
-        changes = (f"--set {key}={value}" for key, value in config.changes().items())
+        changes = [f"--set {shlex.quote(setting(*each))}" for each in config.changes().items()]
         start = " ".join([shlex.quote(printable(info.bank.path)), "--generator", config.name, *changes])
+    if info.conditions:
+        start += f" --conditions {CONDITIONS}"
     form = f" --format {info.form}" if info.form != "safetensors" else ""
     name = shlex.quote(printable(f"../{out.resolve().name}-again"))
     n = len(info.files) + len(info.left_out)

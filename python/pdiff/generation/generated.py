@@ -23,6 +23,8 @@ from pdiff.training.run import BankReference
 
 GENERATED = "generated.json"
 FORMAT = 4
+CONDITIONS = "conditions.jsonl"
+"""What models were asked for, as `generate --conditions` reads it."""
 ROWS = "rows"
 """The form in which the models are the rows of a bank, in the folder itself."""
 

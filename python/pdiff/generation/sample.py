@@ -38,7 +38,16 @@ from pdiff.generation.formats import (
     write_models,
     write_rows,
 )
-from pdiff.generation.generated import FORMAT, GENERATED, ROWS, Cost, Generated, GeneratorReference, Info
+from pdiff.generation.generated import (
+    CONDITIONS,
+    FORMAT,
+    GENERATED,
+    ROWS,
+    Cost,
+    Generated,
+    GeneratorReference,
+    Info,
+)
 from pdiff.generators import family
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.train import load_generator, task_context, training_members
@@ -111,6 +120,8 @@ def generate(
         drawn = _from_bank(source, config, task_context(source, task, arch, device=target, progress=progress))
     if conditions:
         drawn.generator.ask(conditions)
+    elif drawn.reference.config.get("sampler", {}).get("guidance", 1) != 1:
+        raise UsageError("guidance is for conditions; say which with --condition or --conditions")
     begin, left_out = time.perf_counter(), dict[str, str]()
     with staged_directory(out, GENERATED, overwrite) as staged:
         with progress.track("Generating", n, "model") as tracker:
@@ -140,6 +151,9 @@ def generate(
             conditions=[dict(each) for each in conditions],
             left_out=left_out,
         )
+        if conditions:
+            lines = "".join(f"{json.dumps(dict(each), ensure_ascii=False)}\n" for each in conditions)
+            _core.write_file(staged / CONDITIONS, lines.encode())
         write_card(staged, info, bank, out)
         write_sealed(staged / GENERATED, info)
     return Generated.open(out)

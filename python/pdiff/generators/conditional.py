@@ -109,8 +109,8 @@ class Regression(Smoother):
         self.centre = torch.eye(count, dtype=torch.float64) - 1 / count
         self.mean = kernel.mean(dim=0)
         centred = self.centre @ kernel @ self.centre
-        self.strength = ridge * float(centred.trace()) / count
-        """What is added to the diagonal: `ridge` times the mean of what stands there."""
+        self.strength = ridge * (float(centred.trace()) / count or 1.0)
+        """What is added to the diagonal: `ridge` times the mean of what stands there, if that is not 0."""
         regularised = centred + self.strength * torch.eye(count, dtype=torch.float64)
         self.solution = torch.linalg.solve(regularised, self.centre)  # [K, K]
         self.fitted = centred @ self.solution + 1 / count

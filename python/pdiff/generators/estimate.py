@@ -23,7 +23,7 @@ from pdiff.common.errors import UsageError
 from pdiff.common.threads import multiplications, on_threads
 from pdiff.common.wording import counted, seconds_text, size_text
 from pdiff.diffusion import build_denoiser
-from pdiff.generators.stages import cheaper
+from pdiff.generators.stages import cheaper, conditions_of
 
 _SIDE = 512
 _SHARE = 0.4
@@ -63,7 +63,11 @@ class Stage:
 
 
 def plan(config: LatentConfig, members: View) -> list[Stage]:
-    """Return the stages of fitting `config`, without building a network."""
+    """Return the stages of fitting `config`, without building a network.
+
+    Raises `UsageError` for conditions that the members do not have.
+    """
+    conditions_of(config, members, torch.device("cpu"))
     z, stages = latent_dim(config, members), []
     with torch.device("meta"):
         if isinstance(config.codec, ConvCodecConfig):

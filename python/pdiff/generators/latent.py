@@ -3,6 +3,7 @@
 The paper also shows the accuracy of networks on the way from noise (figure 5b), which `trajectory` decodes.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -78,7 +79,9 @@ class Latent(Generator[LatentConfig]):
         found = reconstruction(codec, fitted.latents, members, fitted.explained, context)
         context.progress.message(found.sentence(codec))
         if config.check and found.problem:
-            raise PdiffError(found.problem)
+            folder = shlex.quote(str(context.folder))
+            on = f"; or go on all the same: `pdiff train --out {folder} --resume --set check=false`"
+            raise PdiffError(found.problem + (on if context.folder else ""))
         context.interruption.check()
         held_out = None
         if context.held_out is not None and len(context.held_out):

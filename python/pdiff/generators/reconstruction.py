@@ -50,9 +50,9 @@ class Reconstruction:
         if not useless:
             return ""
         return (
-            "the codec cannot reconstruct the checkpoints, and no denoiser could mend that; train it longer "
-            "(--set codec.train.steps=…), take principal components, which need no training (--set "
-            "codec.kind=pca), or go on all the same with --resume --set check=false"
+            "the codec cannot reconstruct the checkpoints, and no denoiser could mend that; with another "
+            "--out, train it longer (--set codec.train.steps=…) or take principal components, which need no "
+            "training (--set codec.kind=pca)"
         )
 
 

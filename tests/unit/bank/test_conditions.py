@@ -98,3 +98,34 @@ def test_conditions_that_do_not_suit_are_named() -> None:
         with pytest.raises(UsageError, match=message):
             encoder.encode(row)
     assert torch.equal(encoder.encode({"x": 3, "t": "a"}), torch.tensor([1.0, 1.0, 0.0]))
+
+
+def test_an_extension_says_the_conditions_of_what_is_new(ckpts: Path, tmp_path: Path) -> None:
+    rows = [f"step-{index},{index}" for index in range(MEMBERS)]
+    (tmp_path / "more").mkdir()
+    (ckpts / "step-11.safetensors").rename(tmp_path / "more" / "step-11.safetensors")
+    first = table(tmp_path, "\n".join(["file,x", *rows[:11]]), "first.csv")
+    collect(ckpts, out=tmp_path / "bank", conditions=first)
+    with pytest.raises(InputError, match="say those of the new checkpoints with --conditions"):
+        collect(tmp_path / "more", out=tmp_path / "bank", extend=True)
+    whole = table(tmp_path, "\n".join(["file,x", *rows]), "whole.csv")
+    bank = collect(tmp_path / "more", out=tmp_path / "bank", extend=True, conditions=whole)
+    assert [member.conditions["x"] for member in bank.members] == [*range(10), 10, 11]
+
+
+def test_conditions_can_be_given_to_a_bank_that_has_none(ckpts: Path, tmp_path: Path) -> None:
+    collect(ckpts, out=tmp_path / "bank")
+    rows = [f"step-{index},{index}" for index in range(MEMBERS)]
+    whole = table(tmp_path, "\n".join(["file,x", *rows]))
+    bank = collect(ckpts, out=tmp_path / "bank", extend=True, conditions=whole)
+    assert sorted(float(member.conditions["x"]) for member in bank.members) == list(range(MEMBERS))  # type: ignore[arg-type]
+
+
+def test_spaces_numbers_as_text_and_lists_are_understood(tmp_path: Path) -> None:
+    csv = table(tmp_path, 'file , x, v\n a , 1 ,"[1, 2]"\n')
+    assert read_table(csv) == {"a": {"x": 1.0, "v": [1.0, 2.0]}}
+    known = members({"t": "0.7"}, {"t": "high"})
+    assert Encoder.of(known, ["t"]).encode({"t": 0.7}).tolist() == [1, 0]
+    for text in ('{"file": "a", "x": 1' + "0" * 400 + "}", '{"file": "a", "x": []}'):
+        with pytest.raises(InputError, match="'x' is missing or not finite"):
+            read_table(table(tmp_path, text, "bad.jsonl"))

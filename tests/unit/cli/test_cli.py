@@ -310,7 +310,7 @@ def test_conditions_go_from_a_table_to_models(pdiff: Pdiff, ckpts: Path, tmp_pat
     pdiff("train", *tiny, "--condition", "level,kind")
     asked = ("--condition", "level=3.5", "--condition", "kind=b", "--guidance", "2")
     value = json.loads(pdiff("generate", "--n", "1", *asked, "--json").stdout)
-    assert "sampler.guidance=2.0, condition=('level', 'kind')" in value["generator"]
+    assert 'sampler.guidance=2.0, condition=["level", "kind"]' in value["generator"]
     (tmp_path / "asked.jsonl").write_text('{"level": 1}\n{"level": 2}\n')
     many = ("--conditions", "asked.jsonl", "--condition", "kind=a", "--out", "many")
     assert pdiff("generate", "--n", "4", *many).returncode == 0
@@ -322,3 +322,41 @@ def test_conditions_go_from_a_table_to_models(pdiff: Pdiff, ckpts: Path, tmp_pat
     assert direct.returncode == 0
     refused = pdiff("generate", "--condition", "level", "--out", "no")
     assert (refused.returncode, refused.stderr) == (2, "pdiff: --condition level: expected NAME=VALUE\n")
+
+
+def test_the_advice_of_a_codec_that_cannot_reconstruct_works(pdiff: Pdiff, bank: Bank) -> None:
+    small = ["codec.train.steps=1", "codec.train.batch_size=4", "train.steps=2", "sampler.steps=3"]
+    settings = [part for setting in small for part in ("--set", setting)]
+    refused = pdiff("train", bank.path.name, "--preset", "paper", *settings, "--out", "my run")
+    assert refused.returncode == 1
+    advice = refused.stderr.splitlines()[-1].partition("or go on all the same: `pdiff ")[2].removesuffix("`")
+    assert pdiff(*shlex.split(advice)).returncode == 0
+
+
+def test_a_condition_that_members_lack_is_refused_before_anything_is_trained(
+    pdiff: Pdiff, bank: Bank, tmp_path: Path
+) -> None:
+    for more in ((), ("--dry-run",)):
+        refused = pdiff("train", bank.path.name, "--condition", "nope", *more)
+        assert (refused.returncode, "unknown condition 'nope'" in refused.stderr) == (2, True)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_model_card_says_how_to_draw_the_same_again(pdiff: Pdiff, ckpts: Path, tmp_path: Path) -> None:
+    rows = [f"{path.name},{index}" for index, path in enumerate(sorted(ckpts.iterdir()))]
+    (tmp_path / "t.csv").write_text("\n".join(["file,level", *rows]))
+    pdiff("collect", "--conditions", "t.csv")
+    tiny = [part for setting in TINY for part in ("--set", setting)]
+    pdiff("train", *tiny, "--condition", "level")
+    drawn = ("--temperature", "0.5", "--sampler", "heun", "--condition", "level=3")
+    direct = ("bank", "--generator", "conditional", "--condition", "level=3")
+    for name, options in (("a", drawn), ("b", direct)):
+        assert pdiff("generate", *options, "--n", "2", "--out", name).returncode == 0
+        card = (tmp_path / name / "README.md").read_text()
+        (command_,) = re.findall(r"pdiff (generate .*-again)", card)
+        again = subprocess.run(
+            [sys.executable, "-m", "pdiff", *shlex.split(command_)], cwd=tmp_path / name, check=False
+        )
+        assert again.returncode == 0
+        for file in sorted((tmp_path / name).glob("*.safetensors")):
+            assert (tmp_path / f"{name}-again" / file.name).read_bytes() == file.read_bytes()

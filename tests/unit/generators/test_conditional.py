@@ -162,6 +162,19 @@ def test_a_run_is_asked_and_says_what_for(conditioned: Bank, tmp_path: Path) -> 
     torch.testing.assert_close(ignoring.rows(), free)
     with pytest.raises(UsageError, match="condition 'a' is missing"):
         generate(run, conditions=[{"b": 0.1}], n=1, out=tmp_path / "k")
+    with pytest.raises(UsageError, match="guidance is for conditions; say which"):
+        generate(run, config=run.config.sampled(guidance=2), n=1, out=tmp_path / "k")
     plain = train(conditioned, out=tmp_path / "plain", config=Config.build("default", settings=TINY))
     with pytest.raises(UsageError, match="was not fitted to conditions"):
         generate(plain, conditions=asked, n=1, out=tmp_path / "l")
+    with pytest.raises(UsageError, match="trained without any"):
+        plain.config.sampled(guidance=2)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda known: Ridge(known, 0.1, 1), lambda known: KernelRidge(known, 0.1, 1.0)]
+)
+def test_a_condition_that_never_changes_gives_the_mean(make) -> None:  # type: ignore[no-untyped-def]
+    smoother = make(torch.zeros(5, 1, dtype=torch.float64))
+    found = smoother.weights(torch.zeros(2, 1, dtype=torch.float64))
+    torch.testing.assert_close(found, torch.full((2, 5), 0.2, dtype=torch.float64))
