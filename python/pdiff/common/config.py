@@ -224,7 +224,7 @@ class Config(Section, frozen=True, tag_field="generator"):
 
     def values(self) -> dict[str, Any]:
         """Return the resolved configuration as plain JSON values."""
-        result: dict[str, Any] = msgspec.to_builtins(self)
+        result: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return result
 
     def flat(self) -> dict[str, Any]:
