@@ -139,7 +139,7 @@ class Encoder:
         known = sorted(set.intersection(*(set(known_of(member)) for member in members)))
         for name in names:
             if name not in known:
-                raise UsageError(unknown("condition", name, known).args[0])
+                raise unknown("condition", name, known)
         rows = [known_of(member) for member in members]
         texts = {}
         for name in names:

@@ -6,7 +6,7 @@ somebody else's and stays as it is.
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.common.config import Config
+from pdiff.common.config import AnyConfig, Config, LatentConfig
 from pdiff.common.settings import setting
 from pdiff.common.wording import counted, printable
 from pdiff.generation.generated import CONDITIONS, Generated, Info
@@ -99,16 +99,20 @@ def _environment() -> Environment:
     return made
 
 
-_SAMPLING = ("steps", "temperature", "guidance")
+def _sampling(config: AnyConfig, info: Info) -> Iterator[str]:
+    """Yield the options that say how models were drawn: all of them, since the run may have others."""
+    if isinstance(config, LatentConfig):
+        sampler = config.sampler
+        yield f"--sampler {sampler.name} --steps {sampler.steps} --temperature {sampler.temperature:g}"
+        if info.conditions:
+            yield f"--guidance {sampler.guidance:g}"
 
 
 def _command(info: Info, out: Path) -> str:
     """Return what makes the same checkpoints again, from inside the folder that holds them."""
     config = Config.from_values(info.generator.config)
     if info.generator.path:
-        names = {"sampler.name": "sampler", **{f"sampler.{n}": n for n in _SAMPLING}}
-        changes = [f"--{names[key]} {value}" for key, value in config.changes().items() if key in names]
-        start = " ".join([shlex.quote(printable(info.generator.path)), *changes])
+        start = " ".join([shlex.quote(printable(info.generator.path)), *_sampling(config, info)])
     else:
         changes = [f"--set {shlex.quote(setting(*each))}" for each in config.changes().items()]
         start = " ".join([shlex.quote(printable(info.bank.path)), "--generator", config.name, *changes])

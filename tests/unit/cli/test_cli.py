@@ -348,7 +348,7 @@ def test_a_model_card_says_how_to_draw_the_same_again(pdiff: Pdiff, ckpts: Path,
     pdiff("collect", "--conditions", "t.csv")
     tiny = [part for setting in TINY for part in ("--set", setting)]
     pdiff("train", *tiny, "--condition", "level")
-    drawn = ("--temperature", "0.5", "--sampler", "heun", "--condition", "level=3")
+    drawn = ("--temperature", "0.5", "--sampler", "heun", "--steps", "20", "--condition", "level=3")
     direct = ("bank", "--generator", "conditional", "--condition", "level=3")
     for name, options in (("a", drawn), ("b", direct)):
         assert pdiff("generate", *options, "--n", "2", "--out", name).returncode == 0

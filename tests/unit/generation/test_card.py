@@ -59,7 +59,10 @@ def test_generate_writes_what_they_are_and_how_to_make_them_again(
     assert generated.info.access == DataAccess("weights", 0)
     assert "- Seen besides the weights: nothing\n" in text
     assert "neural-network-diffusion" in head["tags"]
-    assert "pdiff generate ../run --steps 5 --n 3 --seed 11 --out ../g-again" in text
+    assert (
+        "pdiff generate ../run --sampler dpm++2m --steps 5 --temperature 1 --n 3 --seed 11 --out ../g-again"
+        in text
+    )
     assert (generated.path / "../run").resolve() == tmp_path / "run"
 
 
