@@ -10,9 +10,6 @@ Everything is imported on first use: `import pdiff` alone does not import torch.
 their progress on a terminal and in a notebook; `progress=True` or `False` decides otherwise.
 """
 
-import functools
-import inspect
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -77,27 +74,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pdiff' has no attribute {name!r}")
-    found = getattr(import_module(f"pdiff.{_HOMES[name]}"), name)
-    takes = inspect.isfunction(found) and "progress" in inspect.signature(found).parameters
-    return _with_progress(found) if takes else found
-
-
-def _with_progress(function: Any) -> Any:
-    """Return a function of ours that shows its progress, where somebody looks, unless `progress` is given."""
-
-    @functools.wraps(function)
-    def call(*arguments: Any, progress: Any = None, **options: Any) -> Any:
-        from pdiff.common.progress import SILENT
-
-        if progress is None:
-            progress = sys.stderr.isatty() or "ipykernel" in sys.modules
-        if isinstance(progress, bool):
-            from pdiff.common.bars import Shown
-
-            progress = Shown() if progress else SILENT
-        return function(*arguments, progress=progress, **options)
-
-    return call
+    return getattr(import_module(f"pdiff.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -41,6 +41,14 @@ def test_progress_is_shown_where_somebody_looks(
     assert ("Comparing tensors" in said.getvalue()) == shown
 
 
+def test_banks_and_runs_may_be_paths(bank: Bank, tmp_path: Path) -> None:
+    config = pdiff.Config.build(settings=["train.steps=5", "codec.kind=identity", "check=false"])
+    run = pdiff.train(str(bank.path), out=tmp_path / "run", config=config)
+    assert len(pdiff.generate(str(run.path), n=2, out=tmp_path / "a")) == 2
+    averages = pdiff.Config.preset("average")
+    assert len(pdiff.generate(bank.path, config=averages, n=2, out=tmp_path / "b")) == 2
+
+
 def test_objects_say_the_numbers_that_matter(
     bank: Bank, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from pdiff.checkpoints.records import Choice, stored_bytes
 from pdiff.common.artifacts import read_record
 from pdiff.common.directories import require_space, staged_directory
 from pdiff.common.errors import InputError, UsageError
-from pdiff.common.progress import SILENT, Progress, Wordless
+from pdiff.common.progress import AnyProgress, Progress, Wordless, as_progress
 from pdiff.common.wording import agreeing, counted
 
 
@@ -42,7 +42,7 @@ def collect(
     extend: bool = False,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress = SILENT,
+    progress: AnyProgress = None,
 ) -> Bank:
     """Collect the checkpoints below `paths` into a bank at `out`, and open it.
 
@@ -67,6 +67,7 @@ def collect(
 
     Raises `InputError` for what the files hold, `UsageError` for what was asked.
     """
+    progress = as_progress(progress)
     table = None if conditions is None else read_table(Path(conditions))
     request = Request(tuple(map(Path, paths)), Choice(key, ema), majority, strict, conditions=table)
     selection = Selection(tuple(select_globs), tuple(exclude_globs), last_norms)

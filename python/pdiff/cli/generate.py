@@ -1,16 +1,12 @@
 """`pdiff generate`: draw new checkpoints from a run or a bank."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from pdiff.cli import options
 from pdiff.common.wording import counted, seconds_text, size_text
-
-if TYPE_CHECKING:
-    from pdiff.bank import Bank
-    from pdiff.training import Run
 
 
 @click.command("generate")
@@ -48,10 +44,11 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
     from pdiff.common.config import ConditionalConfig
     from pdiff.generation import generate
     from pdiff.generation.formats import model_bytes
+    from pdiff.generation.sample import open_source
     from pdiff.training import Run
 
     console = Console(as_json)
-    opened = _opened(source or Path("run" if config is None else "bank"), is_run=config is None)
+    opened = open_source(source or Path("run" if config is None else "bank"), bank=config is not None)
     bank = opened.bank if isinstance(opened, Run) else opened
     conditions = options.conditions(given)
     names = {"sampler": "name", **{name: name for name in ("steps", "temperature", "guidance")}}
@@ -77,14 +74,3 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
     console.say(f"{out}: {counted(len(generated), 'checkpoint')}, {seconds_text(info.cost.per_model_s)} each")
     facts = {"n": len(generated), "seed": given["seed"], "generator": info.generator.label}
     console.result({"generated": out, **facts, **msgspec.to_builtins(info.cost)})
-
-
-def _opened(path: Path, *, is_run: bool) -> "Run | Bank":
-    """Open a run or a bank; `is_run` says which is missed where there is neither."""
-    from pdiff.bank import Bank
-    from pdiff.bank.manifest import MANIFEST
-    from pdiff.training.run import RUN, Run
-
-    if (path / MANIFEST).is_file() or not (is_run or (path / RUN).is_file()):
-        return Bank.open(path)
-    return Run.open(path)

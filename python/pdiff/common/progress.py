@@ -1,9 +1,10 @@
 """Report the progress of long work, without knowing what shows it.
 
-Library functions take a `Progress`; the command line passes one that draws on the terminal (`bars.py`),
-everybody else gets `SILENT`.
+Library functions take a `Progress`. Those that users call take `AnyProgress`, by default
+what `as_progress` decides: it is drawn on a terminal and in a notebook (`bars.py`), and `SILENT` elsewhere.
 """
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import Protocol
@@ -88,6 +89,22 @@ class _Silent:
 
 
 SILENT: Progress = _Silent()
+
+AnyProgress = Progress | bool | None
+"""Something that shows progress, whether progress is shown on stderr, or None: where somebody looks."""
+
+
+def as_progress(progress: AnyProgress) -> Progress:
+    """Return what shows progress; without a wish it is stderr if that is a terminal or a notebook."""
+    if progress is None:
+        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
+    if not isinstance(progress, bool):
+        return progress
+    if not progress:
+        return SILENT
+    from pdiff.common.bars import Shown  # noqa: PLC0415 (it names this module)
+
+    return Shown()
 
 
 class Wordless:

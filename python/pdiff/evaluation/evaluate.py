@@ -14,7 +14,7 @@ from pdiff.bank import Bank
 from pdiff.bank.safety import unaligned
 from pdiff.common.distributed import choose_device, is_main
 from pdiff.common.errors import UsageError, unknown
-from pdiff.common.progress import SILENT, Progress
+from pdiff.common.progress import AnyProgress, Progress, as_progress
 from pdiff.common.provenance import DataKind, provenance
 from pdiff.evaluation.figure_data import figure_data, training_warnings
 from pdiff.evaluation.inference.compared import Predicted, predict
@@ -82,7 +82,7 @@ def evaluate(
     bank: Bank | Path | str | None = None,
     task: Task | str | None = None,
     controls: Mapping[str, Source] | None = None,
-    progress: Progress = SILENT,
+    progress: AnyProgress = None,
     **options: Any,
 ) -> Results | None:
     """Evaluate models beside their bank; `report.save_report` writes the results.
@@ -96,7 +96,7 @@ def evaluate(
 
     Raises `InputError` for checkpoints that do not fit, `UsageError` for options that cannot work.
     """
-    started = perf_counter()
+    started, progress = perf_counter(), as_progress(progress)
     case = open_case(
         models, bank, task, controls=controls or {}, options=Options.of(options), progress=progress
     )

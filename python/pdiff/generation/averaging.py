@@ -31,7 +31,7 @@ from pdiff.common.artifacts import read_checkpoint, write_json
 from pdiff.common.directories import refuse_directory, require_space, staged_directory
 from pdiff.common.distributed import choose_device
 from pdiff.common.errors import InputError, UsageError
-from pdiff.common.progress import SILENT, Progress
+from pdiff.common.progress import AnyProgress, Progress, as_progress
 from pdiff.common.provenance import provenance
 from pdiff.generation.average_scores import Scorer, Scores
 from pdiff.generation.formats import FileFormat, write_models
@@ -92,7 +92,7 @@ def average(
     reestimate: int = REESTIMATED,
     device: str | None = None,
     overwrite: bool = False,
-    progress: Progress = SILENT,
+    progress: AnyProgress = None,
 ) -> Averaged:
     """Write the average of the checkpoints below `paths`, or of a bank's members, to directory `out`.
 
@@ -108,7 +108,7 @@ def average(
     estimated anew on the first `reestimate` training inputs (0 leaves them averaged). Raises `InputError` for
     what the files hold, `UsageError` for what was asked.
     """
-    out, target = Path(out), choose_device(device)
+    out, target, progress = Path(out), choose_device(device), as_progress(progress)
     refuse_directory(out, AVERAGE, overwrite)
     request = Request(tuple(map(Path, paths)), Choice(key, ema), majority, strict)
     source = _opened(request, progress)

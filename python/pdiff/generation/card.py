@@ -31,6 +31,7 @@ class Judgement:
     sentence: str
     """The verdict."""
     task: str
+    arch: str
     split: str
     samples: int
     metric: str
@@ -125,10 +126,10 @@ def _command(info: Info, out: Path) -> str:
 
 
 def _network(name: str | None, judgement: Judgement | None) -> str:
-    """Return what the bank says of its network, else which task the models were judged by."""
+    """Return what the bank says of its network, else what the models were judged as."""
     if name is not None:
         return printable(_task_name(name))
-    return "a network" if judgement is None else printable(f"a network of {_task_name(judgement.task)}")
+    return "a network" if judgement is None else printable(f"{_task_name(judgement.task)} {judgement.arch}")
 
 
 def _task_name(name: str) -> str:

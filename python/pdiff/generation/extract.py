@@ -9,7 +9,7 @@ from pdiff.bank import Bank
 from pdiff.bank.manifest import MANIFEST
 from pdiff.common.directories import refuse_directory, require_space, staged_directory
 from pdiff.common.errors import UsageError, unknown
-from pdiff.common.progress import SILENT, Progress, Tracker
+from pdiff.common.progress import AnyProgress, Tracker, as_progress
 from pdiff.common.sealing import write_sealed
 from pdiff.common.wording import counted
 from pdiff.generation.formats import (
@@ -48,7 +48,7 @@ def export(
     members: Sequence[int] | None = None,
     format: FileFormat = "safetensors",  # noqa: A002 (the name of the option)
     overwrite: bool = False,
-    progress: Progress = SILENT,
+    progress: AnyProgress = None,
 ) -> list[Path]:
     """Write members of a bank, or generated models (rows or files), as checkpoint files to directory `out`.
 
@@ -66,7 +66,7 @@ def export(
     refuse_directory(out, EXPORTED, overwrite)
     require_space(out, len(indices) * model_bytes(bank))
     with staged_directory(out, EXPORTED, overwrite) as staged:
-        with progress.track("Exporting", len(indices), "model") as tracker:
+        with as_progress(progress).track("Exporting", len(indices), "model") as tracker:
             files, digests = write_models(
                 bank.manifest.source, bank.companions(), format, staged, _models(found, indices, tracker)
             )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
-from pdiff.bank.manifest import Condition
+from pdiff.bank.manifest import MANIFEST, Condition
 from pdiff.bank.rows import NARROW
 from pdiff.bank.writer import rows_bytes
 from pdiff.common.artifacts import relative
@@ -22,7 +22,7 @@ from pdiff.common.config import AnyConfig, LatentConfig
 from pdiff.common.directories import refuse_directory, require_space, staged_directory
 from pdiff.common.distributed import choose_device
 from pdiff.common.errors import InputError, UsageError, unknown
-from pdiff.common.progress import SILENT, Progress, Tracker
+from pdiff.common.progress import AnyProgress, Progress, Tracker, as_progress
 from pdiff.common.provenance import DataAccess, provenance
 from pdiff.common.sealing import write_sealed
 from pdiff.common.wording import shown
@@ -51,7 +51,7 @@ from pdiff.generation.generated import (
 from pdiff.generators import family
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.train import load_generator, task_context, training_members
-from pdiff.training.run import BankReference, Run
+from pdiff.training.run import RUN, BankReference, Run
 
 if TYPE_CHECKING:
     from pdiff.tasks import Task
@@ -74,8 +74,16 @@ class _Source:
     held_out: tuple[int, ...]
 
 
+def open_source(path: str | Path, *, bank: bool = False) -> Run | Bank:
+    """Open the run or bank at `path`; where there is neither, a `bank` is missed, or else a run."""
+    path = Path(path)
+    if (path / MANIFEST).is_file() or (bank and not (path / RUN).is_file()):
+        return Bank.open(path)
+    return Run.open(path)
+
+
 def generate(
-    source: Run | Bank,
+    source: Run | Bank | Path | str,
     *,
     config: AnyConfig | None = None,
     conditions: Sequence[Mapping[str, Condition]] = (),
@@ -87,14 +95,15 @@ def generate(
     task: "Task | str | None" = None,
     arch: str | None = None,
     overwrite: bool = False,
-    progress: Progress = SILENT,
+    progress: AnyProgress = None,
 ) -> Generated:
     """Write `n` new checkpoints, each complete and loadable with `strict=True`, to directory `out`.
 
-    `source` is a run, or a bank, to which the generator that `config` describes is fitted first; families
-    that look at data take `task` and `arch`, or else what the bank says. For a run, `config` may be the run's
-    with another sampler: `run.config.sampled(steps=20)`. `conditions` are what models are to have, for a
-    generator that was fitted to them: model i the i-th, beginning again after the last.
+    `source` is a run, or a bank, to which the generator that `config` describes is fitted first, or the path
+    of either; families that look at data take `task` and `arch`, or else what the bank says. For a run,
+    `config` may be the run's with another sampler: `run.config.sampled(steps=20)`. `conditions` are what
+    models are to have, for a generator that was fitted to them: model i the i-th, beginning again after the
+    last.
 
     With `format` `safetensors` each is one file with plain names; `pth` is a state dict as `torch.save`
     writes it, plain names too; `source` is what the bank was collected from: the same names, nesting, shards
@@ -109,7 +118,8 @@ def generate(
         raise UsageError(f"--n {n}: at least 1 checkpoint")
     if format not in FORMATS:
         raise unknown("checkpoint format", format, FORMATS)
-    target, out = choose_device(device), Path(out)
+    target, out, progress = choose_device(device), Path(out), as_progress(progress)
+    source = open_source(source) if isinstance(source, str | Path) else source
     bank = source.bank if isinstance(source, Run) else source
     refuse_directory(out, GENERATED, overwrite)
     one = model_bytes(bank)

@@ -13,7 +13,7 @@ from pdiff.common.config import AnyConfig, Config, LatentConfig
 from pdiff.common.directories import prepare_directory
 from pdiff.common.distributed import choose_device
 from pdiff.common.errors import UsageError
-from pdiff.common.progress import SILENT, Progress
+from pdiff.common.progress import AnyProgress, as_progress
 from pdiff.common.provenance import provenance
 from pdiff.common.sealing import write_sealed
 from pdiff.generators import family
@@ -31,7 +31,7 @@ FEWEST_TO_SPLIT = 20
 
 
 def train(
-    bank: Bank,
+    bank: Bank | Path | str,
     *,
     out: str | Path = "run",
     config: AnyConfig | None = None,
@@ -40,20 +40,20 @@ def train(
     arch: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress = SILENT,
+    progress: AnyProgress = None,
 ) -> Run:
-    """Fit the generator that `config` describes to `bank` and leave the run in directory `out`.
+    """Fit the generator that `config` describes to a bank and leave the run in directory `out`.
 
     Members that the configuration holds out are not learned from, and listed in the result. Families that
     look at data take `task` and `arch`, or else what the bank says. `resume` goes on with what is there, by
     its own configuration, if it is of the same bank and task. Raises `UsageError` for a directory that is
     not empty, otherwise.
     """
-    out = Path(out)
+    out, bank = Path(out), bank if isinstance(bank, Bank) else Bank.open(bank)
     if config is None and resume and (out / RUN).is_file():
         config = Config.from_values(Description.read(out).config)
     config = config or Config.preset("default")
-    target = choose_device(device)
+    target, progress = choose_device(device), as_progress(progress)
     context = task_context(bank, task, arch, device=target, folder=out, progress=progress)
     prepare_directory(out, RUN, resume=resume, overwrite=overwrite)
     named = "" if context.task is None else " ".join(filter(None, (context.task.name, arch)))
@@ -97,7 +97,7 @@ def _fitted(bank: Bank, config: AnyConfig, out: Path, context: Context) -> Resul
 def load_generator(
     run: Run,
     device: str | torch.device | None = None,
-    progress: Progress = SILENT,
+    progress: AnyProgress = None,
     config: AnyConfig | None = None,
 ) -> Generator[Any]:
     """Read the generator of a run, ready to make rows on `device`.
@@ -105,7 +105,7 @@ def load_generator(
     `config`, if given, is the run's but for how models are drawn.
     """
     target = device if isinstance(device, torch.device) else choose_device(device)
-    context = task_context(run.bank, device=target, progress=progress)
+    context = task_context(run.bank, device=target, progress=as_progress(progress))
     return family(run.config).load(config or run.config, run.members, run.path, context)
 
 

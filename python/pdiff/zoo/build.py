@@ -13,7 +13,7 @@ from pdiff.bank.manifest import TASK_FILE, TaskRef
 from pdiff.common.artifacts import write_json, write_tensors
 from pdiff.common.directories import staged_directory
 from pdiff.common.errors import UsageError, unknown
-from pdiff.common.progress import SILENT, Progress
+from pdiff.common.progress import AnyProgress, Progress, as_progress
 from pdiff.common.provenance import provenance
 from pdiff.common.rng import seeded
 from pdiff.common.threads import on_threads, suitable_threads
@@ -88,7 +88,7 @@ def build_zoo(
     runs: int = 1,
     fmt: Format = "safetensors",
     overwrite: bool = False,
-    progress: Progress = SILENT,
+    progress: AnyProgress = None,
     epochs: int | None = None,
 ) -> ZooResult:
     """Train `arch` to convergence, then save `k` checkpoints, one a step, that differ in `subset` alone.
@@ -120,7 +120,7 @@ def build_zoo(
             raise UsageError(
                 f"task {task.name}: the validation split has no samples, by which a zoo is judged"
             )
-        plan = _Plan(task, arch, recipe, phase, subset, names, k, seed, fmt, progress, *data)
+        plan = _Plan(task, arch, recipe, phase, subset, names, k, seed, fmt, as_progress(progress), *data)
         with on_threads(_threads(plan)):
             for run in range(runs):
                 folder = staged / f"run-{run}" if runs > 1 else staged

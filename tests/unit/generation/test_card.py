@@ -17,6 +17,7 @@ from pdiff.verification import verify
 JUDGED = Judgement(
     sentence="3 models <on> the frontier.",
     task="a|b*",
+    arch="wide",
     split="test",
     samples=1000,
     metric="RMSE",
@@ -75,6 +76,7 @@ def test_evaluate_adds_figures_and_verdict(generated: Generated) -> None:
     assert rewrite_card(generated, JUDGED) is None
     text = (generated.path / CARD).read_text()
     assert "Not evaluated yet" not in text
+    assert front_matter(text)["base_network"] == "a|b* wide"
     assert r"3 models \<on\> the frontier." in text
     assert "| mean RMSE | 1.2500 | 1.5000 |" in text
     assert "| similarity within | – | 0.6250 |" in text

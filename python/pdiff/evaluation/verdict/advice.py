@@ -264,6 +264,7 @@ def judgement(results: Results) -> Judgement:
     return Judgement(
         sentence=" ".join(filter(None, (said.unsupported, said.headline, said.novelty, said.simpler))),
         task=task.name,
+        arch=task.arch,
         split=task.split,
         samples=task.samples,
         metric=metric.name,
