@@ -8,7 +8,8 @@ from pdiff.codecs.base import Codec
 from pdiff.codecs.conv import ConvCodec
 from pdiff.codecs.identity import IdentityCodec
 from pdiff.codecs.pca import PcaCodec
-from pdiff.common.config import AnyCodecConfig, ConvCodecConfig, PcaCodecConfig
+from pdiff.codecs.token import TokenCodec
+from pdiff.common.config import AnyCodecConfig, ConvCodecConfig, PcaCodecConfig, TokenCodecConfig
 
 __all__ = ["Codec", "build_codec"]
 
@@ -22,5 +23,7 @@ def build_codec(
             return ConvCodec(members, kind, config, seed, device)
         case PcaCodecConfig():
             return PcaCodec(members, kind, config.latent_dim)
+        case TokenCodecConfig():
+            return TokenCodec(members, kind, config, seed, device)
         case _:
             return IdentityCodec(members, kind)

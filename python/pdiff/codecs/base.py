@@ -1,7 +1,9 @@
 """Define what turns a normalised row of D numbers into a latent of Z and back."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -91,3 +93,10 @@ class Codec(ABC):
 def largest_power(number: int) -> int:
     """Return the largest power of two up to `number`, 1 at least."""
     return 1 << max(number.bit_length() - 1, 0)
+
+
+def pieces(count: int, size: int) -> Iterator[slice]:
+    """Cut `count` things into slices of nearly equal sizes, `size` at most."""
+    number = math.ceil(count / size)
+    ends = [count * piece // number for piece in range(number + 1)]
+    return (slice(*each) for each in pairwise(ends))

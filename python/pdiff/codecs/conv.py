@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pdiff.bank import View
 from pdiff.bank.rows import Normalization
 from pdiff.bank.stream import Draws
-from pdiff.codecs.base import Codec, Train, largest_power
+from pdiff.codecs.base import Codec, Train, largest_power, pieces
 from pdiff.common.config import ConvCodecConfig
 from pdiff.common.rng import Random, drawn, seeded
 
@@ -93,13 +93,6 @@ def activations() -> int:
     down = sum(channels * 0.5 ** (layer + 1) for layer, channels in enumerate(_ENCODER[1:]))
     up = sum(channels * 0.5**layer for layer, channels in enumerate(reversed(_DECODER[1:])))
     return int(2 * (down + up))
-
-
-def pieces(count: int, size: int) -> Iterator[slice]:
-    """Cut `count` rows into slices of nearly equal sizes, `size` at most."""
-    number = math.ceil(count / size)
-    ends = [count * piece // number for piece in range(number + 1)]
-    return (slice(*each) for each in pairwise(ends))
 
 
 class ConvAutoencoder(nn.Module):

@@ -81,11 +81,40 @@ class PcaCodecConfig(Section, frozen=True, tag_field="kind", tag="pca"):
     """Z; fewer where the bank spans fewer directions."""
 
 
+class TokenCodecConfig(Section, frozen=True, tag_field="kind", tag="token"):
+    """A transformer over pieces of the tensors, whose memory does not grow with the network."""
+
+    size: Positive = 4096
+    """Numbers of a tensor in one token, at most."""
+    axes: Positive = 16
+    """Principal axes by which the network sees a token."""
+    latent: Positive = 2
+    """Numbers of the latent that a token takes."""
+    window: Positive = 128
+    """Tokens that the network sees together, at most."""
+    width: Positive = 64
+    """Width of a token's embedding, a multiple of `heads`."""
+    depth: Positive = 2
+    """Layers of encoder and decoder each."""
+    heads: Positive = 4
+    """Attention heads."""
+    input_noise: NonNegative = 0.001
+    """Standard deviation of the noise added to the coordinates while training."""
+    latent_noise: NonNegative = 0.1
+    """Standard deviation of the noise added to the latent while training."""
+    train: Optimisation = Optimisation(steps=1000, batch_size=32, lr=1e-3, clip=1.0)
+    """How it is trained; a batch is one of windows."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_heads(self.width, self.heads)
+
+
 class IdentityCodecConfig(Section, frozen=True, tag_field="kind", tag="identity"):
     """None: the latent is the normalised row itself, for small networks."""
 
 
-AnyCodecConfig = ConvCodecConfig | PcaCodecConfig | IdentityCodecConfig
+AnyCodecConfig = ConvCodecConfig | PcaCodecConfig | TokenCodecConfig | IdentityCodecConfig
 
 
 class DiffusionConfig(Section, frozen=True):
@@ -141,8 +170,7 @@ class TransformerDenoiserConfig(Section, frozen=True, tag_field="kind", tag="tra
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        _check_heads(self.width, self.heads)
 
 
 AnyDenoiserConfig = ConvDenoiserConfig | MlpDenoiserConfig | TransformerDenoiserConfig
@@ -369,6 +397,11 @@ class TunedConfig(Config, frozen=True, tag="tuned"):
     """Learning rate of Adam at the beginning of a cycle."""
     scale: NonNegative = 1.0
     """Of the noise around the tuned mean, or of the draws, in the bank's standard deviations."""
+
+
+def _check_heads(width: int, heads: int) -> None:
+    if width % heads:
+        raise ValueError(f"width {width} is not a multiple of heads {heads}")
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:

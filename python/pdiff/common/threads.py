@@ -45,10 +45,17 @@ def on_threads(number: int) -> Iterator[None]:
 
 
 def multiplications(network: nn.Module, forward: Callable[[], object]) -> list[int]:
-    """Return how many multiplications each linear or convolutional layer does in `forward`, in eval mode."""
+    """Return how many multiplications each layer of products does in `forward`, in eval mode.
+
+    Those are linear and convolutional layers and attention of a sequence to itself.
+    """
     counts: list[int] = []
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(layer, nn.MultiheadAttention):  # four products with weights, two of positions
+            length, width = inputs[0].shape[-2:]
+            counts.append(inputs[0].numel() * (4 * width + 2 * length))
+            return
         transposed = isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
         counts.append(
             (inputs[0] if transposed else output).numel() * layer.get_parameter("weight")[0].numel()
@@ -70,6 +77,7 @@ def multiplications(network: nn.Module, forward: Callable[[], object]) -> list[i
 
 
 _COUNTED = (
+    nn.MultiheadAttention,
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )

@@ -11,6 +11,8 @@ from torch import nn
 
 from pdiff.bank import View
 from pdiff.codecs.conv import ConvAutoencoder, activations, micro_batch
+from pdiff.codecs.token import cut
+from pdiff.codecs.token_autoencoder import TokenAutoencoder
 from pdiff.common.config import (
     AnyConfig,
     ConvCodecConfig,
@@ -18,6 +20,7 @@ from pdiff.common.config import (
     LatentConfig,
     Optimisation,
     PcaCodecConfig,
+    TokenCodecConfig,
 )
 from pdiff.common.errors import UsageError
 from pdiff.common.threads import multiplications, on_threads
@@ -30,6 +33,8 @@ _SHARE = 0.4
 """Of the speed of a large matrix product, what networks of a few layers reach."""
 _BYTES = 16
 """A parameter in training: its value, its gradient and two moments, f32."""
+_LAYER = 2 * 16
+"""Numbers that a token leaves in a layer of encoder and decoder, for each of its width."""
 _SCRATCH = 2
 """Times its activations, what the backward pass of a network takes in all."""
 
@@ -81,6 +86,8 @@ def plan(config: LatentConfig, members: View) -> list[Stage]:
             count = len(members)
             memory = 4 * members.dim + 8 * count**2
             stages.append(Stage("codec", 0, 0, lambda: count**2 * members.dim, memory))
+        elif isinstance(config.codec, TokenCodecConfig):
+            stages.append(_of_tokens(config.codec, members))
         denoiser = build_denoiser(config.denoiser, z, config.diffusion.timesteps)
         batch = torch.empty(config.train.batch_size, z)
         stages.append(_trained("denoiser", config.train, denoiser, lambda: denoiser(batch, batch[:, 0])))
@@ -127,7 +134,21 @@ def latent_dim(config: LatentConfig, members: View) -> int:
         return members.dim
     if isinstance(config.codec, PcaCodecConfig):
         return min(config.codec.latent_dim, len(members) - 1)
+    if isinstance(config.codec, TokenCodecConfig):
+        return len(cut(members.layout, config.codec.size)) * config.codec.latent
     return config.codec.latent_dim
+
+
+def _of_tokens(config: TokenCodecConfig, members: View) -> Stage:
+    """Return the stage of a token codec: principal axes of each token, and a network trained on windows."""
+    tokens = cut(members.layout, config.size)
+    network = TokenAutoencoder(tokens, members.layout, config)
+    batch = torch.empty(config.train.batch_size, network.length, config.axes)
+    which = torch.zeros(config.train.batch_size, dtype=torch.long)
+    found = _trained("codec", config.train, network, lambda: network.reconstruct(batch, which))
+    numbers = config.train.batch_size * network.length * config.width * config.depth * _LAYER
+    kept = len(tokens) * config.axes * len(members)
+    return replace(found, memory=found.memory + 4 * (_SCRATCH * numbers + 3 * kept) + 8 * len(members) ** 2)
 
 
 def _trained(name: str, how: Optimisation, network: nn.Module, forward: Callable[[], object]) -> Stage:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pdiff.codecs.conv import ConvAutoencoder, micro_batch, pieces
+from pdiff.codecs.base import pieces
+from pdiff.codecs.conv import ConvAutoencoder, micro_batch
 
 
 @pytest.mark.parametrize(("dim", "count"), [(2048, 2_182_689), (2669, 2_347_169), (2688, 2_347_169)])

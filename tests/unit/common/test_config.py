@@ -62,7 +62,7 @@ def test_values_and_toml_lead_back(preset: str, tmp_path: Path) -> None:
         ("train.steps=many", "configuration: train.steps = 'many': Expected `int`, got `str`"),
         (
             "codec.kind=vq",
-            "configuration: codec.kind = 'vq': Invalid value 'vq'; accepted: conv or pca or identity",
+            "codec.kind = 'vq': Invalid value 'vq'; accepted: conv or pca or token or identity",
         ),
         ("steps", "expected section.key=value"),
         ("train.lr=inf", "configuration: lr is inf; a finite number is wanted"),
@@ -112,7 +112,9 @@ def test_every_key_is_explained(preset: str) -> None:
 
 def test_explanations_say_what_is_accepted() -> None:
     lines = dict(line.split(" = ", 1) for line in Config.preset("paper").explanation())
-    assert lines["codec.kind"].startswith("'conv'  # conv or pca or identity. What turns a normalised row")
+    assert lines["codec.kind"].startswith(
+        "'conv'  # conv or pca or token or identity. What turns a normalised row"
+    )
     assert lines["train.lr"] == "0.0001  # float > 0. Learning rate of AdamW, at the beginning."
     assert lines["held_out"].startswith("0.0  # float >= 0 and < 1. Fraction of the bank")
 

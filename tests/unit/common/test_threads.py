@@ -31,6 +31,11 @@ def several(monkeypatch: pytest.MonkeyPatch) -> None:
         (nn.Conv1d(2, 4, 3, padding=1), (3, 2, 10), [3 * 10 * 4 * 2 * 3]),
         (nn.Conv2d(4, 4, 3, groups=2, stride=2, padding=1), (1, 4, 8, 8), [4 * 4 * 4 * 2 * 9]),
         (nn.ConvTranspose1d(2, 4, 3, stride=2), (3, 2, 10), [3 * 10 * 2 * 4 * 3]),
+        (
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+            (3, 5, 8),
+            [3 * 5 * (4 * 8 * 8 + 2 * 5 * 8), 3 * 5 * 8 * 16, 3 * 5 * 16 * 8],
+        ),
         (nn.ReLU(), (3, 7), []),
     ],
 )

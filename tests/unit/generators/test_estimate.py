@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from pdiff.bank import Bank
+from pdiff.codecs import build_codec
 from pdiff.codecs.conv import ConvAutoencoder
+from pdiff.codecs.token import TokenCodec
 from pdiff.common.config import Config, LatentConfig
 from pdiff.common.errors import UsageError
 from pdiff.diffusion.denoisers import ConvDenoiser
@@ -34,6 +36,20 @@ def test_a_plan_knows_sizes_and_multiplications(bank: Bank) -> None:
 def test_principal_components_need_the_gram_matrix_alone(bank: Bank) -> None:
     codec, _ = estimate.plan(latent("codec.kind=pca"), bank.view(range(len(bank))))
     assert (codec.steps, codec.parameters, codec.work()) == (0, 0, len(bank) ** 2 * bank.dim)
+
+
+def test_a_token_codec_is_planned_by_its_windows(bank: Bank) -> None:
+    config = latent("codec.kind=token", "codec.size=8", "codec.window=2")
+    members = bank.view(range(len(bank)))
+    codec, denoiser = estimate.plan(config, members)
+    built = build_codec(config.codec, members, "tensor", 0, torch.device("cpu"))
+    assert isinstance(built, TokenCodec)
+    network = built.network
+    assert codec.parameters == sum(p.numel() for p in network.parameters())
+    layer = 12 * 64 * 64  # attention and feed-forward of width 64
+    tokens = 32 * network.length
+    assert 3 * 1000 * tokens * 4 * layer < codec.work() < 3 * 1000 * tokens * 6 * layer
+    assert denoiser.parameters == sum(p.numel() for p in ConvDenoiser(built.latent_dim, 1000).parameters())
 
 
 def test_what_has_no_room_is_refused_before_it_begins(

@@ -18,6 +18,7 @@ from pdiff.generators.latent import Latent
 from tests.support import MEMBERS, TINY, Said
 
 CONV = ("codec.kind=conv", "codec.train.steps=3", "codec.train.batch_size=4", "denoiser.kind=conv")
+TOKEN = ("codec.kind=token", "codec.size=8", "codec.train.steps=3", "codec.train.batch_size=4")
 FILES = ["codec.safetensors", "latents.safetensors", "denoiser.safetensors"]
 
 
@@ -27,7 +28,7 @@ def config_of(preset: str, *settings: str) -> LatentConfig:
     return config
 
 
-@pytest.mark.parametrize("settings", [("default",), ("paper", *CONV)])
+@pytest.mark.parametrize("settings", [("default",), ("default", *TOKEN), ("paper", *CONV)])
 def test_fitted_in_memory_it_gives_the_rows_of_a_run(
     bank: Bank, tmp_path: Path, settings: tuple[str, ...]
 ) -> None:
@@ -50,7 +51,7 @@ def test_fitted_in_memory_it_gives_the_rows_of_a_run(
     assert memory.rows([], 5).shape == (0, bank.dim)
 
 
-@pytest.mark.parametrize("settings", [("default",), ("paper", *CONV)])
+@pytest.mark.parametrize("settings", [("default",), ("default", *TOKEN), ("paper", *CONV)])
 def test_rows_are_the_slow_way_from_noise(bank: Bank, settings: tuple[str, ...]) -> None:
     """One model at a time, each step's noise drawn by itself."""
     config, members = config_of(*settings), bank.view(range(MEMBERS))
