@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml $(RUST) | rust
 	@echo "Setting up $(VENV): packages are downloaded, and the Rust half is built; this takes minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --group dev --editable ".[vision]"
+	$(BIN)/python -m pip install --quiet --group dev --editable ".[torch,vision]"
 	@touch $@
 
 demo: setup

@@ -24,7 +24,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 import pdiff
 from pdiff.cli.console import Console
 from pdiff.common.config import Config
-from pdiff.common.rng import seeded, torch_generator
+from pdiff.common.torch_rng import seeded, torch_generator
 from pdiff.generators import fit
 
 CLASSES = 10

@@ -20,7 +20,7 @@ from pdiff.bank.manifest import (
     StoreDtype,
     TensorEntry,
 )
-from pdiff.common.artifacts import write_tensors
+from pdiff.common.tensors import write_tensors
 
 __all__ = ["resident_mb", "sparse_bank"]
 

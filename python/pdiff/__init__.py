@@ -14,15 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pdiff._core import __version__
-from pdiff.common.errors import InputError, PdiffError, PreemptedError, UsageError
+from pdiff.common.errors import InputError, PdiffError, PreemptedError, UsageError, missing
 
 if TYPE_CHECKING:
     from pdiff.bank import Bank, collect
     from pdiff.common.config import Config
     from pdiff.evaluation.evaluate import evaluate
-    from pdiff.generation import Generated, generate
     from pdiff.generation.averaging import average
     from pdiff.generation.extract import export
+    from pdiff.generation.generated import Generated
+    from pdiff.generation.sample import generate
     from pdiff.generators.train import load_generator, train
     from pdiff.report import make_report, save_report
     from pdiff.tasks import load_task
@@ -58,7 +59,8 @@ _MODULES = {
     "bank": ("Bank", "collect"),
     "common.config": ("Config",),
     "evaluation.evaluate": ("evaluate",),
-    "generation": ("Generated", "generate"),
+    "generation.generated": ("Generated",),
+    "generation.sample": ("generate",),
     "generation.averaging": ("average",),
     "generation.extract": ("export",),
     "generators.train": ("load_generator", "train"),
@@ -74,7 +76,10 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pdiff' has no attribute {name!r}")
-    return getattr(import_module(f"pdiff.{_HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"pdiff.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise missing(error, f"pdiff.{name}") or error from None
 
 
 def __dir__() -> list[str]:

@@ -21,6 +21,7 @@ from pdiff.common.directories import process_umask
 
 _DISTRIBUTION = "pdiff-nn"
 _TORCH_FLOOR = (2, 10)
+_WITHOUT_TORCH = "inspect, collect, average without a task, export, verify and convert"
 _GIB = 2**30
 _FREE_GIB = 1
 _OPEN_FILES = 256
@@ -89,6 +90,8 @@ def _python(_: Path) -> Finding:
 def _torch(_: Path) -> Finding:
     try:
         version = str(importlib.import_module("torch").__version__)
+    except ModuleNotFoundError:
+        return "warn", f"not installed; all but {_WITHOUT_TORCH} need it: pip install 'pdiff-nn[torch]'"
     except Exception as error:  # a broken installation raises anything
         return "fail", f"cannot be imported ({_one_line(error)})"
     major, minor, *_rest = (*version.split("."), "0")
@@ -117,7 +120,9 @@ def _library(name: str) -> Finding:
 
 
 def _processors(_: Path) -> Finding:
-    asked, usable = os.environ.get("OMP_NUM_THREADS"), len(os.sched_getaffinity(0))
+    asked, usable = os.environ.get("OMP_NUM_THREADS"), os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        usable = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
     detail = f"{usable} of {os.cpu_count()} usable, load {load:.1f}"
     detail += f", OMP_NUM_THREADS={asked}" if asked else ""
@@ -189,7 +194,6 @@ _CHECKS: Mapping[str, Callable[[Path], Finding | None]] = {
     "torch": _torch,
     "gpu": _gpu,
     "numpy": lambda _: _library("numpy"),
-    "safetensors": lambda _: _library("safetensors"),
     "processors": _processors,
     "open files": _limits,
     "disk here": _space,

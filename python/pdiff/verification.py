@@ -9,8 +9,8 @@ from pdiff.bank import Bank
 from pdiff.bank.manifest import MANIFEST, Manifest
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.sealing import read_sealed
-from pdiff.generation import GENERATED, Generated
 from pdiff.generation.extract import EXPORT_FORMAT, EXPORTED, Exported
+from pdiff.generation.generated import GENERATED, Generated
 from pdiff.training.run import FORMAT, RESULT, RUN, Description, Result
 
 

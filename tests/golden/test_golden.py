@@ -15,7 +15,8 @@ from torch import Tensor
 from pdiff.bank import collect
 from pdiff.common.config import Config
 from pdiff.evaluation.evaluate import evaluate
-from pdiff.generation import Generated, generate
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 from pdiff.generators.train import train
 from tests.golden import case
 

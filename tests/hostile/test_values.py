@@ -13,7 +13,8 @@ from pdiff import _core
 from pdiff.bank import Bank, collect
 from pdiff.common.config import Config
 from pdiff.common.errors import InputError
-from pdiff.generation import Generated, generate
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 from pdiff.generators.train import train
 from tests.hostile.notes import Notes
 from tests.hostile.refusals import read_all, refusal

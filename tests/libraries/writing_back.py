@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from pdiff.bank import Bank, collect
 from pdiff.common.config import Config
-from pdiff.generation import Generated, generate
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 
 MEMBERS = 4
 

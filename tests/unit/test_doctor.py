@@ -21,7 +21,7 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
 def test_here_nothing_fails_and_nothing_is_left(tmp_path: Path) -> None:
     checks = diagnose(tmp_path)
     assert [check for check in checks if check.status == "fail"] == []
-    names = ["pdiff", "import", "command", "python", "torch", "gpu", "numpy", "safetensors", "processors"]
+    names = ["pdiff", "import", "command", "python", "torch", "gpu", "numpy", "processors"]
     names += ["open files", "disk here", "disk temp", "file system", "writing"]
     assert [check.name for check in checks] == names
     assert _core.__version__ in by_name(checks)["pdiff"].detail

@@ -8,11 +8,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from pdiff.bank import Bank, collect, shards
-from pdiff.common.artifacts import write_tensors
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.sealing import write_sealed
-from pdiff.generation import Generated, generate
+from pdiff.common.tensors import write_tensors
 from pdiff.generation.card import CARD
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 from pdiff.training import Run
 from pdiff.verification import verify
 from tests.support import MEMBERS, checkpoint

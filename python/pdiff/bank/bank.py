@@ -4,18 +4,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from pdiff import _core
 from pdiff._core import Layout, Normalizer
 from pdiff.bank.manifest import SOURCE, FileEntry, Manifest, Member, TaskRef
 from pdiff.bank.rows import Indices, Normalization, Rows, accepted, checked, flatten, lend, restore
-from pdiff.common.artifacts import read_tensors
+from pdiff.common.arrays import Arrays, read_arrays
 from pdiff.common.rng import numpy_generator
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class _Members(ABC):
@@ -52,21 +55,30 @@ class _Members(ABC):
         row: npt.NDArray[np.generic] = np.asarray(self.bank.shards[shard])[place - self.bank.starts[shard]]
         return row
 
+    def gathered(self, indices: Indices, normalizer: Normalizer | None = None) -> npt.NDArray[np.float32]:
+        """Gather rows, normalised, without torch: → new float32 [B, D]. Raises `IndexError`."""
+        bank, rows = self.bank, self.indices[checked(indices, len(self))]
+        out = np.empty((len(rows), bank.dim), dtype=np.float32)
+        _core.gather(bank.shards, rows, out, normalizer or bank.normalizer("none"), 0, bank.dim)
+        return out
+
     def batch(
         self,
         indices: Indices,
         normalizer: Normalizer | None = None,
         *,
         columns: tuple[int, int] | None = None,
-        out: Tensor | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+        out: "Tensor | None" = None,
+        dtype: "torch.dtype | None" = None,
+    ) -> "Tensor":
         """Gather rows, normalised, in one pass: → [B, D], or [B, end − begin] with `columns`.
 
         `out`, a contiguous CPU tensor of that shape, pinned or not, is filled and returned when given; else
         a tensor of `dtype` is made. Either is float32, the default, or bfloat16. Raises `ValueError` for
         another tensor or range of columns, `IndexError` for a row that is not there.
         """
+        import torch  # noqa: PLC0415 (a bank is opened without it)
+
         bank, rows = self.bank, self.indices[checked(indices, len(self))]
         begin, end = columns or (0, bank.dim)
         if out is None:
@@ -145,9 +157,15 @@ class Bank(Rows, _Members):
         return self.manifest.task
 
     @cached_property
-    def base(self) -> dict[str, Tensor]:
+    def base(self) -> "dict[str, Tensor]":
         """One complete checkpoint: everything that is not generated is taken from it."""
-        return read_tensors(self._verified(self.manifest.base))
+        from pdiff.common.tensors import to_tensors  # noqa: PLC0415 (imports torch)
+
+        return to_tensors(self._base)
+
+    @cached_property
+    def _base(self) -> Arrays:
+        return read_arrays(self._verified(self.manifest.base))
 
     def companions(self) -> dict[str, bytes]:
         """Return the files that stood beside the weights of a checkpoint (configuration, index), by name."""
@@ -161,22 +179,30 @@ class Bank(Rows, _Members):
         names = {segment.name for segment in self.layout.segments}
         return frozenset(names | {alias for alias, name in self.manifest.tied.items() if name in names})
 
-    def flatten(self, state_dict: Mapping[str, Tensor]) -> Tensor:
+    def flatten(self, state_dict: "Mapping[str, Tensor]") -> "Tensor":
         """Concatenate the subset of a state dict in layout order: → float32 [D]."""
         return flatten(self.layout, state_dict)
 
-    def state_dict(self, row: Tensor) -> dict[str, Tensor]:
+    def complete(self, row: npt.NDArray[np.float32]) -> Arrays:
         """Return a complete checkpoint: the base with the subset taken from `row` [D], dtypes restored.
 
-        Names of tied tensors share one tensor. Raises `InputError` if a value does not fit its dtype.
+        Names of tied tensors share one. Raises `InputError` if a value does not fit its dtype.
         """
-        return self._tie(self.base | restore(self.layout, row))
+        return self._tie(self._base | restore(self.layout, row))
 
-    def subset(self, row: Tensor) -> dict[str, Tensor]:
+    def state_dict(self, row: "Tensor") -> "dict[str, Tensor]":
+        """Return what `complete` does, as torch's tensors."""
+        from pdiff.common.tensors import to_tensors  # noqa: PLC0415 (imports torch)
+
+        return to_tensors(self.complete(row.numpy()))
+
+    def subset(self, row: "Tensor") -> "dict[str, Tensor]":
         """Return only the tensors of `row` [D], under each of their names, as in `state_dict`."""
-        return self._tie(restore(self.layout, row))
+        from pdiff.common.tensors import to_tensors  # noqa: PLC0415 (imports torch)
 
-    def _tie(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return to_tensors(self._tie(restore(self.layout, row.numpy())))
+
+    def _tie(self, state: Arrays) -> Arrays:
         return state | {alias: state[name] for alias, name in self.manifest.tied.items() if name in state}
 
 
@@ -208,7 +234,7 @@ class View(_Members):
         return self.bank.layout
 
     @property
-    def statistics(self) -> dict[str, Tensor]:
+    def statistics(self) -> "dict[str, Tensor]":
         """Statistics over all rows of the bank; see `Bank.statistics`."""
         return self.bank.statistics
 

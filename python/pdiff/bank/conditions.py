@@ -1,19 +1,16 @@
-"""Read what is known of checkpoints from a table, and turn it into the vectors of conditions."""
+"""Read what is known of checkpoints from a table, of which `pdiff.bank.encoder` makes vectors."""
 
 import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
-import torch
-from torch import Tensor
 
 from pdiff.bank.manifest import Condition, Member
-from pdiff.common.errors import InputError, UsageError, unknown
+from pdiff.common.errors import InputError
 from pdiff.common.wording import counted, some
 
 FILE = "file"
@@ -42,7 +39,7 @@ def read_rows(path: Path) -> list[dict[str, Condition]]:
 
 def parsed_row(row: Mapping[str, Any], where: str) -> dict[str, Condition]:
     """Return a row of texts with the numbers among them as numbers; raises `InputError`, naming `where`."""
-    return _checked({name and str(name).strip(): _parsed(text) for name, text in row.items()}, where)
+    return _checked({name and str(name).strip(): parsed(text) for name, text in row.items()}, where)
 
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -55,7 +52,8 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     return found
 
 
-def _parsed(text: Any) -> Any:
+def parsed(text: Any) -> Any:
+    """Return the number or list that a text is, or the text."""
     text = text.strip() if isinstance(text, str) else text
     try:
         return json.loads(text) if isinstance(text, str) and text.startswith("[") else float(text)
@@ -113,80 +111,6 @@ def named(member: Member, table: Table) -> str | None:
     """Return the name that a member has in the table; None if it is not there."""
     path = PurePosixPath(member.source)
     return next((name for name in (str(path), path.name, path.stem) if name in table), None)
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Turns conditions into vectors of C numbers, by what the members of a bank have.
-
-    Numbers are standardised over the members, lists of numbers place by place; a text is one of the members'
-    texts, as ones and zeros.
-    """
-
-    names: tuple[str, ...]
-    texts: Mapping[str, tuple[str, ...]]
-    """Of each condition that is a text: what there is, sorted."""
-    mean: Tensor
-    std: Tensor
-    """Of the raw vectors, f64 [C]: 0 and 1 for texts."""
-
-    @staticmethod
-    def of(members: Sequence[Member], names: Sequence[str]) -> "Encoder":
-        """Return the encoder of `names`, which members have from a table or their own metadata.
-
-        Raises `UsageError` for a name that not every member has, or has in another form.
-        """
-        known = sorted(set.intersection(*(set(known_of(member)) for member in members)))
-        for name in names:
-            if name not in known:
-                raise unknown("condition", name, known)
-        rows = [known_of(member) for member in members]
-        texts = {}
-        for name in names:
-            kinds = {(type(row[name]), len(v) if isinstance(v := row[name], list) else 0) for row in rows}
-            if len(kinds) > 1:
-                raise UsageError(f"condition {name!r} has several forms: numbers, texts or lists are wanted")
-            if isinstance(rows[0][name], str):
-                texts[name] = tuple(sorted({str(row[name]) for row in rows}))
-        raw = Encoder(tuple(names), texts, torch.zeros(1), torch.ones(1))
-        vectors = torch.stack([raw.encode(row) for row in rows]).double()
-        std, mean = torch.std_mean(vectors, dim=0, correction=0)
-        is_text = torch.cat([torch.full((raw.width(rows[0], n),), n in texts) for n in names])
-        mean, std = mean.masked_fill(is_text, 0), std.masked_fill(is_text, 1)
-        return Encoder(tuple(names), texts, mean, std.where(std > 0, 1.0))
-
-    def width(self, row: Mapping[str, Condition], name: str) -> int:
-        """Return how many numbers of a vector are of one condition."""
-        value = row[name]
-        return len(self.texts[name]) if name in self.texts else len(value) if isinstance(value, list) else 1
-
-    def encode(self, row: Mapping[str, Condition]) -> Tensor:
-        """Return the vector of one model's conditions: f32 [C].
-
-        Raises `UsageError` for one that is missing, of another form, or a text that no member has.
-        """
-        parts = []
-        for name in self.names:
-            if name not in row:
-                raise UsageError(f"condition {name!r} is missing; {some(self.names)} are asked for")
-            value = row[name]
-            if name in self.texts:
-                value = next((t for t in self.texts[name] if value in (t, _parsed(t))), value)
-                if value not in self.texts[name]:
-                    raise unknown(f"value of {name}", str(value), self.texts[name])
-                parts.append(torch.tensor([float(value == each) for each in self.texts[name]]))
-            elif isinstance(value, str):
-                raise UsageError(f"condition {name!r} is {value!r}; a number is wanted")
-            else:
-                parts.append(torch.tensor(value if isinstance(value, list) else [value]))
-        vector = torch.cat(parts).double()
-        if len(self.mean) not in {1, len(vector)}:
-            raise UsageError(f"{len(vector)} numbers of {some(self.names)}; {len(self.mean)} are wanted")
-        return ((vector - self.mean) / self.std).float()
-
-    def of_members(self, members: Sequence[Member]) -> Tensor:
-        """Return the members' vectors: f32 [K, C]."""
-        return torch.stack([self.encode(known_of(member)) for member in members])
 
 
 def known_of(member: Member) -> dict[str, Condition]:

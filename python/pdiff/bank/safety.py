@@ -7,14 +7,15 @@ the cosines between their weight matrices: near 1 within a run, near 0 between i
 """
 
 from math import ceil
+from typing import Any
 
 import msgspec
-import torch
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
+import numpy.typing as npt
 
 from pdiff._core import Layout
 from pdiff.bank.bank import Bank
+from pdiff.common.arrays import Array
 from pdiff.common.wording import counted
 
 SAME = 0.5
@@ -26,6 +27,10 @@ _MEMBERS, _COLUMNS = 256, 2**12
 """Members of a bank that are compared, and the numbers of each."""
 _FEWEST = 32
 """Numbers of weight matrices below which random ones may look alike, and related ones not."""
+
+
+Numbers = npt.NDArray[np.floating[Any]]
+Flags = npt.NDArray[np.bool_]
 
 
 class Safety(msgspec.Struct, frozen=True):
@@ -58,10 +63,9 @@ def unaligned(bank: Bank) -> str | None:
     matrices = sample_columns(bank.layout, stride)
     if int(matrices.sum()) < _FEWEST:
         return None
-    chosen = torch.linspace(0, len(bank) - 1, min(len(bank), _MEMBERS)).round().long().tolist()
-    samples = [torch.from_numpy(bank.row(index)[::stride].copy()) for index in chosen]
-    stored = [each.view(torch.bfloat16) if each.dtype == torch.uint16 else each for each in samples]
-    runs = judge_weights(torch.stack(stored).float(), matrices)
+    chosen = _spread(len(bank), _MEMBERS).tolist()
+    samples = [Array(bank.manifest.dtype, bank.row(index)[::stride]).floats() for index in chosen]
+    runs = judge_weights(np.stack(samples), matrices)
     if runs.safe:
         return None
     compared = "the members" if len(chosen) == len(bank) else f"{len(chosen)} members that were compared"
@@ -72,30 +76,35 @@ def unaligned(bank: Bank) -> str | None:
     )
 
 
-def sample_columns(layout: Layout, stride: int) -> Tensor:
+def _spread(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Return at most `most` of the indices below `count`, evenly spread, first and last among them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
+
+def sample_columns(layout: Layout, stride: int) -> Flags:
     """Return which of every `stride`-th columns are of tensors with two or more axes: bool [D / stride]."""
-    columns = torch.arange(0, layout.dim, stride)
-    matrices = torch.zeros(len(columns), dtype=torch.bool)
+    columns = np.arange(0, layout.dim, stride)
+    matrices = np.zeros(len(columns), dtype=np.bool_)
     for segment in layout.segments:
         if len(segment.shape) > 1:
             matrices |= (columns >= segment.begin) & (columns < segment.end)
     return matrices
 
 
-def judge_weights(samples: Tensor, matrices: Tensor) -> Safety:
+def judge_weights(samples: Numbers, matrices: Flags) -> Safety:
     """Judge from samples f32 [K, S] of the rows in order, of which bool [S] are of weight matrices."""
-    chosen = torch.linspace(0, len(samples) - 1, min(len(samples), _MOST)).round().long()
-    rows = samples[chosen].double()
+    rows = samples[_spread(len(samples), _MOST)].astype(np.float64)
     spread, neighbours = _distances(rows)
-    if not bool(matrices.any()):
+    if not matrices.any():
         sentence = (
             "No weight matrix differs between the checkpoints: they share one network; averaging is safe."
         )
         return Safety("same network", [len(samples)], None, spread, neighbours, sentence)
-    unit = functional.normalize(rows[:, matrices], dim=1)
+    weights = rows[:, matrices]
+    unit = weights / np.linalg.norm(weights, axis=1, keepdims=True).clip(min=1e-12)
     cosines = unit @ unit.T
     runs = _runs(cosines > SAME)
-    sizes = torch.unique(runs, return_counts=True)[1].tolist()
+    sizes = np.unique(runs, return_counts=True)[1].tolist()
     nearby = float(cosines.diagonal(1).min()) if len(rows) > 1 else 1.0
     if len(sizes) == 1:
         sentence = (
@@ -112,29 +121,33 @@ def judge_weights(samples: Tensor, matrices: Tensor) -> Safety:
     return Safety("several runs", sizes, nearby, spread, neighbours, sentence)
 
 
-def _distances(rows: Tensor) -> tuple[float, float]:
+def _distances(rows: Numbers) -> tuple[float, float]:
     """Return the spread, and the ratio of neighbours' distances to those of all pairs."""
-    mean = rows.mean(dim=0)
+    mean = rows.mean(axis=0)
     centred = rows - mean
     gram = centred @ centred.T  # [K, K]
     squares = gram.diagonal()
-    scale = float(mean.square().mean().sqrt())
-    spread = float((squares.mean() / rows.shape[1]).sqrt()) / scale if scale else 0.0
+    scale = float(np.sqrt(np.square(mean).mean()))
+    spread = float(np.sqrt(squares.mean() / rows.shape[1])) / scale if scale else 0.0
     if len(rows) < 3:
         return spread, 1.0
-    distances = (squares[:, None] + squares - 2 * gram).clamp(min=0).sqrt()
-    pairs = distances[torch.triu_indices(len(rows), len(rows), 1).unbind()]
-    median = float(pairs.median())
-    return spread, float(distances.diagonal(1).median()) / median if median else 1.0
+    distances = np.sqrt((squares[:, None] + squares - 2 * gram).clip(min=0))
+    median = _median(distances[np.triu_indices(len(rows), 1)])
+    return spread, _median(distances.diagonal(1)) / median if median else 1.0
 
 
-def _runs(near: Tensor) -> Tensor:
+def _median(numbers: Numbers) -> float:
+    """Return the lower median: a number that is there."""
+    return float(np.quantile(numbers, 0.5, method="lower"))
+
+
+def _runs(near: Flags) -> npt.NDArray[np.int64]:
     """Return of each checkpoint the first one that it is connected with: bool [K, K] → i64 [K]."""
-    near.fill_diagonal_(True)
-    runs = torch.arange(len(near))
+    np.fill_diagonal(near, True)
+    runs = np.arange(len(near))
     while True:
-        lower = torch.where(near, runs, len(near)).amin(dim=1)
+        lower = np.where(near, runs, len(near)).min(axis=1)
         lower = lower[lower]
-        if torch.equal(lower, runs):
+        if np.array_equal(lower, runs):
             return runs
         runs = lower

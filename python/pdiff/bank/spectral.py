@@ -6,11 +6,13 @@ weight, as in training (Miyato et al. 2018, arXiv 1802.05957, algorithm 1), has 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
+import numpy.typing as npt
+
+from pdiff.common.arrays import Arrays, rounded
 
 _CLASSIC = re.compile(r"(.*)_orig")
 _PARAMETRIZED = re.compile(r"(.*\bparametrizations\.[^.]+\.)original")
@@ -39,14 +41,20 @@ def layers(names: Iterable[str]) -> list[Layer]:
     return [layer for layer in found if there.issuperset(layer)]
 
 
-def singular_vectors(state: Mapping[str, Tensor], layer: Layer) -> dict[str, Tensor]:
+def singular_vectors(state: Arrays, layer: Layer) -> Arrays:
     """Return new u and v of a layer; nothing if those of the state have length 1, as in checkpoints."""
-    weight, u, v = (state[name].float() for name in layer)
-    if all(abs(float(vector.norm()) - 1) <= _OFF for vector in (u, v)):
+    u, v = (state[name].floats() for name in (layer.u, layer.v))
+    if all(abs(float(np.linalg.norm(vector)) - 1) <= _OFF for vector in (u, v)):
         return {}
+    weight = state[layer.weight].floats().reshape(state[layer.weight].shape)
     axis = 0 if weight.shape[0] == len(u) else 1  # 1 for transposed convolutions
-    matrix = weight.movedim(axis, 0).flatten(1)
+    matrix = np.moveaxis(weight, axis, 0).reshape(len(u), -1)
     for _ in range(_ITERATIONS):
-        v = functional.normalize(matrix.T @ u, dim=0)
-        u = functional.normalize(matrix @ v, dim=0)
-    return {layer.u: u.to(state[layer.u].dtype), layer.v: v.to(state[layer.v].dtype)}
+        v = _unit(matrix.T @ u)
+        u = _unit(matrix @ v)
+    found = {layer.u: u, layer.v: v}
+    return {name: rounded(vector, state[name].dtype, state[name].shape) for name, vector in found.items()}
+
+
+def _unit(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return vector / np.float32(max(float(np.linalg.norm(vector)), 1e-12))

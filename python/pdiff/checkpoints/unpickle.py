@@ -21,7 +21,7 @@ _PREFIX = 32
 
 def main(file: str, out: str, key: str, ema: str) -> None:
     """Write the weights of `file` to safetensors `out`, the numbers beside them as metadata."""
-    from safetensors.torch import save_file
+    from pdiff.common.tensors import write_tensors
 
     warnings.simplefilter("ignore")
     content = _joined(file, f"{out}.pt") if Path(file).is_dir() else _loaded(file)
@@ -29,7 +29,7 @@ def main(file: str, out: str, key: str, ema: str) -> None:
     if not weights:
         sys.exit(f"no weights found{f' under {key}' if key else ''}; got {type(content).__name__}")
     tensors = {name: _dense(value).detach().clone().contiguous() for name, value in weights.items()}
-    save_file(tensors, out, {"pdiff.key": json.dumps(where), **_numbers(content)})
+    write_tensors(Path(out), tensors, {"pdiff.key": json.dumps(where), **_numbers(content)})
 
 
 def _joined(folder: str, file: str) -> Any:

@@ -8,7 +8,7 @@ import click
 
 from pdiff.cli.process import Terminated, going_on, prepare_streams, stop_on_sigterm, typed
 from pdiff.common.blame import described, user_place
-from pdiff.common.errors import PdiffError, exit_code
+from pdiff.common.errors import PdiffError, exit_code, missing
 
 __all__ = ["cli", "main"]
 
@@ -137,6 +137,10 @@ def main() -> None:
         sys.exit(1)
     except PdiffError as error:
         _fail(going_on(str(error)), exit_code(error))
+    except ImportError as error:
+        if (lacking := missing(error, f"pdiff {' '.join(sys.argv[1:2])}")) is None:
+            raise
+        _fail(str(lacking), exit_code(lacking))
     except Exception as error:
         if place := user_place(error):
             _fail(f"{place}: {described(error)}", 1)

@@ -10,7 +10,7 @@ from pdiff.common.wording import counted
 
 if TYPE_CHECKING:
     from pdiff.cli.console import Console
-    from pdiff.generation.average_scores import Scores
+    from pdiff.generation.average_record import Scores
 
 
 @click.command("average")

@@ -42,7 +42,7 @@ def command(
     from pdiff.common.config import Config
     from pdiff.common.directories import prepare_directory
     from pdiff.common.provenance import provenance
-    from pdiff.generation import generate
+    from pdiff.generation.sample import generate
     from pdiff.generators.train import train
     from pdiff.tasks import load_task
     from pdiff.zoo import build_zoo

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pdiff.cli.console import Console
     from pdiff.evaluation.schema import Results
-    from pdiff.generation import Generated
+    from pdiff.generation.generated import Generated
     from pdiff.report import Table
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -142,7 +142,8 @@ def evaluate_and_report(
     from pdiff.common.progress import SILENT
     from pdiff.evaluation.evaluate import evaluate
     from pdiff.evaluation.verdict.advice import judgement
-    from pdiff.generation import Generated, rewrite_card
+    from pdiff.generation.card import rewrite_card
+    from pdiff.generation.generated import Generated
     from pdiff.report import RESULTS, save_report
 
     refuse_directory(out, RESULTS, overwrite)

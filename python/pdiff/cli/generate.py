@@ -42,9 +42,8 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
     from pdiff.bank.writer import rows_bytes
     from pdiff.cli.console import Console
     from pdiff.common.config import ConditionalConfig
-    from pdiff.generation import generate
     from pdiff.generation.formats import model_bytes
-    from pdiff.generation.sample import open_source
+    from pdiff.generation.sample import generate, open_source
     from pdiff.training import Run
 
     console = Console(as_json)

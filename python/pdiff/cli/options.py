@@ -198,9 +198,12 @@ def configuration(given: dict[str, Any], seed: int | None = None) -> "AnyConfig 
 def task_named(given: dict[str, Any], bank: "Bank | None" = None) -> "Task | None":
     """Take `task` and `data_root` out of `given`; return the task, or None to take the checkpoints' own."""
     from pdiff.common.errors import UsageError
-    from pdiff.tasks import load_task
 
     name, root = given.pop("task"), given.pop("data_root")
+    if name is None and root is None:
+        return None
+    from pdiff.tasks import load_task
+
     if root is None:
         return load_task(name) if name else None
     if name is None and bank is not None and bank.task is not None:

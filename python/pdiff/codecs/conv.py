@@ -17,7 +17,8 @@ from pdiff.bank.rows import Normalization
 from pdiff.bank.stream import Draws
 from pdiff.codecs.base import Codec, Train, largest_power, pieces
 from pdiff.common.config import ConvCodecConfig
-from pdiff.common.rng import Random, drawn, seeded
+from pdiff.common.rng import drawn
+from pdiff.common.torch_rng import Random, seeded
 
 _KERNEL = 7
 _ENCODER = (1, 64, 128, 256, 256, 32)

@@ -18,7 +18,8 @@ from pdiff.bank.spectrum import TOLERANCE
 from pdiff.codecs.base import Codec, Train, pieces
 from pdiff.codecs.token_autoencoder import Token, TokenAutoencoder
 from pdiff.common.config import TokenCodecConfig
-from pdiff.common.rng import Random, drawn, seeded
+from pdiff.common.rng import drawn
+from pdiff.common.torch_rng import Random, seeded
 
 _BLOCK = 2**24
 """Numbers of the bank that are in memory together, at most, or one token's."""

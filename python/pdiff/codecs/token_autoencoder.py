@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pdiff._core import Layout
 from pdiff.common.config import TokenCodecConfig
-from pdiff.common.rng import Random
+from pdiff.common.torch_rng import Random
 
 _AXES = 4
 """Axes of a tensor's shape that its tokens are told: the last ones."""

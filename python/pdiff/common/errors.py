@@ -9,7 +9,19 @@ from difflib import get_close_matches
 
 from pdiff._core import CodeError, InputError, PdiffError
 
-__all__ = ["CodeError", "InputError", "PdiffError", "PreemptedError", "UsageError", "exit_code", "unknown"]
+__all__ = [
+    "CodeError",
+    "InputError",
+    "PdiffError",
+    "PreemptedError",
+    "UsageError",
+    "exit_code",
+    "missing",
+    "unknown",
+]
+
+_EXTRAS = {**dict.fromkeys(("torch", "jinja2", "matplotlib", "scipy"), "torch"), "torchvision": "vision"}
+"""What is not installed with `pdiff-nn` alone, each with the extra that brings it."""
 
 
 class UsageError(PdiffError):
@@ -26,6 +38,14 @@ _CODES: dict[type[BaseException], int] = {UsageError: 2, InputError: 3, Preempte
 def exit_code(error: BaseException) -> int:
     """Return the process exit code for `error`; 1 if it is none of the known kinds."""
     return next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)
+
+
+def missing(error: ImportError, what: str) -> UsageError | None:
+    """Return the error that says how to get the package that `what` lacks; None if it is none of an extra."""
+    extra = _EXTRAS.get((error.name or "").partition(".")[0])
+    if extra is None or not isinstance(error, ModuleNotFoundError):
+        return None
+    return UsageError(f"{what} needs {error.name}, which is not installed: pip install 'pdiff-nn[{extra}]'")
 
 
 def unknown(what: str, given: str, accepted: Iterable[str]) -> UsageError:

@@ -1,6 +1,7 @@
 """Record what made a result, and what its maker has seen."""
 
 import platform
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,16 +27,16 @@ class DataAccess(msgspec.Struct, frozen=True):
 
 def provenance(device: "torch.device | None" = None) -> dict[str, Any]:
     """Return what a reader needs to repeat a result: versions, platform, threads, date (UTC), device used."""
-    import torch  # noqa: PLC0415 (who only says what was seen needs no torch)
-
+    torch = sys.modules.get("torch")  # what was made without it says nothing of it
+    made = {} if torch is None else {"torch": str(torch.__version__), "threads": torch.get_num_threads()}
+    on_gpu = torch is not None and device is not None and device.type == "cuda"
     return {
         "pdiff": _core.__version__,
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
         "numpy": np.__version__,
+        **made,
         "platform": platform.platform(),
         "processor": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device and device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(device) if torch is not None and on_gpu else "cpu",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from pdiff.common.rng import Random
+from pdiff.common.torch_rng import Random
 from pdiff.diffusion.paths import Path
 
 Objective = Literal["noise", "data", "v", "velocity"]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pdiff.common.config import DiffusionConfig
 from pdiff.common.errors import UsageError
-from pdiff.common.rng import Random
+from pdiff.common.torch_rng import Random
 
 
 class Path(ABC):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from pdiff.common.config import DiffusionConfig, SamplerConfig
-from pdiff.common.rng import Random
+from pdiff.common.torch_rng import Random
 from pdiff.diffusion.objectives import Denoiser, loss
 from pdiff.diffusion.paths import build_path
 from pdiff.diffusion.samplers import SAMPLERS, Noise, levels, part_with

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch.optim.swa_utils import update_bn
 from pdiff.common.progress import Progress
 from pdiff.common.rng import numpy_generator
 from pdiff.common.threads import on_threads, suitable_threads
+from pdiff.generation.average_record import Score, Scores
 from pdiff.tasks import SplitData, Task
 from pdiff.tasks.data import moved
 from pdiff.tasks.scoring import judged, load, reduced
@@ -24,32 +24,6 @@ JUDGED = 20
 REPLICATES = 500
 LEVEL = 0.95
 _BATCH = 500
-
-
-class Score(msgspec.Struct, frozen=True):
-    """A score on the test split, and its interval over test samples."""
-
-    value: float
-    interval: tuple[float, float]
-
-
-class Scores(msgspec.Struct, frozen=True):
-    """The average beside its members."""
-
-    task: str
-    arch: str
-    metric: str
-    percent: bool
-    samples: int
-    members: int
-    """Members that were scored."""
-    average: Score
-    best: Score
-    """The member that is best on validation data (on test data if there is no validation split)."""
-    mean: Score
-    last: Score
-    gain: Score
-    """Average minus best member: positive where the average is better."""
 
 
 @dataclass(frozen=True)

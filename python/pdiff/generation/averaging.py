@@ -8,13 +8,10 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from pdiff import _core
 from pdiff._core import Layout
@@ -23,25 +20,27 @@ from pdiff.bank.intake import find_task
 from pdiff.bank.manifest import MANIFEST, Source, TaskRef
 from pdiff.bank.reading import Request, read_group
 from pdiff.bank.rows import restore
-from pdiff.bank.safety import Safety, judge_weights, sample_columns
+from pdiff.bank.safety import judge_weights, sample_columns
 from pdiff.bank.selection import floating
 from pdiff.bank.writer import describe_source, read_companions
 from pdiff.checkpoints.records import Choice, stored_bytes
-from pdiff.common.artifacts import read_checkpoint, write_json
+from pdiff.common.arrays import Arrays, read_weights
+from pdiff.common.artifacts import write_json
 from pdiff.common.directories import refuse_directory, require_space, staged_directory
-from pdiff.common.distributed import choose_device
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import AnyProgress, Progress, as_progress
 from pdiff.common.provenance import provenance
-from pdiff.generation.average_scores import Scorer, Scores
-from pdiff.generation.formats import FileFormat, write_models
-from pdiff.tasks import Task, load_task
+from pdiff.generation.average_record import Record, Scores
+from pdiff.generation.formats import FileFormat, write_models, written_as
+
+if TYPE_CHECKING:
+    from pdiff.generation.average_scores import Scorer
+    from pdiff.tasks import Task
 
 AVERAGE = "average.json"
 REESTIMATED = 4000
 """Training inputs that BatchNorm statistics are estimated on, by default."""
 
-State = dict[str, Tensor]
 Sums = npt.NDArray[np.float64]
 Samples = npt.NDArray[np.float32]
 
@@ -51,21 +50,6 @@ _SAMPLES = 2**14
 """Numbers of a checkpoint that tell one trajectory from several, at most."""
 _SAMPLE_NUMBERS = 2**26
 """The same of all checkpoints together: 256 MiB as f32."""
-
-
-class Record(msgspec.Struct, frozen=True):
-    """The content of `average.json`."""
-
-    format: int
-    files: list[str]
-    members: list[str]
-    """The checkpoints that were averaged, in order."""
-    weights: str
-    """`uniform`, or `ema:DECAY`."""
-    safety: Safety
-    scores: Scores | None
-    digests: dict[str, str]
-    provenance: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -87,7 +71,7 @@ def average(
     ema: bool | None = None,
     majority: bool = False,
     strict: bool = False,
-    task: Task | str | bool = True,
+    task: "Task | str | bool" = True,
     arch: str | None = None,
     reestimate: int = REESTIMATED,
     device: str | None = None,
@@ -108,24 +92,23 @@ def average(
     estimated anew on the first `reestimate` training inputs (0 leaves them averaged). Raises `InputError` for
     what the files hold, `UsageError` for what was asked.
     """
-    out, target, progress = Path(out), choose_device(device), as_progress(progress)
+    out, progress = Path(out), as_progress(progress)
     refuse_directory(out, AVERAGE, overwrite)
     request = Request(tuple(map(Path, paths)), Choice(key, ema), majority, strict)
     source = _opened(request, progress)
+    written_as(source.files, format)
+    found = _task(task, source.task)
+    scorer = None if found is None else _scorer(found, arch, source.task, device, progress)
     chosen = _chosen(len(source.names), last, every)
     factors = _factors(weights, len(chosen))
     require_space(out, source.model_bytes)
     row, samples, stride = _sum(source, chosen, factors, progress)
     safety = judge_weights(samples, sample_columns(source.layout, stride))
     progress.message(safety.sentence)
-    state, scores = source.complete(row, chosen[-1]), None
-    found = _task(task, source.task)
-    if found is not None:
-        own = source.task.arch if source.task else None
-        arch = arch or (own if own in found.architectures else found.architectures[0])
-        scorer = Scorer(found, arch, target, progress)
-        state = scorer.reestimated(state, reestimate)
-        scores = scorer.score(state, chosen, source.member)
+    state = source.complete(row, chosen[-1])
+    scores: Scores | None = None
+    if scorer is not None:
+        state, scores = _scored(source, chosen, state, scorer, reestimate)
     elif any(name.endswith("running_var") for name in state):
         progress.message("BatchNorm statistics are averaged too; with --task they are estimated on data")
     with staged_directory(out, AVERAGE, overwrite) as staged:
@@ -139,7 +122,7 @@ def average(
             safety=safety,
             scores=scores,
             digests=digests,
-            provenance=provenance(target),
+            provenance=provenance(None if scorer is None else scorer.device),
         )
         write_json(staged / AVERAGE, record)
     return Averaged(out, record)
@@ -153,9 +136,9 @@ class _Checkpoints:
     layout: Layout
     add: Callable[[Sequence[int], Sequence[float], Sums, Samples, int], None]
     """Adds the weighted rows of some to sums [D], and keeps every n-th number of each as its sample."""
-    member: Callable[[int], State]
+    member: Callable[[int], Arrays]
     """Reads one of them whole."""
-    complete: Callable[[Tensor, int], State]
+    complete: Callable[[Samples, int], Arrays]
     """Completes a row [D] with everything that is not in it from one of them."""
     files: Source
     companions: Mapping[str, bytes]
@@ -186,11 +169,11 @@ def _files(request: Request, progress: Progress) -> _Checkpoints:
     ) -> None:
         _core.add_rows(layout, [origins[index] for index in indices], weights, sums, samples, stride)
 
-    def member(index: int, names: Container[str] | None = None) -> State:
+    def member(index: int, names: Container[str] | None = None) -> Arrays:
         origin = origins[index]
-        return read_checkpoint(origin.files, origin.keys, names, origin.ema)
+        return read_weights(origin.files, origin.keys, names, origin.ema)
 
-    def complete(row: Tensor, index: int) -> State:
+    def complete(row: Samples, index: int) -> Arrays:
         found = member(index, others) | restore(layout, row)
         return {t.name: found[t.tied_to or t.name] for t in tensors}
 
@@ -212,7 +195,7 @@ def _members(bank: Bank) -> _Checkpoints:
         indices: Sequence[int], weights: Sequence[float], sums: Sums, samples: Samples, stride: int
     ) -> None:
         for sample, index, weight in zip(samples, indices, weights, strict=True):
-            row = bank.batch([index])[0].numpy()
+            row = bank.gathered([index])[0]
             sums += weight * row.astype(np.float64)
             sample[:] = row[::stride]
 
@@ -220,8 +203,8 @@ def _members(bank: Bank) -> _Checkpoints:
         names=[member.source for member in bank.members],
         layout=bank.layout,
         add=add,
-        member=lambda index: bank.state_dict(bank.batch([index])[0]),
-        complete=lambda row, _: bank.state_dict(row),
+        member=lambda index: bank.complete(bank.gathered([index])[0]),
+        complete=lambda row, _: bank.complete(row),
         files=bank.manifest.source,
         companions=bank.companions(),
         model_bytes=(bank.path / bank.manifest.base.file).stat().st_size,
@@ -229,13 +212,37 @@ def _members(bank: Bank) -> _Checkpoints:
     )
 
 
-def _task(asked: Task | str | bool, named: TaskRef | None) -> Task | None:
+def _task(asked: "Task | str | bool", named: TaskRef | None) -> "Task | None":
     """Return the task asked for: by name, the checkpoints' own, or none."""
+    if asked is False or (asked is True and named is None):
+        return None
+    from pdiff.tasks import load_task  # noqa: PLC0415 (imports torch)
+
     if asked is True:
         return None if named is None else load_task(named.name, **named.options)
-    if asked is False:
-        return None
     return load_task(asked) if isinstance(asked, str) else asked
+
+
+def _scorer(
+    task: "Task", arch: str | None, named: TaskRef | None, device: str | None, progress: Progress
+) -> "Scorer":
+    from pdiff.common.distributed import choose_device  # noqa: PLC0415 (imports torch)
+    from pdiff.generation.average_scores import Scorer  # noqa: PLC0415
+
+    own = named.arch if named else None
+    arch = arch or (own if own in task.architectures else task.architectures[0])
+    return Scorer(task, arch, choose_device(device), progress)
+
+
+def _scored(
+    source: _Checkpoints, chosen: Sequence[int], average: Arrays, scorer: "Scorer", reestimate: int
+) -> tuple[Arrays, Scores]:
+    """Return the average with BatchNorm statistics estimated anew, and its scores."""
+    from pdiff.common.tensors import to_arrays, to_tensors  # noqa: PLC0415 (imports torch)
+
+    state = scorer.reestimated(to_tensors(average), reestimate)
+    scores = scorer.score(state, chosen, lambda index: to_tensors(source.member(index)))
+    return to_arrays(state), scores
 
 
 def _chosen(count: int, last: int | None, every: int) -> list[int]:
@@ -267,7 +274,7 @@ def _factors(weights: str, count: int) -> list[float]:
 
 def _sum(
     source: _Checkpoints, chosen: Sequence[int], factors: Sequence[float], progress: Progress
-) -> tuple[Tensor, Tensor, int]:
+) -> tuple[Samples, Samples, int]:
     """Return the averaged row f32 [D], samples f32 [K, D / stride] of the rows, and the stride."""
     dim = source.layout.dim
     columns = max(1, min(_SAMPLES, _SAMPLE_NUMBERS // len(chosen), dim))
@@ -281,4 +288,4 @@ def _sum(
             tracker.advance(len(chosen[part]))
     row = np.empty(dim, dtype=np.float32)
     np.divide(sums, sum(factors), out=row, casting="same_kind")
-    return torch.from_numpy(row), torch.from_numpy(samples), stride
+    return row, samples, stride

@@ -8,18 +8,18 @@ import msgspec
 from pdiff.bank import Bank
 from pdiff.bank.manifest import MANIFEST
 from pdiff.common.directories import refuse_directory, require_space, staged_directory
-from pdiff.common.errors import UsageError, unknown
+from pdiff.common.errors import UsageError
 from pdiff.common.progress import AnyProgress, Tracker, as_progress
 from pdiff.common.sealing import write_sealed
 from pdiff.common.wording import counted
 from pdiff.generation.formats import (
-    FILE_FORMATS,
     FileFormat,
     Model,
     generated_by,
     model_bytes,
     model_name,
     write_models,
+    written_as,
 )
 from pdiff.generation.generated import GENERATED, Generated
 
@@ -57,12 +57,11 @@ def export(
     folder that is neither, a member that is not there or one named twice.
     """
     out = Path(out)
-    if format not in FILE_FORMATS:
-        raise unknown("checkpoint format", format, FILE_FORMATS)
     found = _open(source) if isinstance(source, str | Path) else source
     indices = list(range(len(found)) if members is None else members)
     _check(indices, found)
     bank = found if isinstance(found, Bank) else found.stored or found.bank
+    written_as(bank.manifest.source, format)
     refuse_directory(out, EXPORTED, overwrite)
     require_space(out, len(indices) * model_bytes(bank))
     with staged_directory(out, EXPORTED, overwrite) as staged:
@@ -100,9 +99,8 @@ def _models(found: Bank | Generated, indices: Sequence[int], tracker: Tracker) -
     for index in indices:
         if isinstance(found, Bank):
             about = {"format": "pt", "pdiff.bank": found.digest, "pdiff.index": str(index)}
-            state = found.state_dict(found.batch([index])[0])
-            yield model_name(index, len(found), "member"), state, about
+            yield model_name(index, len(found), "member"), found.complete(found.gathered([index])[0]), about
         else:
             about = generated_by(found.info.generator.digest, found.info.seed, index)
-            yield model_name(index, len(found)), found[index], about
+            yield model_name(index, len(found)), found.arrays(index), about
         tracker.advance()

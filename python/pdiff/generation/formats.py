@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from pdiff import _core
 from pdiff.bank import Bank
@@ -30,11 +30,11 @@ from pdiff.bank.manifest import (
     ShardEntry,
     Source,
 )
+from pdiff.bank.rows import restore
 from pdiff.bank.writer import write_statistics
 from pdiff.checkpoints.agents import with_policy
-from pdiff.common.artifacts import write_tensors
+from pdiff.common.arrays import Array, write_arrays
 from pdiff.common.errors import InputError, unknown
-from pdiff.training.trainer import torch_bytes
 
 FileFormat = Literal["safetensors", "pth", "source"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
@@ -43,10 +43,10 @@ FORMATS: tuple[Format, ...] = (*FILE_FORMATS, "rows")
 
 _SHARD_BYTES = 64 * 2**20
 
-State = Mapping[str, Tensor]
+State = Mapping[str, Array]
 Model = tuple[str, State, Mapping[str, str]]
-"""Name, state dict under plain names, and what a safetensors file says of it."""
-Drawn = tuple[int, str, Tensor]
+"""Name, tensors under plain names, and what a safetensors file says of it."""
+Drawn = tuple[int, str, npt.NDArray[np.float32]]
 """Index, name and raw row [D] of a model."""
 
 
@@ -69,10 +69,7 @@ def write_models(
     or torch file, or in an agent's zip; torch's legacy format becomes its zip. Raises `UsageError` for a
     format that is none.
     """
-    if fmt not in FILE_FORMATS:
-        raise unknown("checkpoint format", fmt, FILE_FORMATS)
-    if fmt != "source":
-        source = Source(format="torch" if fmt == "pth" else fmt)
+    source = written_as(source, fmt)
     beside = dict(companions) if fmt == "source" else {}
     rest, agent, text = (beside.pop(name, b"") for name in (REST, AGENT, METADATA))
     said = json.loads(text or b"{}")
@@ -84,9 +81,11 @@ def write_models(
         for file, part in parts.items():
             (folder / file).parent.mkdir(exist_ok=True)
             if source.format == "safetensors":
-                renamed = {source.names.get(plain, plain): tensor for plain, tensor in part.items()}
-                write_tensors(folder / file, renamed, said | metadata)
+                renamed = {source.names.get(plain, plain): array for plain, array in part.items()}
+                write_arrays(folder / file, renamed, said | metadata)
             else:
+                from pdiff.training.trainer import torch_bytes  # noqa: PLC0415 (imports torch)
+
                 content = torch_bytes(_content(source, part, rest))
                 _core.write_file(folder / file, with_policy(agent, content) if agent else content)
             digests[file] = _core.digest_file(folder / file)
@@ -97,18 +96,33 @@ def write_models(
     return names, digests
 
 
+def written_as(source: Source, fmt: str) -> Source:
+    """Return how files of format `fmt` are laid out, where those of the bank are like `source`.
+
+    Raises `UsageError` for a format that is none, and the error of importing torch, if there is none, for one
+    that only torch writes.
+    """
+    if fmt not in FILE_FORMATS:
+        raise unknown("checkpoint format", fmt, FILE_FORMATS)
+    if fmt != "source":
+        source = Source(format="torch" if fmt == "pth" else fmt)
+    if source.format != "safetensors":
+        import torch  # noqa: F401, PLC0415 (noticed before the work, not after it)
+    return source
+
+
 def _files(source: Source, name: str, state: State, ending: str) -> dict[str, State]:
     """Return the tensors of each file of a model; `ending` is that of a torch file's name."""
     ending = ".safetensors" if source.format == "safetensors" else ending
     if source.file:
         return {f"{name}/{source.file}": state}
     if source.shape == "sharded":
-        files: dict[str, dict[str, Tensor]] = {file: {} for file in sorted(set(source.files.values()))}
-        for plain, tensor in state.items():
-            files[source.files[plain]][plain] = tensor
+        files: dict[str, dict[str, Array]] = {file: {} for file in sorted(set(source.files.values()))}
+        for plain, array in state.items():
+            files[source.files[plain]][plain] = array
         return {f"{name}/{file}": part for file, part in files.items()}
     if source.counted:  # torch's `AveragedModel`: of this model there is one
-        state = {AVERAGE_COUNT: torch.tensor(1), **state}
+        state = {AVERAGE_COUNT: Array("I64", np.array(1)), **state}
     return {f"{name}{ending}": state}
 
 
@@ -125,13 +139,15 @@ def _content(source: Source, state: State, rest: bytes) -> dict[str, Any]:
     given a storage of its own, since the whole storage of a view would be written. Raises `InputError` for a
     `rest` that is damaged.
     """
+    from pdiff.common.tensors import to_tensor  # noqa: PLC0415 (imports torch)
+
     parts = source.parts or (source.keys,)
     content: dict[str, Any] = OrderedDict() if () in parts else {}
     try:
         content = json.loads(rest, object_hook=_plain) if rest else content
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{SOURCE}/{REST}: damaged (not what `collect` writes)") from None
-    own = {id(tensor): tensor.detach().cpu().clone() for tensor in state.values()}
+    own = {id(array): to_tensor(array).clone() for array in state.values()}
     places = [(plain, parts[source.places.get(plain, 0)], source.names.get(plain, plain)) for plain in state]
     for plain, keys, name in (*places, *source.copies):
         table = content
@@ -160,7 +176,7 @@ def write_rows(bank: Bank, folder: Path, models: Iterable[Drawn]) -> tuple[list[
     rounded = _rounded(bank, models, members)
     while rows := list(islice(rounded, max(1, _SHARD_BYTES // (4 * bank.dim)))):
         file = f"{SHARDS}/{len(shards):05d}.safetensors"
-        write_tensors(folder / file, {"rows": torch.stack(rows)})
+        write_arrays(folder / file, {"rows": Array("F32", np.stack(rows))})
         shards.append(ShardEntry(file, len(rows), _core.digest_file(folder / file)))
     manifest = bank.manifest
     _share(bank.path / manifest.base.file, folder / BASE, manifest.base.digest)
@@ -182,14 +198,13 @@ def write_rows(bank: Bank, folder: Path, models: Iterable[Drawn]) -> tuple[list[
     return [member.source for member in members], digests
 
 
-def _rounded(bank: Bank, models: Iterable[Drawn], members: list[Member]) -> Iterator[Tensor]:
+def _rounded(bank: Bank, models: Iterable[Drawn], members: list[Member]) -> Iterator[npt.NDArray[np.float32]]:
     """Yield each row [D] rounded to the dtypes of the checkpoints, and add what it is to `members`."""
     for _, name, row in models:
-        state = bank.subset(row)
-        parts = [state[segment.name].reshape(-1) for segment in bank.layout.segments]
-        content = b"".join(part.view(torch.uint8).numpy().tobytes() for part in parts)
-        members.append(Member(name, _core.digest(content)))
-        yield torch.cat([part.float() for part in parts])
+        state = restore(bank.layout, row)
+        parts = [state[segment.name] for segment in bank.layout.segments]
+        members.append(Member(name, _core.digest(b"".join(part.values.tobytes() for part in parts))))
+        yield np.concatenate([part.floats() for part in parts])
 
 
 def _share(source: Path, target: Path, digest: str) -> None:

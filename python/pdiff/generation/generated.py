@@ -3,23 +3,24 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
-import torch
-from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.bank.manifest import Condition
 from pdiff.checkpoints.listing import is_weights
-from pdiff.common.artifacts import read_checkpoint
+from pdiff.common.arrays import Arrays, read_weights
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.provenance import DataAccess
 from pdiff.common.sealing import read_sealed
 from pdiff.common.wording import counted, some
 from pdiff.training.run import BankReference
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GENERATED = "generated.json"
 FORMAT = 4
@@ -76,7 +77,7 @@ class Info(msgspec.Struct, frozen=True):
     """The bank's members that were not learned from."""
 
 
-class Generated(Sequence[dict[str, Tensor]]):
+class Generated(Sequence["dict[str, Tensor]"]):
     """Generated checkpoints on disk: a sized iterable of state dicts, read one at a time."""
 
     def __init__(self, path: Path, info: Info) -> None:
@@ -126,17 +127,17 @@ class Generated(Sequence[dict[str, Tensor]]):
         return f"<Generated {self.path}: {made}>"
 
     @overload
-    def __getitem__(self, index: int) -> dict[str, Tensor]: ...
+    def __getitem__(self, index: int) -> "dict[str, Tensor]": ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Tensor]]: ...
+    def __getitem__(self, index: slice) -> "list[dict[str, Tensor]]": ...
 
-    def __getitem__(self, index: int | slice) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    def __getitem__(self, index: int | slice) -> "dict[str, Tensor] | list[dict[str, Tensor]]":
         if isinstance(index, slice):
             return [self._state_dict(i) for i in range(len(self))[index]]
         return self._state_dict(range(len(self))[index])
 
-    def row(self, index: int) -> Tensor:
+    def row(self, index: int) -> "Tensor":
         """Return the generated subset of model `index`: raw float32 [D]; nothing else is read.
 
         Raises `IndexError`, and `InputError` for a damaged file.
@@ -144,13 +145,17 @@ class Generated(Sequence[dict[str, Tensor]]):
         index = range(len(self))[index]
         if self.stored is not None:
             return self.stored.batch([index])[0]
+        from pdiff.common.tensors import read_checkpoint  # noqa: PLC0415 (imports torch)
+
         names = {segment.name for segment in self.bank.layout.segments}
         return self.bank.flatten(read_checkpoint(self._weights(index), self.info.keys, names))
 
-    def rows(self) -> Tensor:
+    def rows(self) -> "Tensor":
         """Return the generated subset of every model: raw float32 [N, D]."""
         if self.stored is not None:
             return self.stored.batch(range(len(self)))
+        import torch  # noqa: PLC0415 (models are exported without it)
+
         return torch.stack([self.row(index) for index in range(len(self))])
 
     def check(self, index: int) -> None:
@@ -172,11 +177,16 @@ class Generated(Sequence[dict[str, Tensor]]):
             if shared:
                 self._intact.add(file)
 
-    def _state_dict(self, index: int) -> dict[str, Tensor]:
-        """Read model `index`, in whatever format it is; `InputError` if it is damaged."""
+    def arrays(self, index: int) -> Arrays:
+        """Read model `index` without torch, in whatever format it is; `InputError` if it is damaged."""
         if self.stored is not None:
-            return self.stored.state_dict(self.stored.batch([index])[0])
-        return read_checkpoint(self._weights(index), self.info.keys)
+            return self.stored.complete(self.stored.gathered([index])[0])
+        return read_weights(self._weights(index), self.info.keys)
+
+    def _state_dict(self, index: int) -> "dict[str, Tensor]":
+        from pdiff.common.tensors import to_tensors  # noqa: PLC0415 (imports torch)
+
+        return to_tensors(self.arrays(index))
 
     def _weights(self, index: int) -> list[Path]:
         """Return the files that hold the tensors of model `index`."""

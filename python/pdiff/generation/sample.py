@@ -15,7 +15,7 @@ from torch import Tensor
 from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.bank.manifest import MANIFEST, Condition
-from pdiff.bank.rows import NARROW
+from pdiff.bank.rows import NARROW, restore
 from pdiff.bank.writer import rows_bytes
 from pdiff.common.artifacts import relative
 from pdiff.common.config import AnyConfig, LatentConfig
@@ -213,7 +213,7 @@ def _models(
             if problem := _problem(generator.members.bank, row):
                 left_out[model_name(index, n)] = problem
             else:
-                yield index, model_name(index, n), row
+                yield index, model_name(index, n), row.numpy()
     if len(left_out) == n:
         first = next(iter(left_out.values()))
         raise InputError(f"no model can be used, the generator has diverged; in the first, {first}")
@@ -225,7 +225,7 @@ def _problem(bank: Bank, row: Tensor) -> str:
     if not len(bad):
         if any(segment.dtype in NARROW for segment in bank.layout.segments):
             try:
-                bank.subset(row)
+                restore(bank.layout, row.numpy())
             except InputError as error:
                 return str(error)
         return ""
@@ -239,4 +239,4 @@ def _problem(bank: Bank, row: Tensor) -> str:
 def _states(bank: Bank, models: Iterable[Drawn], digest: str, seed: int) -> Iterator[Model]:
     """Yield each model whole."""
     for index, name, row in models:
-        yield name, bank.state_dict(row), generated_by(digest, seed, index)
+        yield name, bank.complete(row), generated_by(digest, seed, index)

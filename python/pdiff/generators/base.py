@@ -16,11 +16,11 @@ from torch import Tensor
 
 from pdiff.bank import View
 from pdiff.bank.manifest import Condition, TaskRef
-from pdiff.common.artifacts import read_tensors, write_tensors
 from pdiff.common.config import Config
 from pdiff.common.errors import UsageError
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.provenance import DataAccess, DataKind
+from pdiff.common.tensors import read_tensors, write_tensors
 from pdiff.training.trainer import NEVER, Interruption
 
 if TYPE_CHECKING:

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import View
-from pdiff.bank.conditions import Encoder
+from pdiff.bank.encoder import Encoder
 from pdiff.bank.manifest import Condition
 from pdiff.codecs import Codec
 from pdiff.codecs.base import largest_power
-from pdiff.common.artifacts import write_tensors
 from pdiff.common.config import LatentConfig
 from pdiff.common.errors import PdiffError
 from pdiff.common.progress import SILENT, Forecast, Progress
-from pdiff.common.rng import Normals
+from pdiff.common.tensors import write_tensors
 from pdiff.common.threads import on_threads, suitable_threads
+from pdiff.common.torch_rng import Normals
 from pdiff.diffusion import Process
 from pdiff.diffusion.objectives import Denoiser as Predictor
 from pdiff.diffusion.samplers import last

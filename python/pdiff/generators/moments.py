@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import Normalizer, View
-from pdiff.common.artifacts import TORCH_DTYPES
 from pdiff.common.errors import UsageError
+from pdiff.common.tensors import TORCH_DTYPES
 
 _LARGEST = torch.finfo(torch.float32).max
 

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import View
-from pdiff.bank.conditions import Encoder
+from pdiff.bank.encoder import Encoder
 from pdiff.codecs import Codec, build_codec
-from pdiff.common.artifacts import read_record, read_tensors, write_json, write_tensors
+from pdiff.common.artifacts import read_record, write_json
 from pdiff.common.config import LatentConfig, MlpDenoiserConfig, Optimisation, PcaCodecConfig
 from pdiff.common.errors import InputError
-from pdiff.common.rng import Normals, Random, drawn, seeded
+from pdiff.common.rng import drawn
+from pdiff.common.tensors import read_tensors, write_tensors
 from pdiff.common.threads import on_threads, suitable_threads
+from pdiff.common.torch_rng import Normals, Random, seeded
 from pdiff.diffusion import Process, build_denoiser
 from pdiff.diffusion.denoisers import Network
 from pdiff.diffusion.samplers import last

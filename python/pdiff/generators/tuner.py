@@ -10,8 +10,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pdiff.bank import Bank
 from pdiff.common.errors import UsageError
-from pdiff.common.rng import seeded
 from pdiff.common.threads import on_threads, suitable_threads
+from pdiff.common.torch_rng import seeded
 from pdiff.generators.base import Context
 from pdiff.tasks.data import Batch, SplitData, moved
 from pdiff.tasks.scoring import load

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from pdiff import _core
 from pdiff.common.blame import described, user_place
 from pdiff.common.errors import PdiffError, UsageError
-from pdiff.common.rng import torch_generator
+from pdiff.common.torch_rng import torch_generator
 from pdiff.tasks.base import Split, Task
 
 Batch = tuple[Any, Any]

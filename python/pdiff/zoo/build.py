@@ -10,13 +10,14 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from pdiff.bank.manifest import TASK_FILE, TaskRef
-from pdiff.common.artifacts import write_json, write_tensors
+from pdiff.common.artifacts import write_json
 from pdiff.common.directories import staged_directory
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import AnyProgress, Progress, as_progress
 from pdiff.common.provenance import provenance
-from pdiff.common.rng import seeded
+from pdiff.common.tensors import write_tensors
 from pdiff.common.threads import on_threads, suitable_threads
+from pdiff.common.torch_rng import seeded
 from pdiff.tasks import Task
 from pdiff.tasks.data import Batch, SplitData
 from pdiff.tasks.scoring import score

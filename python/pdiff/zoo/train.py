@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
-from pdiff.common.rng import torch_generator
+from pdiff.common.torch_rng import torch_generator
 from pdiff.tasks import Task
 from pdiff.tasks.data import Batch
 from pdiff.training.frozen import FrozenRest

@@ -13,6 +13,7 @@ from pdiff.bank import Bank, collect
 from pdiff.bank.manifest import FileEntry, Source, StoreDtype
 from pdiff.bank.rows import flatten, restore
 from pdiff.common.errors import InputError, UsageError
+from pdiff.common.tensors import to_tensors
 from tests.support import MEMBERS, checkpoint
 
 
@@ -124,12 +125,12 @@ def test_half_precision_comes_back_in_its_own_dtype_or_not_at_all() -> None:
         "a": torch.tensor([1.5, -2.0], dtype=torch.float16),
         "b": torch.tensor([3.0], dtype=torch.bfloat16),
     }
-    back = restore(layout, flatten(layout, state))
+    back = to_tensors(restore(layout, flatten(layout, state).numpy()))
     assert all(
         torch.equal(back[name], state[name]) and back[name].dtype == state[name].dtype for name in state
     )
     with pytest.raises(InputError, match="tensor a: 70000 does not fit F16"):
-        restore(layout, torch.tensor([70000.0, 0, 0]))
+        restore(layout, np.array([70000.0, 0, 0], dtype=np.float32))
 
 
 def test_what_is_not_a_bank_says_so(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pdiff.bank import Bank, collect
 from pdiff.common.config import GaussianConfig
 from pdiff.common.errors import InputError
-from pdiff.generation import generate
+from pdiff.generation.sample import generate
 
 
 def network() -> nn.Module:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pdiff.bank import collect
-from pdiff.bank.conditions import Encoder, read_rows, read_table
+from pdiff.bank.conditions import read_rows, read_table
+from pdiff.bank.encoder import Encoder
 from pdiff.bank.manifest import Member
 from pdiff.common.errors import InputError, UsageError
 from tests.support import MEMBERS

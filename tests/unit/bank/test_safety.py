@@ -11,7 +11,7 @@ from torch import Tensor
 from pdiff.bank import Bank, collect
 from pdiff.bank.safety import unaligned
 from pdiff.common.config import Config
-from pdiff.generation import generate
+from pdiff.generation.sample import generate
 from pdiff.generators.train import train
 from tests.support import Said
 from tests.unit.evaluation.making import evaluate

@@ -12,7 +12,8 @@ from torch.nn.utils import parametrizations, spectral_norm
 from pdiff.bank import collect
 from pdiff.bank.spectral import Layer, layers, singular_vectors
 from pdiff.common.config import AverageConfig, GaussianConfig
-from pdiff.generation import generate
+from pdiff.common.tensors import to_arrays, to_tensors
+from pdiff.generation.sample import generate
 
 WAYS: dict[str, Any] = {"classic": spectral_norm, "parametrization": parametrizations.spectral_norm}
 
@@ -81,7 +82,7 @@ def test_transposed_convolutions_have_their_outputs_second() -> None:
     torch.manual_seed(0)
     state = spectral_norm(nn.ConvTranspose2d(3, 5, 2)).state_dict()
     layer = Layer("weight_orig", "weight_u", "weight_v")
-    found = singular_vectors(state | {"weight_u": 3 * state["weight_u"]}, layer)
+    found = to_tensors(singular_vectors(to_arrays(state | {"weight_u": 3 * state["weight_u"]}), layer))
     matrix = state["weight_orig"].transpose(0, 1).flatten(1)
     expected = torch.linalg.svdvals(matrix)[0]
     assert float(found["weight_u"] @ matrix @ found["weight_v"]) == pytest.approx(float(expected), rel=1e-4)

@@ -13,7 +13,7 @@ from pdiff.bank import Bank, collect
 from pdiff.checkpoints import Choice, inspect
 from pdiff.common.config import Config
 from pdiff.common.errors import InputError
-from pdiff.generation import generate
+from pdiff.generation.sample import generate
 from tests.support import Said
 
 MEMBERS = 4

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from pdiff.common.artifacts import read_checkpoint, read_record, write_json, write_tensors
+from pdiff.common.artifacts import read_record, write_json
 from pdiff.common.errors import InputError
+from pdiff.common.tensors import read_checkpoint, write_tensors
 
 
 def test_json_is_checked_both_ways(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pdiff.bank import Bank, collect
 from pdiff.common.artifacts import write_json
 from pdiff.common.directories import locked, prepare_directory, require_space, staged_directory
 from pdiff.common.errors import UsageError
-from pdiff.generation import generate
+from pdiff.generation.sample import generate
 from pdiff.training import Run
 from tests.command import pdiff
 

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from pdiff.common.rng import Normals, Random, numpy_generator, seeded, torch_generator
+from pdiff.common.rng import numpy_generator
+from pdiff.common.torch_rng import Normals, Random, seeded, torch_generator
 
 CPU = torch.device("cpu")
 

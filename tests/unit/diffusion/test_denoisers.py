@@ -10,7 +10,7 @@ from pdiff.common.config import (
     SamplerConfig,
     TransformerDenoiserConfig,
 )
-from pdiff.common.rng import Normals, Random
+from pdiff.common.torch_rng import Normals, Random
 from pdiff.diffusion import Process, build_denoiser
 from pdiff.diffusion.denoisers import ConvDenoiser, MlpDenoiser, Network, sinusoidal_embedding
 from pdiff.diffusion.samplers import last

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pdiff.common.config import Config, DiffusionConfig
 from pdiff.common.errors import UsageError
-from pdiff.common.rng import Random
+from pdiff.common.torch_rng import Random
 from pdiff.diffusion import Process
 from pdiff.diffusion.objectives import Objective, loss, parts, target
 from pdiff.diffusion.paths import (

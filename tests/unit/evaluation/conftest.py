@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.common.sealing import write_sealed
-from pdiff.generation import GENERATED, Generated
-from pdiff.generation.generated import FORMAT
+from pdiff.generation.generated import FORMAT, GENERATED, Generated
 from tests.unit.evaluation.waves import NORMS, Waves, lived_in, save_bank, save_whole_bank
 
 

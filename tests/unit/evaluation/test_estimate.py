@@ -10,7 +10,7 @@ from pdiff.bank import Bank
 from pdiff.common.progress import Tracker
 from pdiff.evaluation.estimate import estimate
 from pdiff.evaluation.evaluate import evaluate
-from pdiff.generation import Generated
+from pdiff.generation.generated import Generated
 from tests.unit.evaluation.waves import Waves
 
 

@@ -20,7 +20,7 @@ from pdiff.common.sealing import write_sealed
 from pdiff.evaluation.evaluate import Options, provenance_entry
 from pdiff.evaluation.metrics.soft_voting import POOL
 from pdiff.evaluation.populations import open_case
-from pdiff.generation import GENERATED, Generated
+from pdiff.generation.generated import GENERATED, Generated
 from tests.unit.evaluation.making import evaluate, gaussian
 from tests.unit.evaluation.waves import MEMBERS, SAMPLES, Waves
 

@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor
 
 from pdiff.bank import Bank, collect
-from pdiff.generation import Generated
+from pdiff.generation.generated import Generated
 from pdiff.tasks.base import Split
 from pdiff.tasks.mnist1d import Mnist1D
 from pdiff.zoo import build_zoo

@@ -17,7 +17,7 @@ from pdiff.evaluation.inference import Predictor
 from pdiff.evaluation.metrics.soft_voting import DRAWS, POOL, SIZES
 from pdiff.evaluation.populations import REESTIMATED, access_of
 from pdiff.evaluation.schema import AccessEntry
-from pdiff.generation import Generated
+from pdiff.generation.generated import Generated
 from pdiff.generation.models import Models, open_models
 from pdiff.generation.row_cache import RowCache
 from pdiff.tasks.base import Metric

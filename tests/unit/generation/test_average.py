@@ -141,9 +141,9 @@ def test_frozen_matrices_are_one_network(tmp_path: Path) -> None:
 
 
 def test_cosines_of_neighbours_join_a_run_that_drifts() -> None:
-    angles = torch.linspace(0, 3, 20)
-    samples = torch.stack([angles.cos(), angles.sin()], dim=1)
-    safety = judge_weights(samples, torch.ones(2, dtype=torch.bool))
+    angles = np.linspace(0, 3, 20)
+    samples = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    safety = judge_weights(samples, np.ones(2, dtype=np.bool_))
     assert safety.runs == [20]
     assert safety.neighbours < 0.5
 

@@ -18,9 +18,10 @@ from safetensors.torch import load_file, save_file
 from pdiff.bank import Bank, collect
 from pdiff.common.config import Config
 from pdiff.common.errors import InputError
-from pdiff.generation import Generated, generate
 from pdiff.generation.averaging import average
 from pdiff.generation.extract import export
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 from tests.support import Said, checkpoint
 
 MEMBERS = 4

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pdiff.common.provenance import DataAccess
-from pdiff.generation import Generated, generate
 from pdiff.generation.card import CARD, Judgement, rewrite_card
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 from pdiff.training import Run
 from pdiff.verification import verify
 

@@ -9,8 +9,9 @@ from pdiff.bank import Bank
 from pdiff.common.config import Config
 from pdiff.common.errors import UsageError
 from pdiff.common.provenance import DataAccess
-from pdiff.generation import Generated, generate
 from pdiff.generation.card import CARD
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 from pdiff.generators.base import Context
 from pdiff.generators.train import load_generator, train
 from pdiff.tasks import load_task

@@ -15,7 +15,8 @@ from torch.optim import swa_utils
 from pdiff.bank import Bank, collect
 from pdiff.common.config import Config
 from pdiff.common.errors import InputError, UsageError
-from pdiff.generation import Generated, generate
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 from pdiff.generators.train import train
 from pdiff.training import Run
 from pdiff.verification import verify

@@ -14,7 +14,8 @@ from pdiff.bank import Bank
 from pdiff.common.config import Config, GaussianConfig
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT
-from pdiff.generation import Generated, generate
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 from pdiff.generators.gaussian import Gaussian
 from pdiff.generators.train import load_generator
 from pdiff.training import Run

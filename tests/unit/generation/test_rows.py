@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from pdiff.bank import Bank, collect
 from pdiff.common.config import Config
 from pdiff.common.errors import InputError, UsageError
-from pdiff.generation import Generated, formats, generate
+from pdiff.generation import formats
 from pdiff.generation.extract import export
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 from pdiff.training import Run
 from pdiff.verification import verify
 from tests.support import MEMBERS, checkpoint

@@ -10,7 +10,7 @@ from torch import Tensor
 from pdiff.bank import Bank, collect
 from pdiff.common.config import ConditionalConfig, Config, LatentConfig
 from pdiff.common.errors import UsageError
-from pdiff.generation import generate
+from pdiff.generation.sample import generate
 from pdiff.generators import fit
 from pdiff.generators.conditional import KernelRidge, Nearest, Regression, Ridge
 from pdiff.generators.latent import Latent

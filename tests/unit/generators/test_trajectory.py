@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pdiff.common.rng import numpy_generator
-from pdiff.generation import generate
+from pdiff.generation.sample import generate
 from pdiff.generators.latent import Latent, trajectory
 from pdiff.generators.train import load_generator
 from pdiff.training import Run

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from pdiff.common.errors import UsageError
-from pdiff.common.rng import torch_generator
+from pdiff.common.torch_rng import torch_generator
 from pdiff.tasks import Classification, SplitData
 from pdiff.tasks.data import count, digest_of, moved, tensors_in
 

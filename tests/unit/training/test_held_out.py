@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pdiff.bank import Bank
 from pdiff.common.config import Config
-from pdiff.generation import Generated, generate
+from pdiff.generation.generated import Generated
+from pdiff.generation.sample import generate
 from pdiff.generators.train import train
 from pdiff.training import Run
 from tests.support import TINY, bank_of

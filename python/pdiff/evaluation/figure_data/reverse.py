@@ -13,7 +13,7 @@ from pdiff.common.progress import Progress, Tracker
 from pdiff.evaluation.figure_data.weight_space import rounded
 from pdiff.evaluation.populations import Population
 from pdiff.evaluation.schema import ReverseData
-from pdiff.generation import Generated
+from pdiff.generation.generated import Generated
 from pdiff.generators.latent import Latent, trajectory
 from pdiff.generators.train import load_generator
 from pdiff.training import Run

@@ -23,7 +23,7 @@ from pdiff.evaluation.inference import Predictions, Predictor
 from pdiff.evaluation.inference.compared import predict_population
 from pdiff.evaluation.populations import Compared, Population
 from pdiff.evaluation.schema import Curve, ReverseData, TrainingData
-from pdiff.generation import generate
+from pdiff.generation.sample import generate
 from pdiff.generators.train import train
 from pdiff.training import Run
 from tests.support import TINY, bank_of

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pdiff.bank import Bank, collect
 from pdiff.common.errors import UsageError
-from pdiff.common.rng import seeded
+from pdiff.common.torch_rng import seeded
 from pdiff.evaluation.metrics.matching import Symmetry, aligned_distances
 from pdiff.evaluation.metrics.weights import place
 from pdiff.evaluation.populations import Population

@@ -1,0 +1,141 @@
+"""What `pip install pdiff-nn` alone is good for: every command but those named here runs without torch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from pdiff.cli import cli
+
+BLOCKED = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "torchvision", "scipy", "matplotlib", "jinja2", "safetensors"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+"""An environment with what `[project] dependencies` names and no more."""
+
+NEEDS_TORCH = {
+    "demo": [],
+    "zoo": ["mnist1d"],
+    "train": ["bank"],
+    "generate": ["bank", "--generator", "gaussian"],
+    "evaluate": ["ckpts", "--bank", "bank"],
+    "report": ["evaluation"],
+}
+NEEDS_NONE = {"inspect", "collect", "average", "export", "verify", "convert", "task", "doctor", "config"}
+COUNT = 20
+
+
+def script(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", BLOCKED + code]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def pdiff(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    words = ["pdiff", *arguments]
+    return script(f"sys.argv = {words!r}\nfrom pdiff.cli import main\nmain()", folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "ckpts").mkdir()
+    for index in range(COUNT):
+        numbers = np.random.default_rng(index).normal(size=(4, 6)).astype(np.float32)
+        state = {"w": 3 + numbers, "h": numbers[0].astype(np.float16), "n": np.array(7)}
+        save_file(state, tmp_path / f"ckpts/{index}.safetensors")
+    return tmp_path
+
+
+def test_every_command_is_on_one_of_the_lists() -> None:
+    assert NEEDS_NONE | NEEDS_TORCH.keys() == set(cli.list_commands(None))  # type: ignore[arg-type]
+
+
+def test_a_folder_is_inspected_collected_verified_averaged_and_exported(folder: Path) -> None:
+    for arguments in (
+        ["--help"],
+        *([name, "--help"] for name in NEEDS_NONE),
+        ["inspect", "ckpts", "--deep"],
+        ["collect", "ckpts"],
+        ["average", "ckpts"],
+        ["average", "bank", "--weights", "ema:0.9", "--out", "other"],
+        ["export", "bank", "--members", "0,7"],
+        ["verify", "bank", "exported"],
+        ["convert", "ckpts/3.safetensors", "--out", "3.safetensors"],
+        ["config", "paper"],
+    ):
+        done = pdiff(folder, *arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+    states = [load_file(folder / f"ckpts/{index}.safetensors") for index in range(COUNT)]
+    average = load_file(folder / "average/average.safetensors")
+    for name, dtype in (("w", np.float32), ("h", np.float16)):
+        mean = np.mean([state[name].astype(np.float64) for state in states], axis=0)
+        np.testing.assert_array_equal(average[name], mean.astype(np.float32).astype(dtype))
+    assert average["n"] == 7
+    assert json.loads((folder / "average/average.json").read_text())["scores"] is None
+    sources = [member["source"] for member in json.loads((folder / "bank/bank.json").read_text())["members"]]
+    exported = load_file(folder / "exported/member-0007.safetensors")
+    for name, values in load_file(folder / "ckpts" / sources[7]).items():
+        np.testing.assert_array_equal(exported[name], values)
+
+
+@pytest.mark.parametrize("command", NEEDS_TORCH)
+def test_what_needs_torch_says_so_in_one_line(folder: Path, command: str) -> None:
+    assert pdiff(folder, "collect", "ckpts").returncode == 0
+    done = pdiff(folder, command, *NEEDS_TORCH[command])
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    lacking = "jinja2" if command == "report" else "torch"
+    said = f"pdiff: pdiff {command} needs {lacking}, which is not installed: pip install 'pdiff-nn[torch]'\n"
+    assert done.stderr == said
+
+
+def test_a_format_that_torch_writes_and_a_task_are_asked_for_torch_before_the_work(folder: Path) -> None:
+    assert pdiff(folder, "collect", "ckpts").returncode == 0
+    for arguments in (
+        ["average", "ckpts", "--task", "mnist1d"],
+        ["average", "ckpts", "--format", "pth"],
+        ["export", "bank", "--format", "pth"],
+    ):
+        done = pdiff(folder, *arguments)
+        assert done.returncode == 2, (arguments, done.stderr)
+        assert "needs torch, which is not installed" in done.stderr.splitlines()[-1]
+        assert "Averaging" not in done.stderr
+    assert {path.name for path in folder.iterdir()} == {"ckpts", "bank"}
+
+
+def test_the_doctor_warns_of_a_missing_torch_and_fails_nothing(folder: Path) -> None:
+    done = pdiff(folder, "doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert checks["torch"]["status"] == "warn"
+    assert "pip install 'pdiff-nn[torch]'" in checks["torch"]["detail"]
+    assert done.returncode == 0
+
+
+def test_banks_open_from_python_and_what_needs_torch_is_a_usage_error(folder: Path) -> None:
+    code = """
+import numpy as np, pdiff
+bank = pdiff.collect("ckpts", out="bank")
+assert len(pdiff.Bank.open("bank")) == len(bank) == 20
+rows = bank.gathered([3, 1], bank.normalizer("element"))
+assert rows.shape == (2, bank.dim) and abs(bank.gathered(range(20), bank.normalizer("element")).mean()) < 1e-6
+assert set(bank.complete(bank.gathered([0])[0])) == {"w", "h", "n"}
+for name in ("train", "generate", "evaluate"):
+    try:
+        getattr(pdiff, name)
+    except pdiff.UsageError as error:
+        assert str(error).startswith(f"pdiff.{name} needs torch"), error
+    else:
+        raise AssertionError(name)
+"""
+    done = script(code, folder)
+    assert done.returncode == 0, done.stderr
