@@ -52,6 +52,7 @@ impl<'a> ColumnBlock<'a> {
             self.normalizer
                 .load(columns.start, stored, numbers, Cached::ALONE);
         }
+        self.rows.passed(0..self.rows.len(), columns);
         if self.centred {
             centre(numbers, &mut self.means[..width]);
         }

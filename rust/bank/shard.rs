@@ -7,11 +7,17 @@ use memmap2::Mmap;
 
 use crate::bank::precision::{Numbers, Precision};
 use crate::error::{Error, Result};
-use crate::files::map::{ROWS, map_shard};
+use crate::files::map::{ROWS, map_shard, release};
 use crate::read::Source;
 
 /// Data begins at a multiple of this many bytes: a cache line, and more than any vector unit asks for.
 const ALIGNMENT: usize = 64;
+/// Bytes of rows that stay in the process once they were read: of more, pages are released behind a pass.
+const RESIDENT: usize = 1 << 31;
+/// Bytes of all rows that are released together.
+const RELEASED: usize = 1 << 26;
+/// Numbers of a row that are released together, at least.
+const PIECE: usize = 1 << 12;
 
 /// The bytes in front of the data of a shard of `rows` rows of `dim` numbers.
 pub fn header(precision: Precision, rows: usize, dim: usize) -> Vec<u8> {
@@ -91,6 +97,13 @@ impl Shard {
         Numbers::of(self.precision, bytes).expect("checked when the shard was opened")
     }
 
+    /// Takes some of the numbers out of the process, until they are used again.
+    fn release(&self, numbers: Range<usize>) {
+        let size = self.precision.size();
+        let begin = self.data.start + numbers.start * size;
+        release(&self.map, begin..begin + numbers.len() * size);
+    }
+
     /// The bytes of all rows, in the map.
     pub fn bytes(&self) -> &[u8] {
         &self.map[self.data.clone()]
@@ -104,6 +117,8 @@ pub struct Rows<'a> {
     parts: Vec<(usize, Numbers<'a>)>,
     len: usize,
     dim: usize,
+    /// The shards, where they are too large to stay in the process.
+    released: Vec<&'a Shard>,
 }
 
 impl<'a> Rows<'a> {
@@ -115,7 +130,11 @@ impl<'a> Rows<'a> {
                 "a shard has rows of {found} numbers; accepted: {dim}, as in the layout"
             )));
         }
-        Ok(Self::from_parts(shards.iter().map(|s| s.numbers()), dim))
+        let mut rows = Self::from_parts(shards.iter().map(|s| s.numbers()), dim);
+        if shards.iter().map(|s| s.data.len()).sum::<usize>() > RESIDENT {
+            rows.released = shards.to_vec();
+        }
+        Ok(rows)
     }
 
     /// Strings parts of whole rows together.
@@ -124,6 +143,7 @@ impl<'a> Rows<'a> {
             parts: Vec::new(),
             len: 0,
             dim,
+            released: Vec::new(),
         };
         for numbers in parts {
             rows.parts.push((rows.len, numbers));
@@ -153,6 +173,32 @@ impl<'a> Rows<'a> {
         let (first, numbers) = self.parts[part];
         let begin = (index - first) * self.dim;
         numbers.part(begin + columns.start, begin + columns.end)
+    }
+
+    /// Says that a pass down the columns of some rows has read `columns` of them. Where rows are too large to
+    /// stay in the process, what lies behind is released, in pieces of some size.
+    pub fn passed(&self, rows: Range<usize>, columns: Range<usize>) {
+        if self.released.is_empty() || rows.is_empty() {
+            return;
+        }
+        let piece = (RELEASED / (size_of::<f32>() * rows.len())).max(PIECE);
+        let last = columns.end == self.dim;
+        let begin = columns.start / piece * piece;
+        let end = if last {
+            self.dim
+        } else {
+            columns.end / piece * piece
+        };
+        if begin >= end {
+            return;
+        }
+        for (&(first, _), shard) in self.parts.iter().zip(&self.released) {
+            let own = first..first + shard.rows;
+            for row in rows.start.max(own.start)..rows.end.min(own.end) {
+                let number = (row - first) * self.dim;
+                shard.release(number + begin..number + end);
+            }
+        }
     }
 
     /// Checks indices that come from outside.
@@ -221,6 +267,34 @@ mod tests {
         }
         let text = Rows::new(&[&three], 3).unwrap_err().to_string();
         assert!(text.contains("rows of 2 numbers; accepted: 3"), "{text}");
+    }
+
+    #[test]
+    fn rows_are_the_same_after_their_pages_were_released() {
+        let folder = Folder::new();
+        let dim = 3 * PIECE + 5;
+        let numbers: Vec<f32> = (0..2 * dim).map(|i| i as f32).collect();
+        let file = safetensors(&[f32s("rows", &[2, dim], &numbers)]);
+        let shard = Shard::open(&folder.write("a", &file)).unwrap();
+        let mut rows = Rows::new(&[&shard, &shard], dim).unwrap();
+        assert!(rows.released.is_empty(), "small rows stay");
+        rows.released = vec![&shard, &shard];
+        for columns in [
+            0..10,
+            10..PIECE,
+            PIECE..3 * PIECE + 1,
+            3 * PIECE + 1..dim,
+            0..dim,
+        ] {
+            rows.passed(0..4, columns.clone());
+            rows.passed(1..3, columns);
+            for row in 0..4 {
+                let Numbers::F32(found) = rows.part(row, 0..dim) else {
+                    panic!("f32")
+                };
+                assert_eq!(found, &numbers[row % 2 * dim..][..dim]);
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Maps shards into memory: the only file that maps anything.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
@@ -28,3 +30,17 @@ pub fn map_shard(source: &Source) -> Result<Option<(Mmap, TensorInfo)>> {
     source.check_unchanged()?;
     Ok(Some((map, rows)))
 }
+
+/// Takes the pages of `bytes` of a map that [`map_shard`] made out of the process: they are read again from the
+/// file, or the system's cache of it, when they are next used.
+#[cfg(unix)]
+pub fn release(map: &Mmap, bytes: Range<usize>) {
+    use memmap2::UncheckedAdvice::DontNeed;
+    // SAFETY: the pages of a read-only map of a file that does not change come back as they were.
+    let advised = unsafe { map.unchecked_advise_range(DontNeed, bytes.start, bytes.len()) };
+    drop(advised); // advice that is not taken costs memory alone
+}
+
+/// Does nothing: only Unix is asked to take pages out.
+#[cfg(not(unix))]
+pub fn release(_: &Mmap, _: Range<usize>) {}

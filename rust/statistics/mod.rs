@@ -169,6 +169,7 @@ impl Scan<'_> {
             }
             element.push(&values);
         }
+        self.rows.passed(batch, columns);
         Ok(Parts {
             tensors: pieces.into_iter().map(|(tensor, _)| tensor).collect(),
             moments,
