@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 
 import msgspec
-import torch
 
 from pdiff import _core
 from pdiff._core import Checkpoint, Layout, Origin, TensorInfo
@@ -36,7 +35,6 @@ from pdiff.checkpoints.folders import read_companion, read_index
 from pdiff.checkpoints.listing import INDEX
 from pdiff.checkpoints.records import Candidate, Example, Group
 from pdiff.checkpoints.roles import averaged_by_name
-from pdiff.common.artifacts import write_tensors
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError
 from pdiff.common.wording import counted
@@ -236,9 +234,7 @@ def _leads_to(path: Path, candidate: Candidate) -> bool:
 
 def write_statistics(bank: Path, file: str, shards: Sequence[ShardEntry], layout: Layout) -> FileEntry:
     """Write statistics over the rows of all shards to `file`."""
-    statistics = _core.statistics([_core.Shard(bank / shard.file) for shard in shards], layout)
-    tensors = {name: torch.frombuffer(values, dtype=torch.float64) for name, values in statistics.items()}
-    write_tensors(bank / file, tensors)
+    _core.write_statistics(bank / file, [_core.Shard(bank / shard.file) for shard in shards], layout)
     return FileEntry(file, _core.digest_file(bank / file))
 
 
