@@ -10,7 +10,6 @@ import msgspec
 
 from pdiff import _core
 from pdiff._core import Checkpoint, Layout, Origin, TensorInfo
-from pdiff.bank.conditions import Table, conditioned
 from pdiff.bank.manifest import (
     AGENT,
     AVERAGE_COUNT,
@@ -30,6 +29,7 @@ from pdiff.bank.manifest import (
 )
 from pdiff.bank.reading import ties
 from pdiff.bank.shards import Purpose, Written
+from pdiff.bank.tables import Table, conditioned
 from pdiff.checkpoints.agents import without_policy
 from pdiff.checkpoints.folders import read_companion, read_index
 from pdiff.checkpoints.listing import INDEX
