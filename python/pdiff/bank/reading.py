@@ -152,10 +152,9 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
         yield f"{source}: the weights are those of {_key(header.key)}, the only ones"
     for prefix, count in header.prefixes:
         yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
-    beside = any(key == "" for key, _, _ in header.candidates) if header.key else False
-    yield from _left_out(
-        source, header.left_out, "; --key '' takes the tensors among them too" if beside else ""
-    )
+    beside = header.key and any(key == "" for key, _, _ in header.candidates)
+    way = "; --key '' takes the tensors among them too" if beside else ""
+    yield from _left_out(source, header.left_out, way)
     if example.candidate.shape == "file" and is_agent(example.candidate.files[0]):
         whole = without_policy(example.candidate.files[0]) is not None
         written = (
