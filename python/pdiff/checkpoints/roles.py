@@ -57,11 +57,10 @@ def one_a_step(group: Group, progress: Progress) -> list[Checkpoint]:
     Raises `InputError` for other files of one step: ranks with different weights, or networks that were
     trained together. Such files have equal shapes by chance, and are no members of one bank.
     """
-    for found in _roles(group.checkpoints, _NETWORK):
-        names = {name for name, _ in found} - {""}
-        if len(names) > 1:
+    for files in _roles(group.checkpoints, _NETWORK):
+        if len({name for name, _ in files} - {""}) > 1:
             _refuse(group, _NETWORK, "networks that were trained together; name the files of one of them")
-    ranks = [part for found in _roles(group.checkpoints, _RANK) for part in _ranks(found)]
+    ranks = [part for files in _roles(group.checkpoints, _RANK) for part in _ranks(files)]
     if not ranks:
         return group.checkpoints
     names = [tensor.name for tensor in group.example.header.tensors]
