@@ -81,7 +81,7 @@ def larger_than_memory(folder: Path, gigabytes: float) -> None:
     steps = [
         ("cat bank > /dev/null", lambda: read_all(bank)),
         ("an epoch of batches of 8", epoch),
-        ("statistics", lambda: _core.statistics(bank._shards, bank.layout)),
+        ("statistics", lambda: _core.write_statistics(folder / "s", bank._shards, bank.layout)),
         ("Gram matrix", lambda: bank.gram(normalizer)),
     ]
     rows = []

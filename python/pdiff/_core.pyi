@@ -35,11 +35,11 @@ __all__ = [
     "open_checkpoints",
     "read_rows",
     "remove_stale",
-    "statistics",
     "varying_tensors",
     "write_checkpoint",
     "write_file",
     "write_shards",
+    "write_statistics",
     "write_tensors",
 ]
 
@@ -437,15 +437,16 @@ class WrongSets:
         `weights` are f64 [A], `ends` i64 [G]: the places after the last model of each group, ascending.
         """
 
-def statistics(shards: Sequence[Shard], layout: Layout) -> dict[str, bytearray]:
-    """Compute statistics of all rows, streamed, the same for any number of threads: arrays of native f64.
+def write_statistics(path: str | PathLike[str], shards: Sequence[Shard], layout: Layout) -> None:
+    """Write statistics of all rows as a safetensors file of F64, durably; the same for any number of threads.
 
     `log_scale` [T]: 0.95 · mean of each `log_variance` tensor over the bank, else 1. `tensor_mean` [T] and
     `tensor_std` [T]: within each row the tensor's mean and (population) std of t(x), averaged over rows;
     a std that is only rounding, as of one number, gives way to the root mean square of `element_std`.
     `tensor_min` [T] and `tensor_max` [T]: the least and greatest x of all rows; 0 of an empty tensor.
-    `element_mean` [D] and `element_std` [D]: over rows, of t(x), population. Raises `InputError` for a
-    negative running variance, `ValueError` for no rows or a shard that does not fit the layout.
+    `element_mean` [D] and `element_std` [D]: over rows, of t(x), population; they are written on the way, in
+    memory that does not grow with D. Raises `InputError` for a negative running variance, `ValueError` for no
+    rows or a shard that does not fit the layout, `OSError` for a disk that is full.
     """
 
 def gram(shards: Sequence[Shard], normalizer: Normalizer, *, centred: bool = True) -> bytearray:

@@ -166,7 +166,7 @@ fn write<T: Entry>(
 }
 
 /// The length of the header and the header, padded.
-fn header<T: Entry>(tensors: &[T], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+pub fn header<T: Entry>(tensors: &[T], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut root = Map::new();
     if !metadata.is_empty() {
         root.insert("__metadata__".into(), json!(metadata));

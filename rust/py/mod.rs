@@ -63,7 +63,7 @@ mod _core {
     #[pymodule_export]
     use super::read_rows::{non_finite, read_rows};
     #[pymodule_export]
-    use super::statistics::statistics;
+    use super::statistics::write_statistics;
     #[pymodule_export]
     use super::tensor::TensorInfo;
     #[pymodule_export]

@@ -1,10 +1,11 @@
 //! Computes the statistics of a bank, streamed in f64, the same for any number of threads.
 //!
-//! Columns are cut into blocks of fixed size. A block goes through the rows in order, so its element
-//! statistics never depend on the threads of the other blocks; what the tensors need from each block is
-//! merged in order of the blocks (Chan, Golub and LeVeque 1979).
+//! Columns are cut into stripes, so that memory does not grow with D, and stripes into blocks of fixed size. A
+//! block goes through the rows in order, so its element statistics never depend on the threads of the other
+//! blocks; what the tensors need from each block is merged in order of the blocks (Chan, Golub and LeVeque 1979).
 
 mod extremes;
+pub mod file;
 mod moments;
 
 use std::ops::Range;
@@ -23,34 +24,40 @@ use crate::runtime::parallel::{Cancel, try_map};
 
 /// Columns of one task: their running statistics stay in the first-level cache.
 const BLOCK: usize = 1 << 10;
+/// Columns whose statistics are in memory at once.
+const STRIPE: usize = 1 << 19;
 /// Rows between two merges: bounds the memory of the blocks' results to less than that of the outcome.
 const ROWS: usize = 64;
 
 /// A std within a row, over the mean, up to which it is rounding: f32 cannot tell the numbers apart.
 const EVEN: f64 = 0.5 * f32::EPSILON as f64;
 
-/// Statistics of t(x), see [`crate::normalise::normalizer`], over all rows of a bank.
+/// Statistics of t(x), see [`crate::normalise::normalizer`], of each tensor over all rows of a bank: `[T]` each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statistics {
-    /// `[T]`: 0.95 · mean of each running variance over the bank, else 1.
+    /// 0.95 · mean of each running variance over the bank, else 1.
     pub log_scale: Vec<f64>,
-    /// `[T]`: the tensor's mean within a row, averaged over rows.
+    /// The tensor's mean within a row, averaged over rows.
     pub tensor_mean: Vec<f64>,
-    /// `[T]`: the tensor's population std within a row, averaged over rows. Where that is no more than rounding,
-    /// as it is of one number: the root of the mean square of `element_std`, so that what varies is scaled.
+    /// The tensor's population std within a row, averaged over rows. Where that is no more than rounding,
+    /// as it is of one number: the root of the mean square of its elements' stds, so that what varies is scaled.
     pub tensor_std: Vec<f64>,
-    /// `[T]`: the least number of the tensor in any row, as the rows hold it: x, not t(x); 0 if it is empty.
+    /// The least number of the tensor in any row, as the rows hold it: x, not t(x); 0 if it is empty.
     pub tensor_min: Vec<f64>,
-    /// `[T]`: the greatest one.
+    /// The greatest one.
     pub tensor_max: Vec<f64>,
-    /// `[D]`: mean over rows.
-    pub element_mean: Vec<f64>,
-    /// `[D]`: population std over rows.
-    pub element_std: Vec<f64>,
 }
 
 /// Computes the statistics of `rows`, which must not be empty.
-pub fn statistics(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<Statistics> {
+///
+/// `keep` is given, from left to right, the mean of t(x) over rows and its population std for each of the next
+/// columns.
+pub fn statistics(
+    rows: &Rows<'_>,
+    layout: &Layout,
+    cancel: &Cancel,
+    mut keep: impl FnMut(&[f64], &[f64]) -> Result<()>,
+) -> Result<Statistics> {
     if rows.is_empty() {
         return Err(Error::Value("no rows; accepted: at least one".into()));
     }
@@ -60,58 +67,48 @@ pub fn statistics(rows: &Rows<'_>, layout: &Layout, cancel: &Cancel) -> Result<S
         log_scale: log_scales(rows, layout, cancel)?,
         cancel,
     };
-    let zeros = || {
-        let zeros = memory::filled(0.0, layout.dim(), "a number of each column");
-        zeros.map_err(Error::Refused)
-    };
-    let (mut element_mean, mut element_std) = (zeros()?, zeros()?);
-    let mut elements: Vec<_> = element_mean
-        .par_chunks_mut(BLOCK)
-        .zip(element_std.par_chunks_mut(BLOCK))
-        .map(|(mean, std)| Welford::new(mean, std))
-        .collect();
-    let mut sums = vec![(0.0, 0.0); layout.segments().len()];
-    let mut extremes = vec![Extremes::default(); layout.segments().len()];
-    for begin in (0..rows.len()).step_by(ROWS) {
-        let batch = begin..rows.len().min(begin + ROWS);
-        let parts = elements
-            .par_iter_mut()
-            .enumerate()
-            .map(|(block, element)| scan.block(block, batch.clone(), element))
-            .collect::<Result<Vec<_>>>()?;
-        scan.add_tensors(batch.len(), &parts, &mut sums);
-        for (tensor, found) in parts.iter().flat_map(Parts::extremes) {
-            extremes[tensor] = extremes[tensor].merge(found);
-        }
+    let open = memory::filled(Moments::default(), rows.len(), "a number of each row");
+    let mut open = open.map_err(Error::Refused)?;
+    let mut totals = vec![Total::default(); layout.segments().len()];
+    let size = layout.dim().min(STRIPE);
+    let (mut mean, mut std) = (vec![0.0; size], vec![0.0; size]);
+    for begin in (0..layout.dim()).step_by(STRIPE) {
+        let stripe = begin..layout.dim().min(begin + STRIPE);
+        let (mean, std) = (&mut mean[..stripe.len()], &mut std[..stripe.len()]);
+        scan.stripe(stripe, (mean, std), &mut open, &mut totals)?;
+        keep(mean, std)?;
     }
-    elements.into_par_iter().for_each(Welford::finish);
     let count = rows.len() as f64;
+    let stds = totals.iter().zip(layout.segments());
     Ok(Statistics {
         log_scale: scan.log_scale,
-        tensor_mean: sums.iter().map(|s| s.0 / count).collect(),
-        tensor_std: tensor_stds(&sums, count, layout, &element_std),
-        tensor_min: extremes.iter().map(Extremes::min).collect(),
-        tensor_max: extremes.iter().map(Extremes::max).collect(),
-        element_mean,
-        element_std,
+        tensor_mean: totals.iter().map(|total| total.mean / count).collect(),
+        tensor_std: stds.map(|(total, s)| total.std(count, s)).collect(),
+        tensor_min: totals.iter().map(|total| total.extremes.min()).collect(),
+        tensor_max: totals.iter().map(|total| total.extremes.max()).collect(),
     })
 }
 
-/// The std of each tensor from the sums of (mean, std) over `count` rows, see [`Statistics::tensor_std`].
-fn tensor_stds(sums: &[(f64, f64)], count: f64, layout: &Layout, element_std: &[f64]) -> Vec<f64> {
-    let std = |(sum, segment): (&(f64, f64), &Segment)| {
-        if sum.1 > EVEN * sum.0.abs() {
-            return sum.1 / count;
-        }
-        root_mean_square(&element_std[segment.columns.clone()])
-    };
-    sums.iter().zip(layout.segments()).map(std).collect()
+/// What is summed up of one tensor.
+#[derive(Clone, Default)]
+struct Total {
+    /// Of the mean within each row.
+    mean: f64,
+    /// Of the std within each row.
+    std: f64,
+    /// Of the squared std of each element.
+    squares: f64,
+    extremes: Extremes,
 }
 
-/// 0 of no numbers.
-fn root_mean_square(values: &[f64]) -> f64 {
-    let squares: f64 = values.iter().map(|v| v * v).sum();
-    (squares / values.len().max(1) as f64).sqrt()
+impl Total {
+    /// See [`Statistics::tensor_std`].
+    fn std(&self, rows: f64, segment: &Segment) -> f64 {
+        if self.std > EVEN * self.mean.abs() {
+            return self.std / rows;
+        }
+        (self.squares / segment.columns.len().max(1) as f64).sqrt()
+    }
 }
 
 /// The parts of tensors that lie in one block.
@@ -141,14 +138,50 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn columns(&self, block: usize) -> Range<usize> {
-        block * BLOCK..self.layout.dim().min((block + 1) * BLOCK)
+    /// Goes through the rows of a stripe, and leaves mean and std of each of its columns.
+    ///
+    /// `open` are, of each row, the moments of the tensor that the stripe's left end cuts, and then those of the
+    /// tensor that its right end cuts; `totals` takes in the other tensors.
+    fn stripe(
+        &self,
+        stripe: Range<usize>,
+        (mean, std): (&mut [f64], &mut [f64]),
+        open: &mut [Moments],
+        totals: &mut [Total],
+    ) -> Result<()> {
+        let mut elements: Vec<_> = mean
+            .par_chunks_mut(BLOCK)
+            .zip(std.par_chunks_mut(BLOCK))
+            .map(|(mean, std)| Welford::new(mean, std))
+            .collect();
+        for begin in (0..self.rows.len()).step_by(ROWS) {
+            let batch = begin..self.rows.len().min(begin + ROWS);
+            let parts = elements
+                .par_iter_mut()
+                .zip(stripe.clone().into_par_iter().step_by(BLOCK))
+                .map(|(element, begin)| {
+                    let columns = begin..stripe.end.min(begin + BLOCK);
+                    self.block(columns, batch.clone(), element)
+                })
+                .collect::<Result<Vec<_>>>()?;
+            self.add_tensors(&stripe, &parts, &mut open[batch], totals);
+        }
+        elements.into_par_iter().for_each(Welford::finish);
+        for (tensor, part) in self.layout.pieces(stripe.clone()) {
+            let stds = &std[part.start - stripe.start..part.end - stripe.start];
+            totals[tensor].squares += moments::sum_of_squares(stds);
+        }
+        Ok(())
     }
 
     /// Takes the rows `batch` of a block into `element`; returns the moments of its parts of tensors.
-    fn block(&self, block: usize, batch: Range<usize>, element: &mut Welford<'_>) -> Result<Parts> {
+    fn block(
+        &self,
+        columns: Range<usize>,
+        batch: Range<usize>,
+        element: &mut Welford<'_>,
+    ) -> Result<Parts> {
         self.cancel.check()?;
-        let columns = self.columns(block);
         let pieces: Vec<_> = self.layout.pieces(columns.clone()).collect();
         let mut numbers = vec![0.0; columns.len()];
         let mut values = vec![0.0; columns.len()];
@@ -189,10 +222,23 @@ impl Scan<'_> {
         }
     }
 
-    /// Adds each row's (mean, std) of each tensor to `sums`, from the parts that the blocks found.
-    fn add_tensors(&self, rows: usize, blocks: &[Parts], sums: &mut [(f64, f64)]) {
-        let of_row = |row| {
-            let mut tensors = vec![Moments::default(); sums.len()];
+    /// Adds each row's mean and std of each tensor to its total, from the parts that the blocks of a stripe found.
+    ///
+    /// Of the rows, `open` are as for [`Self::stripe`].
+    fn add_tensors(
+        &self,
+        stripe: &Range<usize>,
+        blocks: &[Parts],
+        open: &mut [Moments],
+        totals: &mut [Total],
+    ) {
+        let all = || blocks.iter().flat_map(|parts| &parts.tensors);
+        let (Some(&first), Some(&last)) = (all().next(), all().next_back()) else {
+            return;
+        };
+        let of_row = |(row, open): (usize, &Moments)| {
+            let mut tensors = vec![Moments::default(); last - first + 1];
+            tensors[0] = *open;
             for Parts {
                 tensors: parts,
                 moments,
@@ -200,16 +246,22 @@ impl Scan<'_> {
             } in blocks
             {
                 for (&tensor, &part) in parts.iter().zip(&moments[row * parts.len()..]) {
-                    tensors[tensor] = tensors[tensor].merge(part);
+                    tensors[tensor - first] = tensors[tensor - first].merge(part);
                 }
             }
             tensors
         };
-        let found: Vec<Vec<Moments>> = (0..rows).into_par_iter().map(of_row).collect();
-        for tensors in found {
-            for (sum, moments) in sums.iter_mut().zip(tensors) {
-                *sum = (sum.0 + moments.mean(), sum.1 + moments.std());
+        let found: Vec<_> = open.par_iter().enumerate().map(of_row).collect();
+        let is_cut = self.layout.segments()[last].columns.end > stripe.end;
+        for (open, mut tensors) in open.iter_mut().zip(found) {
+            *open = tensors.pop_if(|_| is_cut).unwrap_or_default();
+            for (total, moments) in totals[first..].iter_mut().zip(tensors) {
+                total.mean += moments.mean();
+                total.std += moments.std();
             }
+        }
+        for (tensor, found) in blocks.iter().flat_map(Parts::extremes) {
+            totals[tensor].extremes = totals[tensor].extremes.merge(found);
         }
     }
 }

@@ -59,6 +59,11 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     (mean, sum(values, |v| (v - mean) * (v - mean)))
 }
 
+/// Σ v².
+pub fn sum_of_squares(values: &[f64]) -> f64 {
+    sum(values, |v| v * v)
+}
+
 /// Σ f(v), as interleaved partial sums.
 #[inline(always)]
 fn sum(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {

@@ -5,9 +5,32 @@ use super::*;
 use crate::bank::layout::layout_of;
 use crate::bank::precision::Numbers;
 
-fn of(layout: &Layout, rows: &[f32]) -> Result<Statistics> {
-    let rows = super::Rows::from_parts([Numbers::F32(rows)].into_iter(), layout.dim());
-    statistics(&rows, layout, &Cancel::default())
+/// What is kept of the elements beside what is of tensors.
+#[derive(Debug, Clone, PartialEq)]
+struct Found {
+    tensors: Statistics,
+    element_mean: Vec<f64>,
+    element_std: Vec<f64>,
+}
+
+fn of(layout: &Layout, rows: &[f32]) -> Result<Found> {
+    of_parts(layout, &[rows])
+}
+
+fn of_parts(layout: &Layout, parts: &[&[f32]]) -> Result<Found> {
+    let parts = parts.iter().map(|part| Numbers::F32(part));
+    let rows = super::Rows::from_parts(parts, layout.dim());
+    let (mut element_mean, mut element_std) = (vec![], vec![]);
+    let tensors = statistics(&rows, layout, &Cancel::default(), |mean, std| {
+        element_mean.extend(mean);
+        element_std.extend(std);
+        Ok(())
+    })?;
+    Ok(Found {
+        tensors,
+        element_mean,
+        element_std,
+    })
 }
 
 /// Mean and population std in two plain passes.
@@ -21,7 +44,7 @@ fn mean_std(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
 }
 
 /// The definition, tensor by tensor and column by column.
-fn reference(layout: &Layout, rows: &[f32]) -> Statistics {
+fn reference(layout: &Layout, rows: &[f32]) -> Found {
     let rows: Vec<&[f32]> = rows.chunks(layout.dim()).collect();
     let mut found = Statistics {
         log_scale: vec![],
@@ -29,9 +52,8 @@ fn reference(layout: &Layout, rows: &[f32]) -> Statistics {
         tensor_std: vec![],
         tensor_min: vec![],
         tensor_max: vec![],
-        element_mean: vec![],
-        element_std: vec![],
     };
+    let (mut element_mean, mut element_std) = (vec![], vec![]);
     for segment in layout.segments() {
         let columns = segment.columns.clone();
         let all = rows.iter().flat_map(|row| &row[columns.clone()]);
@@ -59,10 +81,10 @@ fn reference(layout: &Layout, rows: &[f32]) -> Statistics {
         let spread = mean_std(within.map(|(_, std)| std)).0;
         for column in columns.clone() {
             let (mean, std) = mean_std(rows.iter().map(|row| t(row[column])));
-            found.element_mean.push(mean);
-            found.element_std.push(std);
+            element_mean.push(mean);
+            element_std.push(std);
         }
-        let stds = &found.element_std[columns.clone()];
+        let stds = &element_std[columns.clone()];
         let between = stds.iter().map(|std| std.powi(2)).sum::<f64>() / stds.len().max(1) as f64;
         found
             .tensor_std
@@ -72,17 +94,22 @@ fn reference(layout: &Layout, rows: &[f32]) -> Statistics {
                 between.sqrt()
             });
     }
-    found
+    Found {
+        tensors: found,
+        element_mean,
+        element_std,
+    }
 }
 
 #[track_caller]
-fn assert_close(found: &Statistics, expected: &Statistics, scale: f64) {
+fn assert_close(found: &Found, expected: &Found, scale: f64) {
+    let (ours, theirs) = (&found.tensors, &expected.tensors);
     let pairs = [
-        (&found.log_scale, &expected.log_scale),
-        (&found.tensor_mean, &expected.tensor_mean),
-        (&found.tensor_std, &expected.tensor_std),
-        (&found.tensor_min, &expected.tensor_min),
-        (&found.tensor_max, &expected.tensor_max),
+        (&ours.log_scale, &theirs.log_scale),
+        (&ours.tensor_mean, &theirs.tensor_mean),
+        (&ours.tensor_std, &theirs.tensor_std),
+        (&ours.tensor_min, &theirs.tensor_min),
+        (&ours.tensor_max, &theirs.tensor_max),
         (&found.element_mean, &expected.element_mean),
         (&found.element_std, &expected.element_std),
     ];
@@ -134,6 +161,17 @@ fn batches_and_blocks_are_merged() {
 }
 
 #[test]
+fn a_tensor_over_several_stripes_is_one() {
+    let sizes = [5, STRIPE - 5, 2 * STRIPE + 9, 0, 3, STRIPE];
+    let names = ["a", "b", "c.running_var", "d", "e", "f"];
+    let tensors: Vec<_> = names.into_iter().zip(sizes).collect();
+    let layout = layout_of(&tensors);
+    let rows: Vec<f32> = (0..3 * layout.dim()).map(|i| (i % 1009) as f32).collect();
+    let expected = reference(&layout, &rows);
+    assert_close(&of(&layout, &rows).unwrap(), &expected, 1000.0);
+}
+
+#[test]
 fn the_number_of_threads_changes_no_bit() {
     let (layout, rows) = large();
     let with = |threads| {
@@ -152,8 +190,7 @@ fn the_number_of_threads_changes_no_bit() {
 fn shards_change_no_bit() {
     let (layout, rows) = large();
     let (first, rest) = rows.split_at(10 * layout.dim());
-    let parts = super::Rows::from_parts([first, rest].map(Numbers::F32).into_iter(), layout.dim());
-    let found = statistics(&parts, &layout, &Cancel::default()).unwrap();
+    let found = of_parts(&layout, &[first, rest]).unwrap();
     assert_eq!(found, of(&layout, &rows).unwrap());
 }
 
@@ -165,7 +202,7 @@ fn a_large_mean_does_not_swallow_the_std() {
     assert_eq!(found.element_mean, [1e6 + 0.5, 1e6 + 1.0]);
     assert_eq!(found.element_std, [0.5, 0.5]);
     assert_eq!(
-        (found.tensor_mean[0], found.tensor_std[0]),
+        (found.tensors.tensor_mean[0], found.tensors.tensor_std[0]),
         (1e6 + 0.75, 0.25)
     );
 }
@@ -181,11 +218,11 @@ fn constant_and_empty_tensors_have_std_zero() {
     let row = [7.0, 7.0, 7.0, 0.0, 0.0];
     let found = of(&layout, &[row, row].concat()).unwrap();
     let zero = 0.05_f64.ln();
-    assert_eq!(found.log_scale, [1.0; 4]);
-    assert_eq!(found.tensor_mean, [7.0, 0.0, zero, 0.0]);
-    assert_eq!(found.tensor_std, [0.0; 4]);
-    assert_eq!(found.tensor_min, [7.0, 0.0, 0.0, 0.0]);
-    assert_eq!(found.tensor_max, [7.0, 0.0, 0.0, 0.0]);
+    assert_eq!(found.tensors.log_scale, [1.0; 4]);
+    assert_eq!(found.tensors.tensor_mean, [7.0, 0.0, zero, 0.0]);
+    assert_eq!(found.tensors.tensor_std, [0.0; 4]);
+    assert_eq!(found.tensors.tensor_min, [7.0, 0.0, 0.0, 0.0]);
+    assert_eq!(found.tensors.tensor_max, [7.0, 0.0, 0.0, 0.0]);
     assert_eq!(found.element_mean, [7.0, 7.0, 7.0, zero, zero]);
     assert_eq!(found.element_std, [0.0; 5]);
 }
@@ -194,13 +231,16 @@ fn constant_and_empty_tensors_have_std_zero() {
 fn a_tensor_that_is_even_within_rows_has_its_spread_between_them() {
     let layout = layout_of(&[("a", 1), ("b", 2)]);
     let found = of(&layout, &[1.0, 5.0, 5.0, 3.0, 9.0, 9.0]).unwrap();
-    assert_eq!(found.tensor_mean, [2.0, 7.0]);
-    assert_eq!(found.tensor_std, [1.0, 2.0]);
+    assert_eq!(found.tensors.tensor_mean, [2.0, 7.0]);
+    assert_eq!(found.tensors.tensor_std, [1.0, 2.0]);
 
     let layout = crate::bank::layout::layout_of(&[("rounded", 7)]);
     let rows = [[0.1_f32; 7], [0.3; 7]].concat();
     let found = of(&layout, &rows).unwrap();
-    assert!((found.tensor_std[0] - 0.1).abs() < 1e-7, "not 1e-17");
+    assert!(
+        (found.tensors.tensor_std[0] - 0.1).abs() < 1e-7,
+        "not 1e-17"
+    );
 }
 
 #[test]

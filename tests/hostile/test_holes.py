@@ -32,14 +32,16 @@ import json, resource, sys, time
 import pdiff.checkpoints, pdiff.cli.console, pdiff.cli.inspect
 from pdiff import _core, cli
 
-room, *arguments = sys.argv[1:]
+kind, room, *arguments = sys.argv[1:]
 if "collect" in arguments:
     import pdiff.bank
 _core.open_checkpoints([])
 if int(room):
     with open("/proc/self/status") as file:
-        size = next(1024 * int(line.split()[1]) for line in file if line.startswith("VmSize:"))
-    resource.setrlimit(resource.RLIMIT_AS, (size + int(room), size + int(room)))
+        name = {"AS": "VmSize:", "DATA": "VmData:"}[kind]
+        size = next(1024 * int(line.split()[1]) for line in file if line.startswith(name))
+    limit = getattr(resource, f"RLIMIT_{kind}")
+    resource.setrlimit(limit, (size + int(room), size + int(room)))
 sys.argv = ["pdiff", *arguments]
 begin = time.process_time()
 try:
@@ -66,9 +68,12 @@ def process(script: str, *arguments: str | Path) -> "subprocess.CompletedProcess
     )
 
 
-def command(room: int, *arguments: str | Path, run: Any = forks.run) -> Ended:
-    """Run a command with `room` more bytes of address space than the imports take, or as many as it likes."""
-    done = run(_SCRIPT, str(room), *arguments)
+def command(room: int, *arguments: str | Path, run: Any = forks.run, kind: str = "AS") -> Ended:
+    """Run a command with `room` more bytes of address space than the imports take, or as many as it likes.
+
+    With the kind DATA, maps of files are not counted, as a bank's shards are.
+    """
+    done = run(_SCRIPT, kind, str(room), *arguments)
     return Ended(done.returncode, done.stderr, json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -143,6 +148,16 @@ def test_a_transposed_tensor_is_streamed(tmp_path: Path, shape: tuple[int, int])
     layout = _core.Layout([("weight", "F32", shape[::-1])])
     _core.read_rows(layout, [_core.Checkpoint([tmp_path / "a.pt"]).origin], row)
     np.testing.assert_array_equal(row[0], state["weight"].reshape(-1).numpy())
+
+
+def test_collecting_transposed_tensors_takes_less_memory_than_two_rows(tmp_path: Path) -> None:
+    (tmp_path / "ckpts").mkdir()
+    for index in range(3):
+        weight = torch.arange(16_000_000.0).reshape(4000, 4000).t()
+        torch.save({"weight": weight, "bias": torch.full((1,), 1.0 * index)}, tmp_path / f"ckpts/{index}.pt")
+    options = ("--select", "*", "--out", tmp_path / "bank")
+    done = command(96 * MIB, "collect", tmp_path / "ckpts", *options, kind="DATA")
+    assert done.code == 0, done.errors
 
 
 def test_a_step_that_nobody_takes_may_be_as_long_as_it_likes(tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank.bank import Bank
-from pdiff.bank.conditions import Table, conditioned, named
 from pdiff.bank.manifest import BASE, SHARDS
 from pdiff.bank.reading import Request, check_averaged, check_ties, describe, not_finite, open_all
 from pdiff.bank.selection import carried, compared, describe_subset, floating
 from pdiff.bank.shards import ShardWriter, Written, remove_orphans
+from pdiff.bank.tables import Table, conditioned, named
 from pdiff.bank.writer import rows_bytes, write_statistics
 from pdiff.checkpoints import difference, open_one
 from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Opened
-from pdiff.checkpoints.roles import refuse_parts
+from pdiff.checkpoints.roles import one_a_step
 from pdiff.common.directories import locked, require_space, require_writable
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
@@ -132,12 +132,13 @@ def _fitting(
     """Return the checkpoints that can be rows of the bank; raises `InputError` if any cannot."""
     opened = open_all(request, progress)
     kinds = _kinds(bank, opened, own, free=free, majority=request.majority, progress=progress)
-    checkpoints = [checkpoint for checkpoint in opened.checkpoints if checkpoint.kind in kinds]
+    groups = [group for group in opened.groups() if group.checkpoints[0].kind in kinds]
+    kept = {checkpoint.source for group in groups for checkpoint in one_a_step(group, progress)}
+    checkpoints = [checkpoint for checkpoint in opened.checkpoints if checkpoint.source in kept]
     for kind in kinds:
         example = opened.examples[kind]
         for note in (*describe(checkpoints, example), *describe_subset(example.header.tensors, bank.layout)):
             progress.message(note)
-    refuse_parts(checkpoints)
     check_averaged(checkpoints, request.choice, bank.manifest.source.averaged)
     check_ties(checkpoints, bank.manifest.tied)
     return checkpoints

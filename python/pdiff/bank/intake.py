@@ -9,13 +9,13 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank.bank import Bank
-from pdiff.bank.conditions import read_table
 from pdiff.bank.extend import extend_bank, open_base
 from pdiff.bank.manifest import MANIFEST, SHARDS, TASK_FILE, StoreDtype, TaskRef
 from pdiff.bank.reading import Request, not_finite, read_group
 from pdiff.bank.safety import unaligned
 from pdiff.bank.selection import Selection, describe_subset, select
 from pdiff.bank.shards import JOURNAL, Journal, Purpose, ShardWriter, Written, remove_orphans
+from pdiff.bank.tables import read_table, shared_rows
 from pdiff.bank.writer import MINIMUM_MEMBERS, Plan, finish_bank, rows_bytes
 from pdiff.checkpoints.records import Choice, stored_bytes
 from pdiff.common.artifacts import read_record
@@ -55,7 +55,7 @@ def collect(
     A checkpoint whose row would hold NaN or infinity is refused; with `skip_nonfinite` it is left out, as if
     it were not there, for which every row is read twice.
 
-    `conditions` is a table (`pdiff.bank.conditions`) of what is known of each checkpoint, kept in the bank
+    `conditions` is a table (`pdiff.bank.tables`) of what is known of each checkpoint, kept in the bank
     for generators that condition on it.
 
     Rows are stored as `store_dtype`: half the bytes, rounded, with F16 or BF16.
@@ -95,6 +95,8 @@ def collect(
     else:
         extend_bank(out, request, rest, progress, skip_nonfinite=skip_nonfinite)
     bank = Bank.open(out)
+    if table is not None and (note := shared_rows(bank.members, table)):
+        progress.message(note)
     if warning := unaligned(bank):
         progress.message(warning)
     return bank

@@ -7,12 +7,12 @@ from pathlib import Path
 from shlex import quote
 
 from pdiff import _core
-from pdiff.bank.conditions import Table
 from pdiff.bank.manifest import AVERAGE_COUNT
+from pdiff.bank.tables import Table
 from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
 from pdiff.checkpoints.agents import is_agent, without_policy
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
-from pdiff.checkpoints.roles import of_one_kind_of_average, refuse_parts
+from pdiff.checkpoints.roles import of_one_kind_of_average, one_a_step
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some
@@ -59,7 +59,7 @@ def read_group(request: Request, progress: Progress, base: Path | None = None) -
         if not request.majority:
             raise InputError(f"{what}; collect them apart, or take the largest group with --majority")
         progress.message(f"{what}; the largest group is taken")
-    refuse_parts(group.checkpoints)
+    group = replace(group, checkpoints=one_a_step(group, progress))
     check_averaged(group.checkpoints, request.choice)
     for note in describe(group.checkpoints, example):
         progress.message(note)
@@ -152,7 +152,9 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
         yield f"{source}: the weights are those of {_key(header.key)}, the only ones"
     for prefix, count in header.prefixes:
         yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
-    yield from _left_out(source, header.left_out)
+    beside = header.key and any(key == "" for key, _, _ in header.candidates)
+    way = "; --key '' takes the tensors among them too" if beside else ""
+    yield from _left_out(source, header.left_out, way)
     if example.candidate.shape == "file" and is_agent(example.candidate.files[0]):
         whole = without_policy(example.candidate.files[0]) is not None
         written = (
@@ -166,7 +168,7 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
         yield f"{source}: --format source writes what stands beside the weights again, but for {some(lost)}"
 
 
-def _left_out(source: str, names: Sequence[str]) -> Iterator[str]:
+def _left_out(source: str, names: Sequence[str], way: str) -> Iterator[str]:
     if AVERAGE_COUNT in names:
         yield f"{source}: {AVERAGE_COUNT} is no part of the network; --format source writes it again, as 1"
     names = [name for name in names if name != AVERAGE_COUNT]
@@ -175,7 +177,7 @@ def _left_out(source: str, names: Sequence[str]) -> Iterator[str]:
     strict = any(name.rpartition(".")[2] == _EXTRA for name in names)
     failing = ", and load with strict=False only" if strict else ""
     yield (
-        f"{source}: entries that are no weights are left out: {some(names)}; "
+        f"{source}: entries beside the weights are left out: {some(names)}{way}; "
         f"generated checkpoints will not have them{failing}; with --format source, plain values come back"
     )
 

@@ -1,24 +1,18 @@
 """Write what stands beside a bank's rows: base, statistics, companions and, last, the manifest."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from pdiff import _core
 from pdiff._core import Checkpoint, Layout, Origin, TensorInfo
-from pdiff.bank.conditions import Table, conditioned
+from pdiff.bank.companions import constant, read_companions
 from pdiff.bank.manifest import (
-    AGENT,
     AVERAGE_COUNT,
     BASE,
     FORMAT,
-    METADATA,
-    REST,
     SOURCE,
     STATISTICS,
     FileEntry,
@@ -31,12 +25,9 @@ from pdiff.bank.manifest import (
 )
 from pdiff.bank.reading import ties
 from pdiff.bank.shards import Purpose, Written
-from pdiff.checkpoints.agents import without_policy
-from pdiff.checkpoints.folders import read_companion, read_index
-from pdiff.checkpoints.listing import INDEX
-from pdiff.checkpoints.records import Candidate, Example, Group
+from pdiff.bank.tables import Table, conditioned
+from pdiff.checkpoints.records import Example, Group
 from pdiff.checkpoints.roles import averaged_by_name
-from pdiff.common.arrays import Array, write_arrays
 from pdiff.common.directories import require_inside
 from pdiff.common.errors import InputError
 from pdiff.common.wording import counted
@@ -45,19 +36,6 @@ MINIMUM_MEMBERS = 3
 _MOST_COPIES = 8
 _SLACK = 2**20
 """Headers, manifest and journal of a small bank; large ones take a share of the rows besides."""
-_SETTINGS = ("config.json", "generation_config.json", "adapter_config.json")
-_SETTINGS_BYTES = 2**20
-_MODULES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
-_MODULE = "[0-9]_*/config.json"
-"""What makes sentence-transformers of a transformer: without them another pooling is taken in silence."""
-_MOST_MODULES = 10
-_TOKENIZER = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
-    *("chat_template.jinja", "preprocessor_config.json", "processor_config.json"),
-)
-_TOKENIZER_BYTES = 32 * 2**20
-_INDEX_BYTES = 10 * 2**20
 
 
 @dataclass(frozen=True)
@@ -89,7 +67,8 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
     members = rows.members if plan.conditions is None else conditioned(rows.members, plan.conditions)
     statistics = write_statistics(bank, STATISTICS, rows.shards, layout)
     _core.write_checkpoint(bank / BASE, plan.base, {"format": "pt"})
-    companions = read_companions(example, plan.base.open())
+    settings = constant([member.metrics for member in rows.members])
+    companions = read_companions(example, plan.base.open(), settings)
     for name, content in companions.items():
         (bank / SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
         _core.write_file(bank / SOURCE / name, content)
@@ -169,76 +148,9 @@ def _copies(header: Checkpoint) -> Iterator[tuple[str, tuple[str, ...], str]]:
                 break
 
 
-def read_companions(example: Example, base: Checkpoint) -> dict[str, bytes]:
-    """Return what stands beside the weights, by name: in the folder of `example`, in the torch file `base`.
-
-    Settings and index are read as JSON and written anew; what is none, or larger than 1 MiB (an index:
-    10 MiB), or a link out of its folder, is left out. Files of a tokenizer or of sentence-transformers, of
-    32 MiB at most, are copied, and so are what stands beside the policy in an agent's zip, and the free text
-    of a safetensors header.
-    """
-    candidate, rest = example.candidate, _rest(base)
-    if candidate.shape != "sharded" and base.parts == example.header.parts and rest is not None:
-        beside = {REST: rest.encode()}
-    else:
-        beside = {}
-    if candidate.shape != "sharded" and (text := _free_text(base)):
-        beside[METADATA] = text
-    if candidate.shape == "file" and (agent := without_policy(base.origin.files[0])):
-        beside[AGENT] = agent
-    if candidate.folder is None:
-        return beside
-    modules = (f"{path.parent.name}/{path.name}" for path in candidate.folder.glob(_MODULE))
-    names = (*_TOKENIZER, *_MODULES, *sorted(filter(str.isprintable, modules))[:_MOST_MODULES])
-    paths = ((name, candidate.folder / name) for name in names)
-    copied = ((name, read_companion(path, _TOKENIZER_BYTES, as_it_is=True)) for name, path in paths)
-    beside |= {name: content for name, content in copied if content is not None}
-    wanted = [(candidate.folder / name, _SETTINGS_BYTES) for name in _SETTINGS]
-    if candidate.shape == "sharded":
-        indices = sorted(candidate.folder.glob(f"*{INDEX}"))
-        own = (path for path in indices if path.name.isprintable() and _leads_to(path, candidate))
-        wanted += [(path, _INDEX_BYTES) for path in islice(own, 1)]
-    found = ((path.name, read_companion(path, limit)) for path, limit in wanted)
-    return beside | {name: content for name, content in found if content is not None}
-
-
-def _rest(base: Checkpoint) -> str | None:
-    """Return what stands beside the weights in a torch file, as JSON; None if it is too much.
-
-    A file of fastai is known by its two keys, of which the one is the optimiser's: with None for it, the
-    network is loaded. It would not be with `model` alone.
-    """
-    rest, lost = base.rest
-    if rest is None or base.parts != [["model"]] or lost != ["opt"]:
-        return rest
-    ((kind, entries),) = json.loads(rest).items()
-    return json.dumps({kind: [*entries, ["opt", None]]}) if len(entries) == 1 else rest
-
-
-def _free_text(base: Checkpoint) -> bytes:
-    """Return the text in a safetensors header, as JSON; nothing for none, or more than 1 MiB.
-
-    The settings of an adapter, for instance. Numbers are left out: they tell of that one checkpoint.
-    """
-    own = {name for name in base.metadata if name == "format" or name.startswith("pdiff.")}
-    text = {name: value for name, value in base.metadata.items() if name not in own | base.numbers.keys()}
-    content = json.dumps(text).encode()
-    return content if text and len(content) <= _SETTINGS_BYTES else b""
-
-
-def _leads_to(path: Path, candidate: Candidate) -> bool:
-    """Return whether the index at `path` is the candidate's."""
-    try:
-        return read_index(str(path)) == candidate.index
-    except InputError:
-        return False
-
-
 def write_statistics(bank: Path, file: str, shards: Sequence[ShardEntry], layout: Layout) -> FileEntry:
     """Write statistics over the rows of all shards to `file`."""
-    statistics = _core.statistics([_core.Shard(bank / shard.file) for shard in shards], layout)
-    arrays = {name: Array("F64", np.frombuffer(values, np.float64)) for name, values in statistics.items()}
-    write_arrays(bank / file, arrays)
+    _core.write_statistics(bank / file, [_core.Shard(bank / shard.file) for shard in shards], layout)
     return FileEntry(file, _core.digest_file(bank / file))
 
 

@@ -1,9 +1,6 @@
 """Convert checkpoints to safetensors: read them safely if possible, else load each in another process."""
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +9,13 @@ import msgspec
 from pdiff import _core
 from pdiff.checkpoints.find import find_checkpoints
 from pdiff.checkpoints.listing import DISTRIBUTED
+from pdiff.checkpoints.loading import Loader
 from pdiff.checkpoints.opening import open_one
 from pdiff.checkpoints.records import Choice, Example, stored_bytes
 from pdiff.common.directories import require_space, require_writable, scratch
 from pdiff.common.errors import CodeError, InputError, UsageError
 from pdiff.common.progress import SILENT, Progress
-from pdiff.common.wording import printable, shown
+from pdiff.common.wording import printable
 
 _SUFFIX = ".safetensors"
 _TRUST = "--i-trust-this-file"
@@ -48,7 +46,15 @@ def convert(
     loads it, which runs whatever code the file holds. Raises `InputError` for a file that cannot be read
     either way, `UsageError` if the disk has no room.
     """
-    file, out, choice = Path(file), Path(out), choice or Choice()
+    with Loader() as loader:
+        return _convert(
+            Path(file), Path(out), choice or Choice(), loader, trusted=trusted, overwrite=overwrite
+        )
+
+
+def _convert(
+    file: Path, out: Path, choice: Choice, loader: Loader, *, trusted: bool, overwrite: bool
+) -> Conversion:
     _check(file, out, overwrite)
     _core.remove_stale(out.parent)
     try:
@@ -59,7 +65,7 @@ def convert(
             raise UsageError(
                 f"{why}; {_TRUST} loads it all the same, which runs code from the file"
             ) from None
-        return _run(file, out, choice)
+        return _run(file, out, choice, loader)
     return _write(out, example, _metadata(example), "safely", example.header.key)
 
 
@@ -77,15 +83,17 @@ def convert_folder(
     Those that cannot be converted are said and left out. Raises the error of the first if all are, and
     `InputError` if there is none.
     """
-    folder, out = Path(folder), Path(out)
+    folder, out, choice = Path(folder), Path(out), choice or Choice()
     done: list[Conversion] = []
     failed: list[InputError | UsageError] = []
     places = _places(folder)
-    with progress.track("Converting", len(places), "checkpoint") as tracker:
+    with Loader() as loader, progress.track("Converting", len(places), "checkpoint") as tracker:
         for place, target in places.items():
             try:
                 (out / target).parent.mkdir(parents=True, exist_ok=True)
-                done.append(convert(place, out / target, choice, trusted=trusted, overwrite=overwrite))
+                done.append(
+                    _convert(place, out / target, choice, loader, trusted=trusted, overwrite=overwrite)
+                )
             except (InputError, UsageError) as error:
                 failed.append(error)
                 progress.message(f"left out {error}")
@@ -124,33 +132,16 @@ def _check(file: Path, out: Path, overwrite: bool) -> None:
         raise UsageError(f"{printable(str(out))}: exists; replace it with --overwrite")
 
 
-def _run(file: Path, out: Path, choice: Choice) -> Conversion:
+def _run(file: Path, out: Path, choice: Choice, loader: Loader) -> Conversion:
     """Let another process load the file, then take over what it wrote as from any other file."""
     with scratch(out) as folder:
         weights = folder / f"weights{_SUFFIX}"
-        ema = {None: "", True: "yes", False: "no"}[choice.ema]
-        command = [sys.executable, "-m", "pdiff.checkpoints.unpickle", str(file), str(weights)]
-        done = subprocess.run(  # noqa: S603 (this is what the user asked for)
-            [*command, choice.key or "", ema],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
-        if done.returncode != 0 or not weights.is_file():
-            raise InputError(f"{printable(str(file))}: loading it failed ({_cause(done)})")
+        if why := loader.load(file, weights, choice):
+            raise InputError(f"{printable(str(file))}: loading it failed ({why})")
         example = open_one(weights, Choice())
         metadata = _metadata(example)
         key: str = json.loads(metadata.pop("pdiff.key"))
         return _write(out, example, metadata, "by running it", key)
-
-
-def _cause(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Return why the process failed: its signal, or the last line that it said."""
-    if done.returncode < 0:
-        return f"ended by signal {-done.returncode}, {signal.strsignal(-done.returncode) or 'unknown'}"
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return shown(lines[-1], 300) if lines else f"exit code {done.returncode}"
 
 
 def _metadata(example: Example) -> dict[str, str]:

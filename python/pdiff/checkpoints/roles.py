@@ -4,9 +4,11 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NoReturn, TypeVar
 
-from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Found
+from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Found, Group, judged
 from pdiff.common.errors import InputError
+from pdiff.common.progress import Progress
 from pdiff.common.wording import counted, some
 
 _BEGIN, _END = r"(?:^|(?<=[/._-]))", r"(?=$|[/._-])"
@@ -20,10 +22,8 @@ _NETWORKS = (
     *("generator", "discriminator", "encoder", "decoder"),
 )
 _NETWORK = re.compile(rf"{_BEGIN}(?:net_?[A-Z]+(?:_[A-Z])?|[GDQ]\d?|{'|'.join(_NETWORKS)}){_END}")
-_REFUSED = (
-    (_RANK, "ranks of one model, each with a part of its tensors; merge them first"),
-    (_NETWORK, "networks that were trained together; name the files of one of them"),
-)
+
+File = TypeVar("File", Checkpoint, Candidate)
 
 
 def averaged_by_name(source: str) -> bool:
@@ -41,7 +41,7 @@ def of_one_kind_of_average(found: Found, choice: Choice) -> tuple[Found, str]:
         tuple(each for each in found.candidates if averaged_by_name(each.source) is wanted)
         for wanted in (False, True)
     )
-    together = any(len(names) > 1 for names in _roles(found.candidates, _AVERAGED))
+    together = any(len(dict(files)) > 1 for files in _roles(found.candidates, _AVERAGED))
     if not plain or not averaged or (choice.ema is None and not together):
         return found, ""
     taken, left = (plain, averaged) if choice.ema is False else (averaged, plain)
@@ -51,23 +51,65 @@ def of_one_kind_of_average(found: Found, choice: Choice) -> tuple[Found, str]:
     return replace(found, candidates=taken), note
 
 
-def refuse_parts(checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise `InputError` for several files a step: ranks of one model, networks that were trained together.
+def one_a_step(group: Group, progress: Progress) -> list[Checkpoint]:
+    """Return the checkpoints of a group without copies: of ranks that each saved the same network, the first.
 
-    `checkpoints` are of one kind: such files have equal shapes by chance, and are no members of one bank.
+    Raises `InputError` for other files of one step: ranks with different weights, or networks that were
+    trained together. Such files have equal shapes by chance, and are no members of one bank.
     """
-    for pattern, why in _REFUSED:
-        roles = [names - {""} for names in _roles(checkpoints, pattern)]
-        if steps := sum(len(names) > 1 for names in roles):
-            listed = some(sorted(set.union(*roles), key=str.lower))
-            raise InputError(f"{counted(steps, 'step')} in several files each ({listed}): {why}")
+    for files in _roles(group.checkpoints, _NETWORK):
+        if len({name for name, _ in files} - {""}) > 1:
+            _refuse(group, _NETWORK, "networks that were trained together; name the files of one of them")
+    ranks = [part for files in _roles(group.checkpoints, _RANK) for part in _ranks(files)]
+    if not ranks:
+        return group.checkpoints
+    names = [tensor.name for tensor in group.example.header.tensors]
+    with progress.track("Comparing ranks", sum(map(len, ranks)) - len(ranks), "checkpoint") as tracker:
+        for found in ranks:
+            told = judged([each.origin for each in found], names, tracker)
+            if differing := [name for name, differs in told.items() if differs]:
+                which = f"{some(differing, 1)} of {found[0].source} and of {found[1].source}"
+                _refuse(
+                    group,
+                    _RANK,
+                    f"ranks of one model, whose weights differ ({which}); merge them first if each has a "
+                    "part of the tensors, else name the files of one rank",
+                )
+    copies = {each.source for found in ranks for each in found[1:]}
+    progress.message(
+        f"{counted(len(ranks), 'step')} in several files each, the same network in each rank: one is taken, "
+        f"like {ranks[0][0].source}, not {ranks[0][1].source}"
+    )
+    return [each for each in group.checkpoints if each.source not in copies]
 
 
-def _roles(files: Sequence[Checkpoint | Candidate], pattern: re.Pattern[str]) -> list[set[str]]:
-    """Return the roles of each step, which the numbers of a path without its role tell; "" for none."""
-    found = defaultdict[tuple[int, ...], set[str]](set)
+def _ranks(found: Sequence[tuple[str, Checkpoint]]) -> list[list[Checkpoint]]:
+    """Return the ranks of a step that may be one network: those of each run, if each has several."""
+    runs = defaultdict[str, dict[str, Checkpoint]](dict)
+    for name, each in found:
+        if name:
+            runs[_RANK.sub("", each.source)][name] = each
+    if all(len(run) > 1 for run in runs.values()):
+        return [list(run.values()) for run in runs.values()]
+    names = {name for run in runs.values() for name in run}
+    return [[each for name, each in found if name]] if len(names) > 1 else []
+
+
+def _refuse(group: Group, pattern: re.Pattern[str], why: str) -> NoReturn:
+    roles = [{name for name, _ in found} - {""} for found in _roles(group.checkpoints, pattern)]
+    steps = sum(len(names) > 1 for names in roles)
+    listed = some(sorted(set.union(*roles), key=str.lower))
+    raise InputError(f"{counted(steps, 'step')} in several files each ({listed}): {why}")
+
+
+def _roles(files: Sequence[File], pattern: re.Pattern[str]) -> list[list[tuple[str, File]]]:
+    """Return the files of each step, which the numbers of a path without its role tell, with their roles.
+
+    The role is "" for a file without one.
+    """
+    found = defaultdict[tuple[int, ...], list[tuple[str, File]]](list)
     for each in files:
         role = pattern.search(each.source)
         step = tuple(map(int, re.findall(r"\d+", pattern.sub("", each.source))))
-        found[step].add(role.group() if role else "")
+        found[step].append((role.group() if role else "", each))
     return list(found.values())

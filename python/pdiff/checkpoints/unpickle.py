@@ -1,12 +1,15 @@
-"""`python -m pdiff.checkpoints.unpickle FILE OUT`: load FILE by running whatever it says, write its weights.
+"""`python -m pdiff.checkpoints.unpickle`: load files by running whatever they say, write their weights.
 
-The only place where code from a file runs, and it is a process of its own: `pdiff convert` starts it when it
-is told to trust the file. Not imported by anything.
+The only place where code from a file runs, and each file has a process of its own: `pdiff convert` starts
+this one when it is told to trust the files, and it forks for each. Not imported by anything.
 """
 
 import json
+import os
 import pickle
+import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +20,46 @@ _PLAIN = ("state_dict", "model", "module")
 _MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
 """With it a pickle begins that `torch.save` wrote before it wrote archives."""
 _PREFIX = 32
+_SAID = 4096
+"""Bytes of what a process has said that are passed on, the last ones."""
+
+
+def serve() -> list[str] | None:
+    """Return, in a process of its own, the arguments of `main` on each line of stdin, an array in JSON.
+
+    What became of it is written to stdout: its exit code, negative for a signal, and what it said, in JSON.
+    At the end of stdin returns None, in the first process; SIGTERM ends the file that is being loaded.
+    """
+    import safetensors.torch  # noqa: F401 (so that the forks have it)
+
+    child = 0
+
+    def stop(*_: object) -> None:
+        if child:
+            os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, stop)
+    for line in sys.stdin.buffer:
+        arguments: list[str] = json.loads(line)
+        with tempfile.TemporaryFile() as errors:
+            child = os.fork()
+            if child == 0:
+                _stand_alone(errors.fileno())
+                return arguments
+            _, status = os.waitpid(child, 0)
+            child = 0
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - _SAID))
+            said = errors.read().decode("utf-8", "replace")
+        print(json.dumps([os.waitstatus_to_exitcode(status), said]), flush=True)
+    return None
+
+
+def _stand_alone(errors: int) -> None:
+    """Take the pipes of the first process from its fork: what a file prints is no answer."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDWR)
+    for target, own in enumerate((null, null, errors)):
+        os.dup2(own, target)
 
 
 def main(file: str, out: str, key: str, ema: str) -> None:
@@ -108,5 +151,5 @@ def _numbers(content: Any) -> dict[str, str]:
     return {name: repr(value) for name, value in plain.items()}
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+if __name__ == "__main__" and (arguments := serve()) is not None:
+    main(*arguments)

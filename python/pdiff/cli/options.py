@@ -135,7 +135,7 @@ asking = _together(
 
 def conditions(given: dict[str, Any]) -> "list[dict[str, Condition]]":
     """Take what `asking` adds out of `given`; return the rows of the table, each with the values for all."""
-    from pdiff.bank.conditions import parsed_row, read_rows
+    from pdiff.bank.tables import parsed_row, read_rows
     from pdiff.common.errors import UsageError
 
     asked, table = given.pop("asked"), given.pop("table")

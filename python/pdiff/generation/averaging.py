@@ -16,13 +16,14 @@ import numpy.typing as npt
 from pdiff import _core
 from pdiff._core import Layout
 from pdiff.bank import Bank
+from pdiff.bank.companions import constant, read_companions
 from pdiff.bank.intake import find_task
 from pdiff.bank.manifest import MANIFEST, Source, TaskRef
 from pdiff.bank.reading import Request, read_group
 from pdiff.bank.rows import restore
 from pdiff.bank.safety import judge_weights, sample_columns
 from pdiff.bank.selection import floating
-from pdiff.bank.writer import describe_source, read_companions
+from pdiff.bank.writer import describe_source
 from pdiff.checkpoints.records import Choice, stored_bytes
 from pdiff.common.arrays import Arrays, read_weights
 from pdiff.common.artifacts import write_json
@@ -184,7 +185,9 @@ def _files(request: Request, progress: Progress) -> _Checkpoints:
         member=member,
         complete=complete,
         files=describe_source(group.example),
-        companions=read_companions(group.example, group.example.header),
+        companions=read_companions(
+            group.example, group.example.header, constant([each.metrics for each in group.checkpoints])
+        ),
         model_bytes=stored_bytes(tensors),
         task=find_task(request.roots),
     )

@@ -4,7 +4,7 @@ Whatever they are, each model becomes one raw row of the bank, read and checked 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.bank.reading import Request, check_averaged, open_all
 from pdiff.checkpoints import Checkpoint, Choice
-from pdiff.checkpoints.roles import refuse_parts
+from pdiff.checkpoints.roles import one_a_step
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.provenance import DataAccess
@@ -173,25 +173,26 @@ def _foreign_rows(folder: Path, bank: Bank, progress: Progress) -> tuple[Rows, l
     try:
         opened = open_all(Request((folder,), Choice(), strict=True), progress)
         check_averaged(opened.checkpoints, Choice())
-        for group in opened.groups():
-            refuse_parts(group.checkpoints)
+        groups = [replace(group, checkpoints=one_a_step(group, progress)) for group in opened.groups()]
     except InputError as error:
         where = "" if str(error).startswith(f"{folder}: ") else f"{folder}: "
         raise InputError(f"{where}{error}") from None
     base = _core.Checkpoint([bank.path / bank.manifest.base.file])
-    for group in opened.groups():
+    for group in groups:
         alike, header = group.checkpoints, group.example.header
         _check_tensors(f"{folder}: {shown(alike[0].source)}", header, base, bank)
         names = [t.name for t in header.tensors if t.name not in bank.subset_names]
         _check_rest(folder, alike, base, [name for name in names if not _is_counter(bank.base[name])])
-    origins = [checkpoint.origin for checkpoint in opened.checkpoints]
+    kept = {checkpoint.source for group in groups for checkpoint in group.checkpoints}
+    checkpoints = [checkpoint for checkpoint in opened.checkpoints if checkpoint.source in kept]
+    origins = [checkpoint.origin for checkpoint in checkpoints]
 
     def read(indices: Sequence[int]) -> Tensor:
         rows = torch.empty(len(indices), bank.dim)
         _core.read_rows(bank.layout, [origins[index] for index in indices], rows.numpy())
         return rows
 
-    return read, [str(folder / checkpoint.source) for checkpoint in opened.checkpoints]
+    return read, [str(folder / checkpoint.source) for checkpoint in checkpoints]
 
 
 def _check_tensors(where: str, header: _core.Checkpoint, base: _core.Checkpoint, bank: Bank) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
+from pdiff.bank.conditions import far_outside
 from pdiff.bank.manifest import MANIFEST, Condition
 from pdiff.bank.rows import NARROW, restore
 from pdiff.bank.writer import rows_bytes
@@ -130,6 +131,8 @@ def generate(
         drawn = _from_bank(source, config, task_context(source, task, arch, device=target, progress=progress))
     if conditions:
         drawn.generator.ask(conditions)
+        for note in far_outside(bank.members, drawn.reference.config["condition"], conditions):
+            progress.message(note)
     elif drawn.reference.config.get("sampler", {}).get("guidance", 1) != 1:
         raise UsageError("guidance is for conditions; say which with --condition or --conditions")
     begin, left_out = time.perf_counter(), dict[str, str]()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import View
-from pdiff.bank.encoder import Encoder
+from pdiff.bank.conditions import Encoder
 from pdiff.bank.manifest import Condition
 from pdiff.bank.spectrum import gram
 from pdiff.common.config import ConditionalConfig

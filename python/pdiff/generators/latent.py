@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import View
-from pdiff.bank.encoder import Encoder
+from pdiff.bank.conditions import Encoder
 from pdiff.bank.manifest import Condition
 from pdiff.codecs import Codec
 from pdiff.codecs.base import largest_power

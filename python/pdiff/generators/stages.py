@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bank import View
-from pdiff.bank.encoder import Encoder
+from pdiff.bank.conditions import Encoder
 from pdiff.codecs import Codec, build_codec
 from pdiff.common.artifacts import read_record, write_json
 from pdiff.common.config import LatentConfig, MlpDenoiserConfig, Optimisation, PcaCodecConfig

@@ -30,7 +30,7 @@ pub struct Picked {
 /// Picks what `choice` means, or says what is there instead.
 ///
 /// Averages stand for what they are averages of, or the other way round. What is left are parts of one network,
-/// unless a key names the network.
+/// unless a key names the network. The empty key is the whole file: the network, and the tensors beside it.
 pub fn pick(values: &Values<'_>, found: &[Found<'_>], choice: &Choice) -> Result<Picked, String> {
     let (mut below, depth) = match &choice.key {
         None => ((0..found.len()).collect(), 0),
@@ -44,7 +44,12 @@ pub fn pick(values: &Values<'_>, found: &[Found<'_>], choice: &Choice) -> Result
         below.retain(|&i| !found[i].only_arrays);
     }
     let averaged = (choice.ema != Some(false)) != is_exchanged(values, found);
-    let parts = Tree { found, averaged }.parts(&below, depth)?;
+    let tree = Tree {
+        found,
+        averaged,
+        whole: choice.key.is_some() && depth == 0,
+    };
+    let parts = tree.parts(&below, depth)?;
     let parts = without_code(found, parts);
     let only_averages = parts.iter().all(|&i| is_averaged(&found[i]));
     if choice.key.is_none() && !averaged && only_averages {
@@ -68,6 +73,8 @@ struct Tree<'v, 'a> {
     found: &'a [Found<'v>],
     /// Whether what is called an average is taken.
     averaged: bool,
+    /// Whether tensors at the top level are taken also beside what is called the network.
+    whole: bool,
 }
 
 impl<'v> Tree<'v, '_> {
@@ -98,7 +105,13 @@ impl<'v> Tree<'v, '_> {
         if let Some(network) = known(&NETWORK) {
             let average = known(&AVERAGED).or(replaced[network]);
             let chosen = average.filter(|_| self.averaged).unwrap_or(network);
-            return self.parts(&children[chosen].1, depth + 1);
+            let beside = if self.whole && depth == 0 {
+                parts
+            } else {
+                vec![]
+            };
+            let network = self.parts(&children[chosen].1, depth + 1)?;
+            return Ok([beside, network].concat());
         }
         let left: Vec<usize> = (0..children.len())
             .filter(|&i| replaced[i].is_none())

@@ -423,6 +423,7 @@ fn without_a_known_key_all_belong_together() {
         (weights.passed_over, weights.left_out),
         (vec!["d".into()], vec!["mean".into()])
     );
+    assert_eq!(taken(&known, Some("")).0, ["mean", "model.w"]);
 }
 
 #[test]

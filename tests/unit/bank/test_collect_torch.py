@@ -115,7 +115,7 @@ def test_wrappers_and_entries_that_are_no_tensors_are_said(save: Any, tmp_path: 
     folder = save(lambda state, index: wrapped(state, index) | {"module._extra_state": None})
     collect(folder, out=tmp_path / "a", progress=said)
     assert "step-0.pth: prefix module. is taken off 6 names" in said
-    assert any(line.startswith("step-0.pth: entries that are no weights are left out:") for line in said)
+    assert any(line.startswith("step-0.pth: entries beside the weights are left out:") for line in said)
     assert any(
         "generated checkpoints will not have them, and load with strict=False only" in line for line in said
     )

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from pdiff.bank import collect
-from pdiff.bank.conditions import read_rows, read_table
-from pdiff.bank.encoder import Encoder
+from pdiff.bank.conditions import Encoder, far_outside
 from pdiff.bank.manifest import Member
+from pdiff.bank.tables import read_rows, read_table
 from pdiff.common.errors import InputError, UsageError
-from tests.support import MEMBERS
+from tests.support import MEMBERS, Said
 
 
 def table(folder: Path, text: str, name: str = "t.csv") -> Path:
@@ -38,6 +38,15 @@ def test_a_table_is_csv_or_json_lines(tmp_path: Path) -> None:
         ("t.csv", "file,a\nx,nan\n", "'a' is missing or not finite"),
         ("t.csv", "file,a\nx,1,2\n", "value without a column"),
         ("t.csv", "file,a\nx\n", "'a' is a NoneType"),
+        ("t.csv", "file,a,b, a\nx,1,2,3\n", "header: the column a is there twice; accepted: each once"),
+        (
+            "t.csv",
+            "file;a\nx;0,5\n",
+            "columns of file;a are separated by semicolons; accepted: commas, or JSON",
+        ),
+        ("t.csv", "file\ta\nx\t1\n", "are separated by tabs; accepted: commas"),
+        ("t.csv", "file|a\nx|1\n", "are separated by bars; accepted: commas"),
+        ("t.jsonl", '{"file": "x", "a": 1, "a": 2}\n', "line 1: the column a is there twice"),
         ("t.jsonl", "[1]\n", "line 1: an object is wanted"),
         ("t.jsonl", "{\n", "line 1: no JSON"),
         ("t.jsonl", '{"file": "x", "a": {"b": 1}}\n', "'a' is a dict; accepted: numbers, text"),
@@ -130,3 +139,46 @@ def test_spaces_numbers_as_text_and_lists_are_understood(tmp_path: Path) -> None
     for text in ('{"file": "a", "x": 1' + "0" * 400 + "}", '{"file": "a", "x": []}'):
         with pytest.raises(InputError, match="'x' is missing or not finite"):
             read_table(table(tmp_path, text, "bad.jsonl"))
+
+
+def test_members_of_one_name_that_share_a_row_are_named(tmp_path: Path) -> None:
+    for run in "ab":
+        for step in range(2):
+            path = tmp_path / f"ckpts/{run}/step-{step}.pt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save({"w": torch.full((3,), 10.0 * ord(run) + step)}, path)
+    short = table(tmp_path, "file,x\nstep-0,1\nstep-1,2\n")
+    said = Said()
+    bank = collect(tmp_path / "ckpts", out=tmp_path / "bank", conditions=short, progress=said)
+    assert [member.conditions["x"] for member in bank.members] == [1, 2, 1, 2]
+    (note,) = (line for line in said if "table of conditions" in line)
+    assert note == (
+        "2 rows of the table of conditions are for several checkpoints each, like step-0 for a/step-0.pt, "
+        "b/step-0.pt; name them by their paths if they differ"
+    )
+    paths = table(tmp_path, "file,x\na/step-0.pt,1\na/step-1.pt,2\nb/step-0.pt,3\nb/step-1.pt,4\n", "all.csv")
+    said = Said()
+    collect(tmp_path / "ckpts", out=tmp_path / "all", conditions=paths, progress=said)
+    assert not [line for line in said if "table of conditions" in line]
+
+
+def test_values_far_outside_what_members_have_are_named() -> None:
+    known = members({"x": 1.0, "t": "b", "v": [0.0, 5.0]}, {"x": 3.0, "t": "a", "v": [2.0, 5.0]})
+
+    def told(*asked: dict[str, float | str | list[float]]) -> list[str]:
+        names = list(asked[0])
+        return list(far_outside(known, names, asked))
+
+    assert (
+        told({"x": 3.9, "t": "a", "v": [3.0, 5.0], "accuracy": 0.5}, {**known[0].conditions, "accuracy": 2})
+        == []
+    )
+    assert told({"x": 5.0}, {"x": 2.0}) == [
+        "condition x = 5: far outside what the bank has seen, 1 to 3; such a model is extrapolated"
+    ]
+    assert told({"x": -1.0}, {"x": 9.0}, {"x": 9.0}) == [
+        "condition x = -1, 9: far outside what the bank has seen, 1 to 3; such models are extrapolated"
+    ]
+    assert told({"v": [1.0, 6.0]}) == [
+        "condition v, number 2 = 6: far outside what the bank has seen, 5 to 5; such a model is extrapolated"
+    ]

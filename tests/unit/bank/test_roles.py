@@ -100,6 +100,45 @@ def test_parts_of_one_step_are_no_members(tmp_path: Path, names: Sequence[str], 
 @pytest.mark.parametrize(
     "names",
     [
+        ["step{}_rank0.pt", "step{}_rank1.pt", "step{}_rank2.pt"],
+        ["checkpoint-{}/rank_0/model.pt", "checkpoint-{}/rank_1/model.pt"],
+        ["adam/{}/rank0.pt", "adam/{}/rank1.pt", "sgd/{}/rank0.pt", "sgd/{}/rank1.pt"],
+    ],
+)
+def test_of_ranks_that_saved_the_same_network_one_is_taken(tmp_path: Path, names: Sequence[str]) -> None:
+    for number, name in enumerate(names):
+        for step in STEPS:
+            path = tmp_path / "ckpts" / name.format(step)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            run = 10.0 * ord(name[0])
+            torch.save({"model": state(run + step), "rank": number, "pad": "-" * number}, path)
+    said = Said()
+    bank = collect(tmp_path / "ckpts", out=tmp_path / "bank", progress=said)
+    first = [name for name in names if "0" in name]
+    assert sources(bank) == [name.format(step) for name in first for step in STEPS]
+    (note,) = (line for line in said if "several files each" in line)
+    left = names[1].format(1)
+    assert note.endswith(
+        f"the same network in each rank: one is taken, like {names[0].format(1)}, not {left}"
+    )
+    assert len(collect(tmp_path / "ckpts", out=tmp_path / "bank", extend=True)) == len(bank)
+
+
+def test_ranks_whose_networks_differ_are_refused_for_that_reason(tmp_path: Path) -> None:
+    for step in STEPS:
+        (tmp_path / f"ckpts/{step}").mkdir(parents=True)
+        for rank in range(2):
+            content = state(float(step)) | ({"b": torch.ones(3)} if rank and step == STEPS[-1] else {})
+            torch.save(content, tmp_path / f"ckpts/{step}/rank{rank}.pt")
+    with pytest.raises(
+        InputError, match=r"whose weights differ \(b of 5/rank0.pt and of 5/rank1.pt\); merge"
+    ):
+        collect(tmp_path / "ckpts", out=tmp_path / "bank")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
         ["adam/step-{}.pt", "sgd/step-{}.pt"],
         ["run-0/step-{}.pt", "run-1/step-{}.pt"],
         ["run_C/step-{}.pt", "run_D/step-{}.pt"],

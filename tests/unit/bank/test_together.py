@@ -189,7 +189,14 @@ def test_tensors_beside_a_known_network_are_left_out_by_name(tmp_path: Path) -> 
     folder = saved(tmp_path, lambda t: {"state_dict": {"w": t(2)}, "class_weights": t(3), "best_acc1": t()})
     bank = collect(folder, out=tmp_path / "bank", progress=heard)
     assert names(bank) == ["w"]
-    assert any("entries that are no weights are left out: class_weights" in line for line in heard)
+    note = "entries beside the weights are left out: class_weights; --key '' takes the tensors among them too"
+    assert any(note in line for line in heard), heard
+    whole = collect(folder, out=tmp_path / "whole", key="")
+    assert names(whole) == ["class_weights", "state_dict.w"]
+    part = collect(
+        folder, out=tmp_path / "part", key="", select_globs=["class_weights"], base=folder / "0.pt"
+    )
+    assert names(part) == ["class_weights"]
 
 
 def test_copies_of_one_size_are_asked_about(tmp_path: Path) -> None:

@@ -6,9 +6,8 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from torch.distributed import checkpoint as distributed_checkpoint
 
 from pdiff import _core
 from pdiff.checkpoints import Choice, convert, convert_folder, unpickle
+from pdiff.checkpoints.loading import Loader
 from pdiff.common.directories import locked
 from pdiff.common.errors import InputError, UsageError
-from tests import forks
 from tests.support import Said, checkpoint
 
 
@@ -57,39 +56,44 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out" / "x.safetensors"
 
 
+LOAD = "pdiff.checkpoints.loading.Loader.load"
+
+
 @pytest.fixture
 def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
+    def refuse(*_: object) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", refuse)
+    monkeypatch.setattr(LOAD, refuse)
 
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load files in this process, where that it is another one is not what is tested."""
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        assert command[:3] == [sys.executable, "-m", "pdiff.checkpoints.unpickle"]
+    def load(_: Loader, file: Path, out: Path, choice: Choice) -> str | None:
+        ema = {None: "", True: "yes", False: "no"}[choice.ema]
         try:
-            unpickle.main(*command[3:])
+            unpickle.main(str(file), str(out), choice.key or "", ema)
         except SystemExit as error:
-            return subprocess.CompletedProcess(command, 1, b"", f"{error}\n".encode())
-        return subprocess.CompletedProcess(command, 0, b"", b"")
+            return str(error)
+        return None
 
-    monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", run)
+    monkeypatch.setattr(LOAD, load)
+
+
+@pytest.fixture(scope="module")
+def loader() -> Iterator[Loader]:
+    """Return a loader that several tests share, with all that they do to it."""
+    with Loader() as loader:
+        yield loader
 
 
 @pytest.fixture
-def in_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load files in a process that does not begin by importing torch."""
-
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        script = "import sys; from pdiff.checkpoints import unpickle; unpickle.main(*sys.argv[1:])"
-        done = forks.run(script, *command[3:])
-        return subprocess.CompletedProcess(command, done.returncode, b"", done.stderr.encode())
-
-    monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", run)
+def in_fork(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
+    """Load files in forks of one process."""
+    load = Loader.load
+    monkeypatch.setattr(LOAD, lambda _, *arguments: load(loader, *arguments))
 
 
 @pytest.mark.usefixtures("no_process")
@@ -458,3 +462,37 @@ def test_folders_of_a_distributed_training_are_converted_together(tmp_path: Path
     done = convert_folder(tmp_path / "ckpts", tmp_path / "out", trusted=True)
     assert [each.out for each in done] == [str(tmp_path / f"out/step_{i}.safetensors") for i in range(2)]
     assert equal(load_file(tmp_path / "out/step_1.safetensors"), checkpoint(1))
+
+
+def test_files_of_a_folder_share_a_process_and_none_harms_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, popen = list[object](), subprocess.Popen
+
+    def start(*arguments: Any, **options: Any) -> Any:
+        started.append(arguments)
+        return popen(*arguments, **options)
+
+    monkeypatch.setattr("pdiff.checkpoints.loading.subprocess.Popen", start)
+    folder, networks = tmp_path / "ckpts", [module() for _ in range(3)]
+    folder.mkdir()
+    shout = "import sys; print('[0, \"\"]', flush=True)"
+    for name, content in {
+        "0": networks[0],
+        "1-talks": {"model": networks[1], "does": Does(exec, shout)},
+        "2-crashes": Does(signal.raise_signal, signal.SIGSEGV),
+        "3": networks[2],
+        "4-ends-all": Does(exec, "import os; os.kill(os.getppid(), 9); os._exit(0)"),
+        "5": networks[0],
+    }.items():
+        torch.save(content, folder / f"{name}.pt")
+    said = Said()
+    done = convert_folder(folder, tmp_path / "out", trusted=True, progress=said)
+    names = ["0", "1-talks", "3", "5"]
+    assert [Path(each.out).stem for each in done] == names
+    for name, network in zip(names, [*networks, networks[0]], strict=True):
+        assert equal(load_file(tmp_path / f"out/{name}.safetensors"), network.state_dict())
+    crashed, killed = (line for line in said if line.startswith("left out"))
+    assert crashed.endswith("2-crashes.pt: loading it failed (ended by signal 11, Segmentation fault)")
+    assert killed.endswith("4-ends-all.pt: loading it failed (ended by signal 9, Killed)")
+    assert len(started) == 2, "another one after what ended the first"

@@ -131,14 +131,17 @@ def test_a_file_of_fastai_keeps_the_keys_by_which_it_is_known(tmp_path: Path, mo
     assert loaded == (more or {"opt": None})
 
 
-def test_text_in_a_header_comes_back_and_numbers_do_not(tmp_path: Path) -> None:
-    """As diffusers says the scale of an adapter; an accuracy is that of one checkpoint."""
+def test_text_in_a_header_comes_back_but_what_tells_of_one_checkpoint_does_not(tmp_path: Path) -> None:
+    """As diffusers says the scale of an adapter, kohya its rank; an accuracy is of one checkpoint."""
     settings = {"unet.lora_alpha": 16, "unet.r": 2}
     for index in range(MEMBERS):
         text = {
             "format": "pt",
             "lora_adapter_metadata": json.dumps(settings),
             "accuracy": f"0.9{index}",
+            "ss_network_dim": "16",
+            "ss_learning_rate": "1e-4",
+            "modelspec.hash_sha256": "0x12",
             "pdiff.seed": "x",
         }
         (tmp_path / "ckpts").mkdir(exist_ok=True)
@@ -151,10 +154,15 @@ def test_text_in_a_header_comes_back_and_numbers_do_not(tmp_path: Path) -> None:
     with safe_open(generated.path / generated.info.files[1], "pt") as file:
         said = file.metadata()
     assert json.loads(said.pop("lora_adapter_metadata")) == settings
-    assert said.keys() == {"format", "pdiff.generator", "pdiff.seed", "pdiff.index"}
+    own = {"format", "pdiff.generator", "pdiff.seed", "pdiff.index"}
+    assert said.keys() == {*own, "ss_network_dim", "ss_learning_rate"}
+    assert (said["ss_network_dim"], said["ss_learning_rate"]) == ("16", "1e-4")
     assert said["pdiff.index"] == "1"
     with safe_open(made.path / made.record.files[0], "pt") as file:
-        assert json.loads(file.metadata()["lora_adapter_metadata"]) == settings
+        said = file.metadata()
+        assert json.loads(said["lora_adapter_metadata"]) == settings
+        assert "accuracy" not in said
+        assert said["ss_network_dim"] == "16"
     with safe_open(plain.path / plain.info.files[0], "pt") as file:
         assert "lora_adapter_metadata" not in file.metadata()
 
