@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 DEMO ?= pdiff-demo
+TARGETS ?= x86_64-unknown-linux-gnu
+# A Python with the packages of the extra `torch`, which the trial of the wheel may use instead of its own download.
+TORCH ?=
 # How many processes share the Python tests.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, len(os.sched_getaffinity(0))))')
 
-.PHONY: setup rust demo test test-rust test-python lint lint-rust lint-python sanitize bench quality clean
+.PHONY: setup rust demo test test-rust test-python lint lint-rust lint-python wheel sanitize bench quality clean
 
 setup: $(STAMP)
 
@@ -53,6 +56,21 @@ lint-python: setup
 	$(BIN)/python -m mypy.stubtest --mypy-config-file .ci/stubtest.ini pdiff._core
 	$(BIN)/lint-imports
 
+# The source distribution and a wheel for each of TARGETS in dist/, cross-built by zig for any glibc from 2.28 on (musl:
+# 1.2); then the wheel of this machine does its work in an environment of its own, where there is no Rust. TARGETS of
+# other machines: aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl.
+wheel: setup
+	$(BIN)/python -m pip install --quiet ziglang
+	rm -rf dist
+	$(BIN)/maturin sdist --out dist
+	for target in $(TARGETS); do \
+		command -v rustup >/dev/null && rustup target add $$target; \
+		case $$target in *musl) tag=musllinux_1_2;; *) tag=manylinux_2_28;; esac; \
+		PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --zig --compatibility $$tag --target $$target \
+			--interpreter python3.11 --out dist || exit 1; \
+	done
+	PYTHON=$(abspath $(BIN)/python) TORCH=$(TORCH) .ci/try-wheel dist/*-manylinux_2_28_$$(uname -m).whl
+
 # The Rust tests under the sanitizers of a nightly Rust; several minutes, most of them compiling.
 sanitize:
 	@command -v rustup >/dev/null && rustup toolchain list | grep -q '^nightly' \
@@ -79,4 +97,4 @@ quality: setup
 	$(BIN)/python benches/quality.py
 
 clean:
-	rm -rf target $(VENV) $(DEMO)
+	rm -rf target dist $(VENV) $(DEMO)

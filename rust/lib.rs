@@ -7,7 +7,7 @@
 //!
 //! Imports run downward only, and no two files import each other:
 //! `py > overlap, algebra, statistics > normalise > bank > files > read > fingerprint, dtype, natural_order > runtime
-//! > memory, error`. Only `py`, which is compiled for the extension module alone, knows Python.
+//! > os, memory, error`. Only `py`, which is compiled for the extension module alone, knows Python.
 // Without the extension module only tests call the crate.
 #![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
 
@@ -17,9 +17,12 @@ mod dtype;
 mod error;
 mod files;
 mod fingerprint;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod memory;
 mod natural_order;
 mod normalise;
+mod os;
 mod overlap;
 #[cfg(feature = "python")]
 mod py;

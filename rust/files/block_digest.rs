@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
 use blake3::Hasher;
@@ -14,6 +13,7 @@ use blake3::hazmat::{
 use rayon::prelude::*;
 
 use crate::memory;
+use crate::os::read_exact_at;
 
 /// Bytes of a block, but for the last one: they stay in the cache of one core while they are hashed and written.
 pub const BLOCK: usize = 1 << 18;
@@ -49,7 +49,7 @@ impl BlockDigest {
         let missing: Vec<usize> = (0..self.values.len()).filter(missing).collect();
         if self.values.len() <= 1 {
             let mut all = vec![0; self.len as usize];
-            file.read_exact_at(&mut all, 0)?;
+            read_exact_at(file, &mut all, 0)?;
             return Ok(blake3::hash(&all).to_hex().to_string());
         }
         missing
@@ -57,7 +57,7 @@ impl BlockDigest {
             .try_for_each_init(Vec::new, |bytes, index| {
                 let begin = index as u64 * BLOCK as u64;
                 bytes.resize(self.block_len(index), 0);
-                file.read_exact_at(bytes, begin)?;
+                read_exact_at(file, bytes, begin)?;
                 self.add(begin, bytes);
                 io::Result::Ok(())
             })?;

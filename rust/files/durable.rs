@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::os::is_at;
 use crate::error::{Error, Result};
+use crate::os::{self, is_at};
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -29,7 +29,7 @@ impl Durable {
     pub fn create(target: &Path) -> Result<Self> {
         if fs::metadata(target).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
             return Err(Error::io(target)(io::Error::from_raw_os_error(
-                libc::EEXIST,
+                os::ALREADY_THERE,
             )));
         }
         let (temporary, file) = create_sibling(target).map_err(Error::io(target))?;
@@ -55,7 +55,7 @@ impl Durable {
         self.file.sync_all()?;
         fs::rename(&self.temporary, &self.target)?;
         self.committed = true;
-        File::open(parent(&self.target))?.sync_all()
+        os::sync_folder(parent(&self.target))
     }
 }
 
@@ -78,7 +78,7 @@ pub fn write_file(path: &Path, data: &[u8]) -> Result<()> {
 fn create_sibling(target: &Path) -> io::Result<(PathBuf, File)> {
     let name = target
         .file_name()
-        .ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
+        .ok_or_else(|| io::Error::from_raw_os_error(os::IS_A_FOLDER))?;
     loop {
         let mut sibling = OsString::from(".");
         sibling.push(name);
@@ -124,6 +124,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
     fn what_is_not_a_file_is_not_replaced() {
         let folder = Folder::new();
         let path = folder.path("socket");

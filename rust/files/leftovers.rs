@@ -14,8 +14,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::os::{is_alive, is_at};
 use crate::error::{Error, Result};
+use crate::os::{is_alive, is_at};
 
 /// A file is stale after this time without a change, even if its writer seems to be alive.
 const OLD: Duration = Duration::from_secs(24 * 60 * 60);

@@ -5,5 +5,4 @@ pub mod digest_file;
 pub mod durable;
 pub mod leftovers;
 pub mod map;
-pub mod os;
 pub mod write_safetensors;

@@ -19,14 +19,22 @@ pub type Line = [f32; LINE];
 ///
 /// Into the second-level cache: the first level has room for some ten requests only, and waits.
 pub fn prefetch(bytes: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
     for line in bytes.chunks(size_of::<Line>()) {
+        ask(line.as_ptr().cast());
+    }
+}
+
+/// Asks for the line at an address, whatever is there.
+#[inline(always)]
+fn ask(address: *const i8) {
+    #[cfg(target_arch = "x86_64")]
+    {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: SSE is part of x86-64, and a prefetch never faults.
-        unsafe { _mm_prefetch(line.as_ptr().cast(), _MM_HINT_T1) }
+        // SAFETY: SSE is part of x86-64, and a prefetch never faults, wherever it points.
+        unsafe { _mm_prefetch(address, _MM_HINT_T1) }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = address;
 }
 
 /// A way to store a line.
@@ -78,15 +86,9 @@ impl Sink for Cached {
 
     #[inline(always)]
     fn prefetch<T>(self, here: &T) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            let there = std::ptr::from_ref(here).cast::<i8>();
-            // SAFETY: SSE is part of x86-64, and a prefetch never faults, wherever it points.
-            unsafe { _mm_prefetch(there.wrapping_offset(self.ahead), _MM_HINT_T1) }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = here;
+        ask(std::ptr::from_ref(here)
+            .cast::<i8>()
+            .wrapping_offset(self.ahead));
     }
 
     #[inline(always)]

@@ -3,23 +3,18 @@
 //! Long work runs on the worker threads while the calling thread waits without the GIL and looks for
 //! Ctrl-C. Errors become exceptions, and a panic becomes a `PdiffError`.
 
-use std::mem;
-use std::process;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::runtime::panic::catch;
 use crate::runtime::parallel::Cancel;
+use crate::runtime::pool::pool;
 
 /// How often the calling thread looks for Ctrl-C.
 pub const TICK: Duration = Duration::from_millis(50);
-
-/// The worker threads, and the process that they belong to.
-static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
 
 /// Runs short work here and now, with the GIL.
 pub fn guard<T>(work: impl FnOnce() -> Result<T>) -> PyResult<T> {
@@ -70,23 +65,4 @@ fn wait<T>(outcome: &Mutex<Option<T>>, finished: &Condvar) -> Option<T> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The worker threads of this process. Called with the GIL, so that no fork can meet a locked pool.
-pub fn pool() -> Result<Arc<ThreadPool>> {
-    let mut pool = lock(&POOL);
-    let here = process::id();
-    if let Some((owner, pool)) = &*pool
-        && *owner == here
-    {
-        return Ok(Arc::clone(pool));
-    }
-    let threads = ThreadPoolBuilder::new()
-        .thread_name(|i| format!("pdiff-{i}"))
-        .build()
-        .map_err(|e| Error::Internal(format!("cannot start worker threads: {e}")))?;
-    let threads = Arc::new(threads);
-    // After a fork the parent's threads do not exist here; dropping their pool would wait for them.
-    mem::forget(pool.replace((here, Arc::clone(&threads))));
-    Ok(threads)
 }

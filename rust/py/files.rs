@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 
 use super::buffer::Bytes;
 use super::enter::guard;
-use crate::files::{durable, leftovers, os};
+use crate::files::{durable, leftovers};
+use crate::os;
 
 /// Write `data` durably: temporary sibling, fsync, rename over `path`, fsync of the directory.
 #[pyfunction]

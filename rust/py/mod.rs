@@ -28,7 +28,7 @@ mod write_tensors;
 use pyo3::prelude::*;
 
 /// The Rust half of `pdiff`: checkpoint bytes in, normalised rows out. Knows nothing of torch.
-#[pymodule(gil_used = true)]
+#[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
     use super::add_rows::add_rows;

@@ -9,13 +9,14 @@ use rayon::ThreadPool;
 
 use super::apart::Place;
 use super::buffer::{Array, Shard};
-use super::enter::{TICK, guard, pool};
+use super::enter::{TICK, guard};
 use super::normalizer::Normalizer;
 use super::out::Out;
 use crate::bank::shard::{self, Rows};
 use crate::error::Result;
 use crate::normalise::{gather, normalizer};
 use crate::runtime::parallel::Cancel;
+use crate::runtime::pool::pool;
 use crate::runtime::prefetch::Prefetcher;
 
 /// A batch on its way: while the thread fills `out`, it is nowhere else.
@@ -55,7 +56,7 @@ impl Source {
 #[pyclass(frozen, module = "pdiff._core")]
 pub struct Prefetch {
     prefetcher: Prefetcher<Job>,
-    /// The buffers, by slot, that are not under way. Locked with the GIL and for a moment only.
+    /// The buffers, by slot, that are not under way. A fork that meets it locked has no use for it.
     free: Mutex<Vec<Option<Out>>>,
     /// Where the buffers are, by slot, under way or not.
     places: Vec<Place>,

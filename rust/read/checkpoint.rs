@@ -10,10 +10,11 @@ use super::names::{self, Plain};
 use super::origin::Origin;
 use super::reader::{self, TensorReader};
 use super::room::Room;
-use super::source::{CHUNK, Source, Stamp};
+use super::source::{CHUNK, Source};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::memory;
+use crate::os::Stamp;
 use crate::runtime::parallel::Cancel;
 
 /// Open files, and the weights that they declare.

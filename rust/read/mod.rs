@@ -31,3 +31,17 @@ pub use origin::Origin;
 pub use reader::TensorReader;
 pub use safetensors::{Header, TensorInfo};
 pub use source::Source;
+
+/// Reads a zip directory, for the fuzzers.
+#[cfg(fuzzing)]
+pub fn parse_zip(source: &Source) -> crate::error::Result<()> {
+    zip::Archive::read(source).map(drop)
+}
+
+/// Runs a pickle, for the fuzzers; returns whether it holds data alone.
+#[cfg(fuzzing)]
+pub fn parse_pickle(bytes: Vec<u8>, cancel: &crate::runtime::parallel::Cancel) -> bool {
+    pickle::Machine::new(pickle::Cursor::over(bytes, 0), cancel)
+        .load()
+        .is_ok()
+}

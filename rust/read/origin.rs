@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::source::Stamp;
+use crate::os::Stamp;
 
 /// The files of a checkpoint, as they were when it was first opened.
 #[derive(Debug, Clone, PartialEq, Eq)]

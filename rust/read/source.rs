@@ -1,13 +1,12 @@
 //! Opens one source file, reads it by position, and detects changes made meanwhile.
 
-use std::fmt;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::os::{self, Stamp};
 
 /// Bytes that are read at a time, where the caller does not say: they stay in the cache of one core.
 pub const CHUNK: usize = 1 << 18;
@@ -22,53 +21,10 @@ pub struct Source {
     part: Option<Range<u64>>,
 }
 
-/// What changes when a file is written to or replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
-    size: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-    /// Seconds and nanoseconds of the last change of anything, which no program can set back.
-    changed: (i64, i64),
-    inode: u64,
-    device: u64,
-}
-
-impl fmt::Display for Stamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |(seconds, nanoseconds)| format!("{seconds}.{nanoseconds:09}");
-        let (modified, changed) = (time(self.modified), time(self.changed));
-        let Self {
-            size,
-            inode,
-            device,
-            ..
-        } = self;
-        write!(f, "{size}:{modified}:{changed}:{inode}:{device}")
-    }
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            inode: metadata.ino(),
-            device: metadata.dev(),
-        }
-    }
-}
-
 impl Source {
     /// Opens `path`; anything but a regular file is refused.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            // Opening a FIFO would otherwise wait for a writer.
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)
-            .map_err(Error::io(path))?;
+        let file = os::open_for_reading(path).map_err(Error::io(path))?;
         let metadata = file.metadata().map_err(Error::io(path))?;
         if !metadata.is_file() {
             let found = if metadata.is_dir() {
@@ -80,8 +36,8 @@ impl Source {
         }
         Ok(Self {
             path: path.to_owned(),
+            stamp: Stamp::of(&file).map_err(Error::io(path))?,
             file,
-            stamp: Stamp::of(&metadata),
             part: None,
         })
     }
@@ -130,7 +86,7 @@ impl Source {
     /// Fills `bytes` from `offset` on.
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
         let begin = self.part.as_ref().map_or(0, |part| part.start);
-        let result = self.file.read_exact_at(bytes, begin + offset);
+        let result = os::read_exact_at(&self.file, bytes, begin + offset);
         result.map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => self.changed(),
             _ => Error::io(&self.path)(source),
@@ -139,8 +95,8 @@ impl Source {
 
     /// Refuses the file if its size, times or place changed since it was opened.
     pub fn check_unchanged(&self) -> Result<()> {
-        let now = self.file.metadata().map_err(Error::io(&self.path))?;
-        if Stamp::of(&now) != self.stamp {
+        let now = Stamp::of(&self.file).map_err(Error::io(&self.path))?;
+        if now != self.stamp {
             return Err(self.changed());
         }
         Ok(())
@@ -171,8 +127,11 @@ mod tests {
         let text = message(Source::open(&folder.path("")));
         assert!(text.ends_with("a directory; accepted: a file"), "{text}");
 
-        let text = message(Source::open(Path::new("/dev/null")));
-        assert!(text.starts_with("/dev/null: a device"), "{text}");
+        #[cfg(unix)]
+        {
+            let text = message(Source::open(Path::new("/dev/null")));
+            assert!(text.starts_with("/dev/null: a device"), "{text}");
+        }
 
         let missing = Source::open(&folder.path("none")).unwrap_err();
         assert!(matches!(missing, Error::Io { .. }));

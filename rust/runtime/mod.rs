@@ -2,4 +2,6 @@
 
 pub mod panic;
 pub mod parallel;
+#[cfg(any(feature = "python", test))]
+pub mod pool;
 pub mod prefetch;

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::copy_range::copy_range;
@@ -10,6 +9,7 @@ use super::read_row::{Output, WINDOW};
 use crate::bank::precision::Precision;
 use crate::error::{Error, Result};
 use crate::files::block_digest::{BLOCK, BlockDigest};
+use crate::os;
 
 /// Numbers from which on a system call that copies them is faster than reading and writing them.
 const LEAST: usize = 1 << 13;
@@ -108,7 +108,7 @@ impl<'a> RowWriter<'a> {
         self.blocks.add(self.begin, bytes);
         let unwritten = std::mem::take(&mut self.unwritten);
         let at = self.begin + unwritten.start as u64;
-        let write = self.file.write_all_at(&bytes[unwritten], at);
+        let write = os::write_all_at(self.file, &bytes[unwritten], at);
         write.map_err(Error::io(self.path))?;
         self.begin += self.filled as u64;
         self.filled = 0;
@@ -154,9 +154,7 @@ impl Output for RowWriter<'_> {
         }
         let begin = self.filled / size_of::<f32>();
         let window = &mut self.buffer[begin..begin + count];
-        let read = self
-            .file
-            .read_exact_at(bytemuck::cast_slice_mut(window), to);
+        let read = os::read_exact_at(self.file, bytemuck::cast_slice_mut(window), to);
         read.map_err(Error::io(self.path))?;
         self.filled += size;
         Ok(Some(window))
