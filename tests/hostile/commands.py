@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,14 @@ class Command:
     """A directory, or a file."""
     old: Path | None
     """A copy of what was there before, if anything was."""
-    new: dict[str, str]
-    """Contents that it leaves if nothing stops it."""
-    in_place: bool = False
+    in_place: bool
     """Whether it adds to a directory, of which the manifest says what belongs to it."""
+    new: dict[str, str] = field(default_factory=dict)
+    """Contents that it leaves if nothing stops it."""
+    largest: int = 0
+    """Bytes of the largest file in them."""
+    changes: int = 0
+    """Changes of the file system that it makes."""
 
     def prepare(self) -> None:
         """Put everything as it was before."""
@@ -107,7 +111,12 @@ class Command:
         self._verify()
 
     def check_rerun(self, commands: Commands) -> None:
-        """Fail unless the command succeeds now, and leaves nothing but what it is to leave."""
+        """Fail unless the command succeeds now, and leaves nothing but what it is to leave.
+
+        Where nothing is changed, that is what gave `new`.
+        """
+        if contents(self.out) == self.before() and not leftovers(self.out):
+            return
         again = () if self.in_place or "--overwrite" in self.argv else ("--overwrite",)
         done = commands.run(*self.argv, *again)
         assert done.code == 0, done.text

@@ -33,7 +33,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scratch = tmp_path_factory.mktemp("kills")
     for name, first in (("one", 0), ("two", 1000)):
         (scratch / name).mkdir()
-        for index in range(first, first + 60):
+        for index in range(first, first + 24):
             save_file(checkpoint(index), scratch / name / f"step-{index}.safetensors")
     bank = collect(scratch / "one", out=scratch / "bank")
     train(bank, out=scratch / "run", config=Config.build("default", settings=TINY))
@@ -58,9 +58,9 @@ def command(request: pytest.FixtureRequest, scratch: Path, driver: Commands) -> 
     one, two = (
         {
             "collect": ("collect", str(scratch / source), "--out", str(out)),
-            "generate": ("generate", str(scratch / "run"), "--n", "8", "--seed", seed, "--out", str(out)),
+            "generate": ("generate", str(scratch / "run"), "--n", "4", "--seed", seed, "--out", str(out)),
             "rows": (
-                *("generate", str(scratch / "run"), "--format", "rows", "--n", "8"),
+                *("generate", str(scratch / "run"), "--format", "rows", "--n", "4"),
                 *("--seed", seed, "--out", str(out)),
             ),
             "export": ("export", str(scratch / "bank"), "--members", f"0-{seed}", "--out", str(out)),
@@ -74,11 +74,12 @@ def command(request: pytest.FixtureRequest, scratch: Path, driver: Commands) -> 
         done = driver.run(*one)
         assert done.code == 0, done.text
         out.rename(old)
-    command = Command((*two, how) if how else two, out, old, {}, in_place=how == "--extend")
+    command = Command((*two, how) if how else two, out, old, in_place=how == "--extend")
     command.prepare()
     done = driver.run(*command.argv)
     assert done.code == 0, done.text
-    return replace(command, new=contents(out))
+    largest = max(path.stat().st_size for path in (out, *out.rglob("*")) if path.is_file())
+    return replace(command, new=contents(out), largest=largest, changes=done.changes)
 
 
 def test_sigkill_at_random_moments(command: Command, driver: Commands) -> None:
@@ -101,23 +102,21 @@ def first_line(error: AssertionError) -> str:
     return next(iter(str(error).splitlines()), "")
 
 
-def numbers(command: Command, driver: Commands, most: int) -> list[int]:
+def numbers(command: Command, most: int) -> list[int]:
     """Return which of the changes of the file system are to fail: the first, the last, and `most` between."""
     if not shutil.which("cc"):
         pytest.skip("no C compiler")
-    command.prepare()
-    changes = driver.run(*command.argv).changes
-    assert changes > 3
-    if changes <= 2 * ENDS + most:
-        return list(range(1, changes + 1))
-    between = range(ENDS, changes - ENDS)
+    assert command.changes > 3
+    if command.changes <= 2 * ENDS + most:
+        return list(range(1, command.changes + 1))
+    between = range(ENDS, command.changes - ENDS)
     chosen = {between[index * len(between) // most] for index in range(most)}
-    return sorted({1 + n for n in (*range(ENDS), *chosen, *range(changes - ENDS, changes))})
+    return sorted({1 + n for n in (*range(ENDS), *chosen, *range(command.changes - ENDS, command.changes))})
 
 
 def test_sigkill_before_every_change(command: Command, driver: Commands) -> None:
     failures = []
-    for number in numbers(command, driver, most=12):
+    for number in numbers(command, most=12):
         command.prepare()
         done = driver.run(*command.argv, at=number)
         assert done.code == -signal.SIGKILL, done.text
@@ -136,7 +135,7 @@ def test_a_failing_write_is_one_line_and_changes_nothing(
     command: Command, driver: Commands, number: int, always: bool
 ) -> None:
     failures = []
-    for at in numbers(command, driver, most=8 if always else 30):
+    for at in numbers(command, most=8 if always else 30):
         command.prepare()
         done = driver.run(*command.argv, at=at, errno=number, always=int(always))
         try:
@@ -166,10 +165,7 @@ def test_a_file_size_limit_is_one_line_and_changes_nothing(
     command: Command, driver: Commands, share: float
 ) -> None:
     command.prepare()
-    assert driver.run(*command.argv).code == 0
-    largest = max(path.stat().st_size for path in (command.out, *command.out.rglob("*")) if path.is_file())
-    command.prepare()
-    done = driver.run(*command.argv, limit=int(share * largest))
+    done = driver.run(*command.argv, limit=int(share * command.largest))
     check_failure(command, done.code, done.text)
     assert "File too large" in done.text
     command.check_rerun(driver)

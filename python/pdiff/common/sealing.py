@@ -1,5 +1,6 @@
 """Notice any change in files: records carry a checksum of themselves, and digests of other files."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,14 +19,12 @@ _DIGITS = 64
 def write_sealed(path: Path, value: Any) -> None:
     """Write a record, durably, as indented JSON whose last field is the BLAKE3 of all the rest.
 
-    Memory does not grow beyond the text, however many records are in the record. Raises `ValueError` for NaN
-    and infinities.
+    Memory does not grow beyond some copies of the text, however many records are in the record. Raises
+    `ValueError` for NaN and infinities.
     """
     content = {**(value if isinstance(value, dict) else _fields(value)), "checksum": ""}
-    encoder = json.JSONEncoder(indent=1, ensure_ascii=False, allow_nan=False, default=_fields)
-    text = bytearray()
-    for piece in encoder.iterencode(content):
-        text += piece.encode()
+    line = json.dumps(content, ensure_ascii=False, allow_nan=False, default=_fields)  # indented, it takes longer
+    text = bytearray(msgspec.json.format(line.encode(), indent=1))
     text += b"\n"
     place = text.rindex(_FIELD) + len(_FIELD)
     text[place:place] = _core.digest(text).encode()
@@ -34,7 +33,12 @@ def write_sealed(path: Path, value: Any) -> None:
 
 def _fields(record: msgspec.Struct) -> dict[str, Any]:
     """Return a record one level deep; what is in it is asked for when its turn comes."""
-    return {field.encode_name: getattr(record, field.name) for field in msgspec.structs.fields(record)}
+    return {written: getattr(record, name) for name, written in _names(type(record))}
+
+
+@functools.cache
+def _names(kind: type[msgspec.Struct]) -> list[tuple[str, str]]:
+    return [(field.name, field.encode_name) for field in msgspec.structs.fields(kind)]
 
 
 class _Versioned(msgspec.Struct):

@@ -110,28 +110,30 @@ class _Drawn:
     """[m], which model of its group each is."""
     weights: Values
     """[m], its share of its group."""
-    ends: NDArray[np.int64]
-    """[G], the places after the last model of each group."""
+    begins: NDArray[np.int64]
+    """[G], the place of the first model of each group."""
+    sizes: NDArray[np.int64]
+    """[G], how many of the models are of each group."""
 
     @classmethod
     def of(cls, models: Sequence[Counts]) -> Self:
         """Take the counts of each group."""
         counts, sizes = np.concatenate(models), np.array([len(group) for group in models])
-        ends = np.cumsum(sizes)
-        begins = ends - sizes
+        begins = np.cumsum(sizes) - sizes
         chosen = np.flatnonzero(counts)
         group = np.repeat(np.arange(len(models)), sizes)[chosen]
         weights = counts[chosen] / np.add.reduceat(counts, begins)[group]
-        return cls(chosen - begins[group], weights, np.searchsorted(chosen, ends))
+        drawn = np.bincount(group, minlength=len(models))
+        return cls(chosen - begins[group], weights, np.cumsum(drawn) - drawn, drawn)
 
     def of_groups(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         """Repeat each group's value for its models: [G] → [m]."""
-        return np.repeat(values, np.diff(self.ends, prepend=0))
+        return np.repeat(values, self.sizes)
 
     def means(self, values: Values) -> Values:
         """Return the groups' means of values [m, …]: [G, …]."""
         weights = self.weights.reshape(-1, *[1] * (values.ndim - 1))
-        means: Values = np.add.reduceat(weights * values, np.append(0, self.ends[:-1]))
+        means: Values = np.add.reduceat(weights * values, self.begins)
         return means
 
 
@@ -199,6 +201,8 @@ class Comparison:
     def _columns(self, samples: Tensor) -> Tensor:
         """Return the places of all parts of samples, i64 [n] → [n · S]."""
         parts = self._bank.parts
+        if parts == 1:
+            return samples
         return (samples[:, None] * parts + torch.arange(parts)).flatten()
 
     def _nearest(self, sets: WrongSets, models: NDArray[np.int64], drawn: _Drawn) -> Values:
@@ -236,11 +240,11 @@ def _within(sets: WrongSets, models: NDArray[np.int64], drawn: _Drawn) -> Values
     Within a group the pairs are of different models: one that was drawn twice is not compared with itself.
     NaN within a group of one.
     """
-    after = np.empty((len(models), len(drawn.ends)))
-    sets.sums_after(models, drawn.weights, drawn.ends, after)
+    after = np.empty((len(models), len(drawn.sizes)))
+    sets.sums_after(models, drawn.weights, drawn.begins + drawn.sizes, after)
     pairs = drawn.means(after)  # each pair once
     means: Values = pairs + pairs.T
-    alone = np.diff(drawn.ends, prepend=0) < 2
+    alone = drawn.sizes < 2
     different = 1 - drawn.means(drawn.weights)  # the share of pairs that are of different models
     others = np.where(alone, np.nan, different)
     np.fill_diagonal(means, means.diagonal() / others)
