@@ -18,6 +18,7 @@ from pdiff.common.progress import AnyProgress, Progress, as_progress
 from pdiff.common.provenance import DataKind, provenance
 from pdiff.evaluation.figure_data import figure_data, training_warnings
 from pdiff.evaluation.inference.compared import Predicted, predict
+from pdiff.evaluation.metrics.delivered import delivered
 from pdiff.evaluation.metrics.hull import geometry
 from pdiff.evaluation.metrics.novelty import Measured, family_entry, measure, novelty
 from pdiff.evaluation.metrics.soft_voting import vote_table
@@ -144,6 +145,7 @@ def _results(case: Case, predicted: Predicted, measured: Compared[Measured], pro
         controls=[family_entry([each]) for each in measured.controls],
         novelty=novelty(case, measured.original, measured.runs, places),
         geometry=geometry(bank, joined(places).products, held_out),
+        delivered=delivered(case.runs, measured.runs, scale.name),
         votes=_votes(predicted, options.seed),
         verdict=decide(
             comparison, access, scale, seed=options.seed, replicates=options.replicates, progress=progress
@@ -196,6 +198,7 @@ def _run(folder: Models, measured: Measured) -> RunEntry:
         seed=None if info is None else info.seed,
         run_digest="" if info is None else info.generator.digest,
         preset="" if info is None else info.generator.label,
+        temperature=None if info is None else info.generator.config.get("sampler", {}).get("temperature"),
         models=family_entry([measured]),
     )
 

@@ -15,12 +15,12 @@ import msgspec
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.provenance import DataKind
 
-FORMAT = 7
+FORMAT = 8
 RESULTS = "results.json"
 
 Position = Literal["above", "on", "below"]
 """Where an interval of margins lies relative to the Pareto front of the baselines."""
-Kind = Literal["copies", "averages", "damaged", "concentrated", "another", "control"]
+Kind = Literal["copies", "averages", "damaged", "concentrated", "another", "control", "delivered"]
 Quality = Literal["better", "as good", "worse", "ruined", "unknown"]
 """How good the generated models are beside the originals."""
 
@@ -155,6 +155,8 @@ class RunEntry(_Entry, frozen=True, kw_only=True):
     seed: int | None
     run_digest: str
     preset: str
+    temperature: float | None = None
+    """Of the sampler, where there is one."""
     models: FamilyEntry
 
 
@@ -194,6 +196,22 @@ class Novelty(_Entry, frozen=True, kw_only=True):
     l2_nearest_aligned: Nearest | None
     cosine: float
     z_u: ZU
+
+
+class Delivered(_Entry, frozen=True, kw_only=True):
+    """The score that models were asked for, least and greatest, and the one that they have.
+
+    The slope says by how much a model's score rises with what was asked for: 1 is full control. It is None
+    where all were asked for the same.
+    """
+
+    condition: str
+    n: int
+    asked: tuple[float, float]
+    mean_asked: float
+    mean: float
+    slope: float | None
+    interval: tuple[float, float] | None
 
 
 class Hull(_Entry, frozen=True, kw_only=True):
@@ -434,6 +452,8 @@ class Results(_Entry, frozen=True, kw_only=True):
     controls: list[FamilyEntry]
     novelty: Novelty
     geometry: Geometry
+    delivered: Delivered | None = None
+    """Of models that were asked for a score."""
     votes: Votes | None
     verdict: Verdict
     fronts: Fronts

@@ -76,6 +76,12 @@ class Info(msgspec.Struct, frozen=True):
     held_out: tuple[int, ...] = ()
     """The bank's members that were not learned from."""
 
+    @property
+    def indices(self) -> list[int]:
+        """The index of each model among all that were drawn."""
+        missing = {int(name.rpartition("-")[2]) for name in self.left_out}
+        return [index for index in range(len(self.files) + len(missing)) if index not in missing]
+
 
 class Generated(Sequence["dict[str, Tensor]"]):
     """Generated checkpoints on disk: a sized iterable of state dicts, read one at a time."""

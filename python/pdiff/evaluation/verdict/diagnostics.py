@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pdiff.common.wording import counted
 from pdiff.evaluation.inference import Predictions
-from pdiff.evaluation.schema import FamilyEntry, Finding, Kind, Novelty, Results
+from pdiff.evaluation.schema import Finding, Kind, Novelty, Results
 from pdiff.evaluation.verdict.verdict import FEW
 from pdiff.generation.models import Models
 from pdiff.tasks.base import Split
@@ -41,11 +41,12 @@ def findings(results: Results, more_errors: float) -> list[Finding]:
     """
     found: list[tuple[Kind, str | None]] = [
         ("copies", _copies(results)),
-        ("averages", _averages(results.generated)),
+        ("averages", _averages(results)),
         ("damaged", _damaged(results, more_errors)),
         ("concentrated", _concentrated(results)),
         ("another", _another(results.novelty)),
         ("control", _control(results)),
+        ("delivered", _delivered(results)),
     ]
     return [Finding(kind=kind, sentence=sentence) for kind, sentence in found if sentence]
 
@@ -75,13 +76,16 @@ def _copies(results: Results) -> str | None:
     return None
 
 
-def _averages(ours: FamilyEntry) -> str | None:
-    """Say if they are drawn together."""
-    if ours.dispersion is None or ours.dispersion >= AVERAGING:
+def _averages(results: Results) -> str | None:
+    """Say if they are drawn together, and if it was asked for."""
+    dispersion = results.generated.dispersion
+    if dispersion is None or dispersion >= AVERAGING:
         return None
+    cold = min((run.temperature for run in results.runs if run.temperature is not None), default=1.0)
+    cause = f" The temperature {cold:g}, below 1, draws them together." if cold < 1 else ""
     return (
-        f"Averages: the models spread {ours.dispersion:.2f} times as far around their mean as the bank "
-        "does, and an average of members is a good model by itself."
+        f"Averages: the models spread {dispersion:.2f} times as far around their mean as the bank does, and "
+        f"an average of members is a good model by itself.{cause}"
     )
 
 
@@ -138,6 +142,22 @@ def _control(results: Results) -> str | None:
                 f"{similarity:.3f}): the bank is not what it comes from."
             )
     return None
+
+
+def _delivered(results: Results) -> str | None:
+    """Say how what models were asked for compares with what they have."""
+    found, scale = results.delivered, results.task.metric
+    if found is None:
+        return None
+    low, high = (scale.text(score) for score in found.asked)
+    asked = low if low == high else f"{low} to {high}"
+    said = f"Asked for {found.condition} {asked}, models have {scale.text(found.mean)} on average"
+    if found.slope is None or found.interval is None:
+        return f"{said}."
+    return (
+        f"{said}; it follows what was asked for with slope {found.slope:.2f} ({found.interval[0]:.2f} to "
+        f"{found.interval[1]:.2f}), where 1 is full control."
+    )
 
 
 def warnings(runs: Sequence[Models], split: Split, baselines_n: int, *, hybrids: bool) -> list[str]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 
-from pdiff.evaluation.schema import ZU, Difference, FamilyEntry, Nearest, Scale, Spread
+from pdiff.evaluation.schema import ZU, Delivered, Difference, FamilyEntry, Nearest, Scale, Spread
 from pdiff.evaluation.verdict.diagnostics import findings, warnings
 from pdiff.generation.models import Models
 
@@ -32,6 +33,8 @@ def sentences(
     above_oo: tuple[float, float] | None = ABOVE,
     controls: tuple[FamilyEntry, ...] = (),
     better: bool = True,
+    delivered: Delivered | None = None,
+    temperature: float | None = None,
     **changes: Any,
 ) -> dict[str, str]:
     """What is found about a plain generator, but for the measures that are given."""
@@ -48,6 +51,8 @@ def sentences(
         novelty=SimpleNamespace(**{name: changes.get(name, value) for name, value in others.items()}),
         verdict=SimpleNamespace(concentration=above),
         controls=controls,
+        delivered=delivered,
+        runs=[SimpleNamespace(temperature=temperature)],
         task=SimpleNamespace(metric=Scale(name="accuracy", higher_is_better=better, percent=True)),
         original=family("original"),
         generated=family("generated", **{name: changes.get(name, value) for name, value in ours.items()}),
@@ -86,6 +91,29 @@ def test_averages() -> None:
     assert list(sentences(dispersion=0.43)) == ["averages"]
     assert "spread 0.43 times as far" in sentences(dispersion=0.43)["averages"]
     assert sentences(dispersion=None) == {}
+    assert "temperature" not in sentences(dispersion=0.43, temperature=1.0)["averages"]
+    cold = sentences(dispersion=0.43, temperature=0.5)["averages"]
+    assert cold.endswith("The temperature 0.5, below 1, draws them together.")
+
+
+def test_what_was_asked_for_is_said_beside_what_came() -> None:
+    slope = Delivered(
+        condition="accuracy",
+        n=9,
+        asked=(0.95, 0.97),
+        mean_asked=0.96,
+        mean=0.9615,
+        slope=0.25,
+        interval=(0.1, 0.4),
+    )
+    assert sentences(delivered=slope) == {
+        "delivered": "Asked for accuracy 95.00% to 97.00%, models have 96.15% on average; it follows what "
+        "was asked for with slope 0.25 (0.10 to 0.40), where 1 is full control."
+    }
+    same = replace(slope, asked=(0.95, 0.95), slope=None, interval=None)
+    assert sentences(delivered=same) == {
+        "delivered": "Asked for accuracy 95.00%, models have 96.15% on average."
+    }
 
 
 def test_another_network_is_not_taken_for_a_damaged_member() -> None:
