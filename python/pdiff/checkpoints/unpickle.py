@@ -153,3 +153,4 @@ def _numbers(content: Any) -> dict[str, str]:
 
 if __name__ == "__main__" and (arguments := serve()) is not None:
     main(*arguments)
+    os._exit(0)  # taking torch apart takes a fork seconds

@@ -423,7 +423,13 @@ fn without_a_known_key_all_belong_together() {
         (weights.passed_over, weights.left_out),
         (vec!["d".into()], vec!["mean".into()])
     );
-    assert_eq!(taken(&known, Some("")).0, ["mean", "model.w"]);
+    let whole = Choice {
+        key: Some(Key::Joined(String::new())),
+        ..Choice::default()
+    };
+    let weights = choose_with(&known, &whole).unwrap();
+    assert_eq!(weights.parts, [vec![], vec!["model".to_owned()]]);
+    assert!(weights.left_out.is_empty());
 }
 
 #[test]
