@@ -17,8 +17,11 @@ from tests import forks
 if TYPE_CHECKING:
     from subprocess import Popen
 
-WRITES = ("write_shards", "write_tensors", "write_file", "write_checkpoint", "exchange", "remove_stale")
-READS = ("statistics", "digest_file")
+WRITES = (
+    *("write_shards", "write_statistics", "write_tensors", "write_file", "write_checkpoint"),
+    *("exchange", "remove_stale"),
+)
+READS = ("digest_file",)
 """Long ones: what was written before them has had time to reach the disk."""
 SYSTEM = ("mkdir", "rename", "unlink", "fsync", "rmdir")
 NEVER = -1

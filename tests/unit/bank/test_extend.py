@@ -198,7 +198,7 @@ def test_a_failed_extension_leaves_the_old_bank(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(_core, "statistics", fail)
+        patch.setattr(_core, "write_statistics", fail)
         with pytest.raises(type(error)):
             collect(more, out=bank.path, extend=True)
     assert tree(bank.path) == before
@@ -239,7 +239,7 @@ def kill_extension(folder: Path) -> None:
         shutil.copytree(original, bank)
     assert steps == [
         *["remove_stale", "remove_stale", "mkdir"],
-        *["write_shards", "write_shards", "statistics", "write_tensors", "digest_file"],
+        *["write_shards", "write_shards", "write_statistics", "digest_file"],
         *["write_file", "unlink"],  # the new manifest, the old statistics
     ], steps
 

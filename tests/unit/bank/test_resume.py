@@ -245,7 +245,7 @@ def kill_collect(folder: Path) -> None:
         *["mkdir", "mkdir", "unlink", "mkdir", "remove_stale", "mkdir"],
         *["write_shards", "write_file", "fsync", "fsync"],
         *["unlink", "fsync"],  # the shard whose only row is there already
-        *["statistics", "write_tensors", "digest_file", "write_checkpoint", "digest_file", "write_file"],
+        *["write_statistics", "digest_file", "write_checkpoint", "digest_file", "write_file"],
         *["unlink", "rename", "fsync"],  # the journal, then the exchange
     ], steps
     reused = json.loads((folder / "bank" / "bank.json").read_text())
