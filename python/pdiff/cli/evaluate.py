@@ -172,7 +172,8 @@ def show(console: "Console", results: "Results", out: Path, *, everything: bool)
     table = terminal_table(results, console.width, everything=everything)
     console.table(f"{results.task.name} {results.task.arch}", table.header, table.rows)
     console.say(_explained(results, table))
-    console.say(f"In detail: {results.verdict.sentence}")
+    if results.verdict.position:
+        console.say(f"In detail: {results.verdict.sentence}")
     for finding in results.verdict.findings:
         if finding.sentence != advice.novelty:
             console.say(finding.sentence)

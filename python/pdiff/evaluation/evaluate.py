@@ -168,7 +168,10 @@ def _concluded(results: Results, predicted: Predicted) -> Results:
     """Add findings and advice to the verdict."""
     more = more_errors(predicted.compared.original, predicted.compared.runs)
     found = replace(results, verdict=replace(results.verdict, findings=findings(results, more)))
-    return replace(found, verdict=replace(found.verdict, advice=advice(found, more)))
+    said = advice(found, more)
+    if said.unsupported:
+        found = replace(found, verdict=replace(found.verdict, position=None, sentence=said.unsupported))
+    return replace(found, verdict=replace(found.verdict, advice=said))
 
 
 def _access(case: Case, *, reestimated: bool) -> AccessEntry:

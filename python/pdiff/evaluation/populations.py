@@ -203,9 +203,7 @@ def compare(case: Case, context: Context, voters: int) -> Compared[Population]:
     average = fit(AverageConfig(name="average"), members, context)
     kind = case.access.kind
     runs = (
-        Population(
-            "generated", None, each.size, each.rows, kind, run, [str(each.path / n) for n in each.files]
-        )
+        Population("generated", None, each.size, each.rows, kind, run, each.files)
         for run, each in enumerate(case.runs)
     )
     sources = [member.source for member in bank.members]

@@ -323,9 +323,12 @@ class Advice(_Entry, frozen=True, kw_only=True):
 
 
 class Verdict(_Entry, frozen=True, kw_only=True):
-    """Where the generated models lie; `over_originals` is by how much their mean score is better."""
+    """Where the generated models lie; `over_originals` is by how much their mean score is better.
 
-    position: Position
+    There is no position where bank or samples support none.
+    """
+
+    position: Position | None
     advice: Advice = Advice()
     sentence: str
     over_originals: Difference
@@ -468,7 +471,7 @@ class Results(_Entry, frozen=True, kw_only=True):
         scores = f"{scale.bare(ours.score.mean)}, of originals {scale.bare(self.original.score.mean)}"
         return (
             f"<Results {self.name}: {ours.n} models, {self.task.name} {scale.name} {scores}, "
-            f"max-similarity {ours.max_similarity:.3f}, {self.verdict.position}>"
+            f"max-similarity {ours.max_similarity:.3f}, {self.verdict.position or 'no verdict'}>"
         )
 
     def _repr_html_(self) -> str:

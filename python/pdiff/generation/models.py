@@ -37,7 +37,7 @@ class Models:
     generated: Generated | None
     """None for checkpoints that `generate` did not write."""
     files: Sequence[str]
-    """Their paths, one a model."""
+    """Their paths, one a model, which begin with that of the folder."""
     held_out: tuple[int, ...] = ()
     """Members of the bank that they were not learned from."""
     access: DataAccess | None = None

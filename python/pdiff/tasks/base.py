@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from pdiff.common.errors import UsageError
+
 Split = Literal["train", "validation", "test"]
 
 Data = tuple[Tensor, Tensor] | tuple[NDArray[Any], NDArray[Any]] | Dataset[Any] | Iterable[tuple[Any, Any]]
@@ -130,7 +132,16 @@ class Classification(Task):
         return nn.functional.cross_entropy(outputs, targets)
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return whether the largest logit is another than the target's: bool [B]."""
+        """Return whether the largest logit is another than the target's: bool [B].
+
+        Raises `UsageError` for targets that are no classes of the network.
+        """
+        if targets.is_floating_point():
+            raise UsageError(f"task {self.name}: targets are {targets.dtype}; numbers of classes are wanted")
+        last = outputs.shape[-1] - 1
+        if outside := targets[(targets < 0) | (targets > last)].tolist():
+            known = f"the network has classes 0 to {last}"
+            raise UsageError(f"task {self.name}: targets hold {outside[0]}, and {known}")
         return outputs.argmax(dim=-1) != targets
 
     def probabilities(self, outputs: Tensor) -> Tensor | None:

@@ -42,6 +42,8 @@ def advice(results: Results, more_errors: float) -> Advice:
     novelty = _novelty(results)
     simpler, averaging = _simpler(results, quality)
     done, command = _next(results, quality, novelty, averaging, unsupported)
+    if unsupported.startswith(_BANK):
+        return Advice(unsupported=unsupported, next=done)
     return Advice(
         quality=quality,
         unsupported=unsupported,
@@ -149,7 +151,7 @@ def _novelty(results: Results) -> _Novelty:
             return _Novelty(new, clause, found[kind])
     sentence = (
         f"Their errors overlap with those of the nearest checkpoint by {ours.max_similarity:.3f} (1: the "
-        f"same errors); those of two checkpoints do so by {theirs.max_similarity:.3f}."
+        f"same errors); a checkpoint's own do so by {theirs.max_similarity:.3f}."
     )
     if ours.max_similarity > theirs.max_similarity + AS_NEW:
         return _Novelty(False, "but closer to them than they are to each other", sentence)
@@ -184,9 +186,9 @@ def _simpler(results: Results, quality: Quality) -> tuple[str, _Average | None]:
         use = averaging.name if averaging else "any of your checkpoints"
         score = scale.text(averaging.score if averaging else results.original.score.mean)
         return f"Something simpler does better: {use} ({score}).", averaging
-    sentence = _beside(verdict.at_max_similarity, scale, "errors overlap as little with the checkpoints'")
+    sentence = _beside(verdict.at_max_similarity, scale, "at the same overlap with the nearest checkpoint")
     if verdict.at_gg is not None and verdict.at_gg.margin < verdict.at_max_similarity.margin:
-        sentence = _beside(verdict.at_gg, scale, "models differ as much from one another")
+        sentence = _beside(verdict.at_gg, scale, "at the same overlap with one another")
     if averaging is not None:
         also = averaging.name[0].upper() + averaging.name[1:]
         sentence += f" {also} is the better single network ({scale.text(averaging.score)})."
@@ -200,18 +202,18 @@ def _beside(found: PlaneEntry, scale: Scale, alike: str) -> str:
     ends = f"{scale.difference(low).lstrip('+')} to {scale.difference(high).lstrip('+')}"
     if found.position == "below":
         return (
-            f"Something simpler does better: {found.reached_by}, whose {alike}, is better by {margin} "
+            f"Something simpler does better: {found.reached_by}, {alike}, is better by {margin} "
             f"{scale.points} ({ends})."
         )
     if found.position == "above":
         return (
-            f"Nothing simpler does as well: {found.reached_by}, whose {alike}, is worse by {margin} "
+            f"Nothing simpler does as well: {found.reached_by}, {alike}, is worse by {margin} "
             f"{scale.points} ({ends})."
         )
     low, high = found.interval
     between = f"{scale.difference(low)} to {scale.difference(high)}"
     return (
-        f"Something simpler does as well: {found.reached_by}, whose {alike} (difference "
+        f"Something simpler does as well: {found.reached_by}, {alike} (difference "
         f"{scale.difference(found.margin)} {scale.points}, {between})."
     )
 
@@ -235,6 +237,8 @@ def _next(
     """Say what to do, and return the command that does it, or an empty string."""
     scale, bank = results.task.metric, results.bank
     if unsupported.startswith(_BANK):
+        if results.bank.members < FEWEST:
+            return "Collect more checkpoints.", ""
         return "Collect more checkpoints that differ: save them further apart, or at a higher rate.", ""
     if unsupported:
         return "Evaluate more generated models, on more samples where there are some.", ""

@@ -23,6 +23,8 @@ from pdiff.evaluation.verdict.comparison import Comparison, Counts, Draw
 from pdiff.evaluation.verdict.pareto_front import Values
 
 LEVEL = 0.95
+_ROUNDING = 1e-12
+"""Differences of means below which nothing but rounding differs."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,18 @@ def _known(values: Values) -> Values | None:
 
 
 def interval(estimate: float, replicates: Values, level: float = LEVEL) -> tuple[float, float]:
-    """Return the central interval of `level` of the replicates, moved so that their mean is the estimate."""
+    """Return the central interval of `level` of the replicates, moved so that their mean is the estimate.
+
+    It holds the estimate, and ends that differ from 0 by rounding alone are 0.
+    """
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
     moved = estimate - replicates.mean()
-    return float(low + moved), float(high + moved)
+    return unrounded(min(low + moved, estimate)), unrounded(max(high + moved, estimate))
+
+
+def unrounded(difference: float) -> float:
+    """Return a difference of means, 0 for what rounding leaves of none."""
+    return 0.0 if abs(difference) < _ROUNDING else float(difference)
 
 
 def _draw(comparison: Comparison, generator: np.random.Generator) -> Draw:

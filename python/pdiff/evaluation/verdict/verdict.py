@@ -21,7 +21,7 @@ from pdiff.evaluation.schema import (
     Scale,
     Verdict,
 )
-from pdiff.evaluation.verdict.bootstrap import LEVEL, Margins, bootstrap, interval
+from pdiff.evaluation.verdict.bootstrap import LEVEL, Margins, bootstrap, interval, unrounded
 from pdiff.evaluation.verdict.comparison import Comparison, Estimates, Plane
 from pdiff.evaluation.verdict.pareto_front import Mixture, Values, gg_front, vertices
 from pdiff.generators.sweeps import label
@@ -75,7 +75,7 @@ def decide(
         position=overall,
         sentence=_sentence(overall, at_similarity, at_gg, f"{but} ({compared})", scale),
         over_originals=Difference(
-            difference=estimates.over_originals,
+            difference=unrounded(estimates.over_originals),
             interval=interval(estimates.over_originals, margins.over_originals),
         ),
         at_max_similarity=at_similarity,
@@ -104,7 +104,7 @@ def _entry(comparison: Comparison, plane: Plane, margins: Values) -> PlaneEntry:
         at=plane.at,
         score=comparison.oriented(plane.score),
         front=comparison.oriented(plane.front.score),
-        margin=plane.margin,
+        margin=unrounded(plane.margin),
         interval=(low, high),
         position=position(low, high),
         reached_by=_name(comparison.baselines, plane.front),
