@@ -83,13 +83,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def in_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load files in a process that does not begin by importing torch."""
-
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        script = "import sys; from pdiff.checkpoints import unpickle; unpickle.main(*sys.argv[1:])"
-        done = forks.run(script, *command[3:])
-        return subprocess.CompletedProcess(command, done.returncode, b"", done.stderr.encode())
-
-    monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", run)
+    monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", forks.convert)
 
 
 @pytest.mark.usefixtures("no_process")
@@ -422,6 +416,7 @@ def distributed(folder: Path, state: dict[str, Tensor]) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("in_fork")
 def test_a_distributed_checkpoint_is_named_with_its_converter(tmp_path: Path, out: Path) -> None:
     folder = distributed(tmp_path / "step_1", checkpoint(0))
     with pytest.raises(UsageError, match=r"format_utils dcp_to_torch .*step_1 FILE.pt.*--i-trust-this-file"):

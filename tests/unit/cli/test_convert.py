@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from pdiff.cli import cli
 from pdiff.common.errors import UsageError
+from tests import forks
 from tests.support import checkpoint
 
 
@@ -26,7 +27,8 @@ def test_a_plain_file_is_converted_and_it_is_said_that_nothing_ran(tmp_path: Pat
     assert load_file(out).keys() == checkpoint(0).keys()
 
 
-def test_code_is_run_only_if_the_file_is_trusted(tmp_path: Path) -> None:
+def test_code_is_run_only_if_the_file_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", forks.convert)
     file, out, canary = tmp_path / "x.pt", tmp_path / "y.safetensors", tmp_path / "canary"
 
     class Evil:
