@@ -23,7 +23,9 @@ def write_sealed(path: Path, value: Any) -> None:
     `ValueError` for NaN and infinities.
     """
     content = {**(value if isinstance(value, dict) else _fields(value)), "checksum": ""}
-    line = json.dumps(content, ensure_ascii=False, allow_nan=False, default=_fields)  # indented, it takes longer
+    line = json.dumps(
+        content, ensure_ascii=False, allow_nan=False, default=_fields
+    )  # indented, it takes longer
     text = bytearray(msgspec.json.format(line.encode(), indent=1))
     text += b"\n"
     place = text.rindex(_FIELD) + len(_FIELD)
