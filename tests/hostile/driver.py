@@ -1,8 +1,8 @@
 """`python -m tests.hostile.driver`: runs commands of pdiff, each in a fork, and some of them not to the end.
 
-Reads a request a line (JSON) and answers with what became of it. Importing torch once, and the modules that
-are its arguments, not for each of a hundred runs, is what this is for; the parent itself runs no command, so
-that its forks have all their threads.
+Reads a request a line (JSON) and answers with what became of it. Importing torch once, not for each of a
+hundred runs, is what this is for; the parent itself runs no command, so that its forks have all their
+threads.
 """
 
 import ctypes
@@ -94,7 +94,7 @@ def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
 
 def prepare() -> None:
     """Do once what every command would do: import modules, look at the platform, compile the card."""
-    for module in (*MODULES, *sys.argv[1:]):
+    for module in MODULES:
         importlib.import_module(module)
     provenance()
     card._environment().get_template("card.md")

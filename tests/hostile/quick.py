@@ -1,5 +1,6 @@
 """`python -m tests.hostile.quick …`: pdiff, but an evaluation leaves out what takes longer than it does."""
 
+import sys
 from functools import partial
 from unittest.mock import patch
 
@@ -19,4 +20,7 @@ def quick() -> None:
 
 if __name__ == "__main__":
     quick()
-    cli.main()
+    try:
+        cli.main()
+    finally:
+        assert "torch._dynamo" not in sys.modules, "imports that take seconds"

@@ -25,8 +25,6 @@ from tests.unit.evaluation.waves import NORMS, Residual, save_bank
 KILLS = 6
 MEMBERS = 24
 GENERATED_MODELS = 6
-TRACING = "torch._inductor"
-"""What looking at a network's operations imports, for seconds."""
 
 TASK = """
 import time
@@ -89,7 +87,7 @@ def judgement(out: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def driver(place: Path) -> Iterator[Commands]:
-    with commands(place, place, TRACING) as driver:
+    with commands(place, place) as driver:
         yield driver
 
 

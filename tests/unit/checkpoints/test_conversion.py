@@ -426,6 +426,7 @@ def distributed(folder: Path, state: dict[str, Tensor]) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("in_fork")
 def test_a_distributed_checkpoint_is_named_with_its_converter(tmp_path: Path, out: Path) -> None:
     folder = distributed(tmp_path / "step_1", checkpoint(0))
     with pytest.raises(UsageError, match=r"format_utils dcp_to_torch .*step_1 FILE.pt.*--i-trust-this-file"):

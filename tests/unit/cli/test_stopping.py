@@ -93,7 +93,7 @@ def test_a_collect_stopped_before_anything_is_written_leaves_nothing(ckpts: Path
 def test_a_stopped_generate_leaves_nothing(make_run: Callable[..., Run], tmp_path: Path) -> None:
     run = make_run()
     before = sorted(tmp_path.iterdir())
-    process = start("-c", SLOW, "generate", run.path, "--n", "40", cwd=tmp_path)
+    process = Forked(SLOW, "generate", run.path, "--n", "40", cwd=tmp_path)
     code, errors = stop(process, lambda: list(tmp_path.glob(".generated.staged-*/model-0001*")))
     assert (code, errors[-1]) == (143, "pdiff: interrupted")
     assert sorted(tmp_path.iterdir()) == before

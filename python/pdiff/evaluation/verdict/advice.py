@@ -237,9 +237,8 @@ def _next(
     """Say what to do, and return the command that does it, or an empty string."""
     scale, bank = results.task.metric, results.bank
     if unsupported.startswith(_BANK):
-        if results.bank.members < FEWEST:
-            return "Collect more checkpoints.", ""
-        return "Collect more checkpoints that differ: save them further apart, or at a higher rate.", ""
+        how = "." if bank.members < FEWEST else " that differ: save them further apart, or at a higher rate."
+        return f"Collect more checkpoints{how}", ""
     if unsupported:
         return "Evaluate more generated models, on more samples where there are some.", ""
     if averaging is not None:
