@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from subprocess import CompletedProcess
 
-__all__ = ["Forked", "convert", "run"]
+__all__ = ["Forked", "run"]
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
