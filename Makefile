@@ -46,6 +46,7 @@ lint: setup lint-rust lint-python
 
 lint-rust: | rust
 	cargo fmt --check
+	rustfmt --check --edition 2024 fuzz/fuzzing.rs fuzz/fuzz_targets/*.rs
 	cargo clippy --quiet --all-targets -- -D warnings
 	cargo clippy --quiet --all-targets --features python -- -D warnings
 

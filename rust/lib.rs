@@ -17,8 +17,6 @@ mod dtype;
 mod error;
 mod files;
 mod fingerprint;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod memory;
 mod natural_order;
 mod normalise;

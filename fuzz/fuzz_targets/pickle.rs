@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| pdiff_core::fuzzing::pickle(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pdiff_fuzz::pickle(data));

@@ -1,4 +1,4 @@
-//! Windows; compiled for it, and never yet run there.
+//! Windows; checked by the compiler for it, and by the workflow `tests` alone.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -54,6 +54,34 @@ def test_a_fork_after_use_does_not_hang(tmp_path: Path) -> None:
     assert run(script, str(sparse(tmp_path / "zeros", 5_000_000))) == "7\n"
 
 
+def test_forks_that_meet_threads_at_work_do_not_hang(tmp_path: Path) -> None:
+    script = """
+        import os, signal, sys, threading, warnings
+        from pdiff import _core
+        warnings.simplefilter("ignore")  # newer Pythons warn of exactly this
+        path, stop = sys.argv[1], threading.Event()
+        def work():
+            while not stop.is_set():
+                _core.digest_file(path)
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        codes = set()
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                _core.digest_file(path)
+                os._exit(7)
+            codes.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        stop.set()
+        for thread in threads:
+            thread.join()
+        print(codes)
+    """
+    assert run(script, str(sparse(tmp_path / "zeros", 5_000_000))) == "{7}\n"
+
+
 def test_a_full_disk_leaves_the_old_content_and_no_other_file(tmp_path: Path) -> None:
     script = """
         import resource, sys

@@ -1,7 +1,6 @@
-//! Gives the parsers of foreign files to the fuzzers in `fuzz/`; compiled for them alone.
+//! Gives the parsers of foreign files to the fuzzers.
 //!
 //! Each function takes what a file holds. Refusing it is right; a panic, a crash, much memory or time is not.
-#![allow(missing_docs)]
 
 use std::cell::RefCell;
 use std::path::PathBuf;
