@@ -4,6 +4,7 @@ import io
 import re
 import sys
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from types import ModuleType
 
@@ -66,4 +67,5 @@ def test_results_say_how_good_and_how_new() -> None:
     assert said.startswith("<Results p-diff: 9 models, mnist9d accuracy 9, of originals 9, max-similarity")
     page = results._repr_html_()
     assert page.count("<tr>") == page.count("</tr>") == 4
-    assert results.verdict.sentence.split()[0] in page
+    for sentence in results.verdict.advice.sentences:
+        assert escape(sentence) in page

@@ -69,8 +69,8 @@ def _show(console: "Console", scores: "Scores") -> None:
         (name, f"{scale * each.value:.2f}{unit}", " to ".join(f"{scale * end:.2f}" for end in each.interval))
         for name, each in (
             ("average", scores.average),
-            (f"best of {scores.members} checkpoints", scores.best),
-            ("mean of them", scores.mean),
+            (f"best of {scores.members} on validation", scores.best),
+            ("mean checkpoint", scores.mean),
             ("last checkpoint", scores.last),
         )
     ]

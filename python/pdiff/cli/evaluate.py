@@ -190,6 +190,7 @@ def _explained(results: "Results", table: "Table") -> str:
     metric = results.task.metric
     unit = ", in per cent" if metric.percent else ""
     meanings = {
+        "best": "of the model that is best on validation",
         "max-similarity": "overlap of a model's errors with those of the nearest original, 1 for a copy",
         "GG": "overlap of the errors of two models of a family",
         "dispersion": "spread of the weights, the originals' being 1",

@@ -485,7 +485,9 @@ class Results(_Entry, frozen=True, kw_only=True):
         ]
         head = ("models", "n", f"mean {self.task.metric.name}", "max-similarity")
         lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in (head, *rows)]
-        return f"<p>{escape(self.verdict.sentence)}</p><table><tr>{'</tr><tr>'.join(lines)}</tr></table>"
+        answers = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.verdict.advice.sentences)
+        command = f"<pre>{escape(found)}</pre>" if (found := self.verdict.advice.command) else ""
+        return f"{answers}{command}<table><tr>{'</tr><tr>'.join(lines)}</tr></table>"
 
 
 def read_results(path: Path) -> Results:

@@ -63,7 +63,7 @@ def test_the_parts_are_the_ones_promised(results: dict[str, Any], norm_bank: Ban
             "ensemble",
             "baselines",
         ),
-        *("controls", "novelty", "geometry", "votes", "verdict", "fronts", "points", "plots"),
+        *("controls", "novelty", "geometry", "delivered", "votes", "verdict", "fronts", "points", "plots"),
         *("warnings", "cost", "provenance"),
     }
     assert results["task"] == {
@@ -126,6 +126,19 @@ def test_points_and_summaries_agree(results: dict[str, Any]) -> None:
             p for p in points if (p["family"], p["strength"]) == (baseline["family"], baseline["strength"])
         ]
         assert baseline["max_similarity"] == pytest.approx(sum(p["max_similarity"] for p in same) / len(same))
+
+
+def test_files_are_found_from_where_the_command_ran(
+    norm_bank: Bank, task: Waves, save_generated: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generated = save_generated(norm_bank, norm_bank.batch(range(3)))
+    monkeypatch.chdir(generated.path.parent)
+    folder = Generated.open(Path(generated.path.name))  # as a relative path is typed
+    results = evaluate(folder, task=task, baselines_n=2, replicates=2)
+    files = [point["file"] for point in results["points"] if point["family"] == "generated"]
+    assert files == [str(folder.path / name) for name in folder.info.files]
+    assert all(Path(file).is_file() for file in files)
+    assert Path(results["generated"]["best"]["file"]).is_file()
 
 
 def test_the_same_again_but_for_the_clock(

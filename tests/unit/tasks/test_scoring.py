@@ -61,6 +61,20 @@ def test_a_classifier_scores_with_the_share_that_is_right():
     assert task.describe(0.5) == "accuracy 50.00%"
 
 
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([0, 1, 5], "task classes: targets hold 5, and the network has classes 0 to 2"),
+        ([0, -1, 1], "task classes: targets hold -1, and the network has classes 0 to 2"),
+        ([0.0, 1.0, 2.0], "task classes: targets are torch.float32; numbers of classes are wanted"),
+    ],
+)
+def test_targets_that_are_no_classes_of_the_network_are_refused(targets, message):
+    with pytest.raises(UsageError) as refusal:
+        wrong(Classes(), torch.eye(3), torch.tensor(targets))
+    assert str(refusal.value) == message
+
+
 def test_parts_of_samples_count_each():
     class Labels(Classes):
         def error(self, outputs, targets):

@@ -21,7 +21,7 @@ class Mine(Classification):
     def data(self, split):
         """Return inputs [N, ...] and classes [N] of "train", "validation" or "test", in a fixed order.
 
-        Tensors or NumPy arrays. Two of no rows for "validation" say that there is none.
+        Tensors or NumPy arrays. Two empty ones for "validation" say that there is no such split.
         """
         seed = {"train": 0, "validation": 1, "test": 2}[split]
         inputs = torch.randn(500, 20, generator=torch.Generator().manual_seed(seed))

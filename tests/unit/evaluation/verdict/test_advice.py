@@ -18,9 +18,9 @@ def test_good_and_new() -> None:
     assert found.sentences == [
         "The generated models are as accurate as your checkpoints (96.00% and 96.00% on average; "
         "+0.00 points, −0.10 to +0.10), and new.",
-        "Their errors overlap with those of the nearest checkpoint by 0.800 (1: the same errors); those of "
-        "two checkpoints do so by 0.850.",
-        "Nothing simpler does as well: noise σ 0.1, whose errors overlap as little with the checkpoints', "
+        "Their errors overlap with those of the nearest checkpoint by 0.800 (1: the same errors); a "
+        "checkpoint's own do so by 0.850.",
+        "Nothing simpler does as well: noise σ 0.1, at the same overlap with the nearest checkpoint, "
         "is worse by 0.40 points (0.30 to 0.50).",
         "Use the generated models.",
     ]
@@ -81,7 +81,7 @@ def test_averages_and_the_command_that_writes_a_better_one() -> None:
     found = advice(case(finding=AVERAGES, of_16=0.975, position="below", margin=-0.003), 1.0)
     assert found.headline.endswith("but little more than averages of them.")
     assert found.simpler == (
-        "Something simpler does better: noise σ 0.1, whose errors overlap as little with the checkpoints', "
+        "Something simpler does better: noise σ 0.1, at the same overlap with the nearest checkpoint, "
         "is better by 0.30 points (0.20 to 0.40). An average of 16 of your checkpoints is the better single "
         "network (97.50%)."
     )
@@ -102,9 +102,11 @@ def test_a_bank_of_copies_supports_no_verdict() -> None:
         "0.00, and each makes the others' errors (overlap 1.000)."
     )
     assert found.next.startswith("Collect more checkpoints that differ")
+    assert found.sentences == [found.unsupported, found.next]
     few = case()
     few = replace(few, bank=replace(few.bank, members=4))
     assert "it has 4 checkpoints, and 10 or more are wanted" in advice(few, 1.0).sentences[0]
+    assert advice(few, 1.0).next == "Collect more checkpoints."
 
 
 def test_an_interval_wider_than_what_matters_supports_no_verdict() -> None:

@@ -10,7 +10,7 @@ import torch
 from pdiff.common.rng import numpy_generator
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.metrics.errors import resemblance
-from pdiff.evaluation.verdict.bootstrap import _draw, bootstrap, interval
+from pdiff.evaluation.verdict.bootstrap import _draw, bootstrap, interval, unrounded
 from pdiff.evaluation.verdict.comparison import Comparison, Counts, Draw, Estimates
 from pdiff.tasks.base import Metric
 from tests.unit.evaluation.errors import models, predictions
@@ -213,6 +213,16 @@ def test_an_interval_is_of_percentiles_around_the_estimate() -> None:
     assert interval(0.6, np.arange(201) / 200, 0.9) == pytest.approx((0.15, 1.05))
     skewed = np.array([0.0] * 90 + [1.0] * 10)
     assert interval(0.1, skewed) == pytest.approx((0, 1))
+
+
+def test_an_interval_holds_its_estimate_and_takes_rounding_for_nothing() -> None:
+    rare = np.array([0.0] * 999 + [1.0])
+    low, high = interval(0.0, rare)
+    assert low < 0 == high
+    rounded = np.array([-7e-16, -3e-16, -1e-16])
+    assert interval(-3.3e-16, rounded) == (0, 0)
+    assert unrounded(-3.3e-16) == 0
+    assert unrounded(-3e-9) == -3e-9
 
 
 def test_a_sample_is_drawn_with_all_of_its_parts() -> None:
