@@ -169,8 +169,8 @@ def _concluded(results: Results, predicted: Predicted) -> Results:
     more = more_errors(predicted.compared.original, predicted.compared.runs)
     found = replace(results, verdict=replace(results.verdict, findings=findings(results, more)))
     said = advice(found, more)
-    if said.unsupported:
-        found = replace(found, verdict=replace(found.verdict, position=None, sentence=said.unsupported))
+    if not said.headline:
+        found = replace(found, verdict=replace(found.verdict, position=None))
     return replace(found, verdict=replace(found.verdict, advice=said))
 
 

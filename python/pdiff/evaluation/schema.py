@@ -305,7 +305,7 @@ class Advice(_Entry, frozen=True, kw_only=True):
     unsupported: str = ""
     """Why the bank or the samples support no verdict; empty where they do."""
     headline: str = ""
-    """Whether the generated models are as good as the originals, and whether they are new."""
+    """Whether the generated models are as good as the originals, and new; empty if the bank cannot tell."""
     novelty: str = ""
     """The figures behind that."""
     simpler: str = ""
@@ -325,7 +325,7 @@ class Advice(_Entry, frozen=True, kw_only=True):
 class Verdict(_Entry, frozen=True, kw_only=True):
     """Where the generated models lie; `over_originals` is by how much their mean score is better.
 
-    There is no position where bank or samples support none.
+    There is no position where the bank supports none.
     """
 
     position: Position | None

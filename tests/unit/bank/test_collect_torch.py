@@ -13,7 +13,6 @@ from torch import Tensor
 
 from pdiff.bank import Bank, collect
 from pdiff.common.errors import InputError
-from tests import forks
 from tests.command import pdiff
 from tests.support import MEMBERS, checkpoint
 from tests.unit.bank.test_collect import Said, refusal
@@ -166,11 +165,8 @@ def test_a_torch_file_that_needs_code_is_refused_and_runs_none(tmp_path: Path) -
     assert not canary.exists()
 
 
-def test_the_way_out_of_a_folder_of_code_can_be_pasted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_way_out_of_a_folder_of_code_can_be_pasted(tmp_path: Path) -> None:
     """As Ultralytics saves: whole modules."""
-    monkeypatch.setattr("pdiff.checkpoints.conversion.subprocess.run", forks.convert)
     (tmp_path / "my runs").mkdir()
     for index in range(3):
         torch.save({"ema": torch.nn.Linear(2, 3), "epoch": index}, tmp_path / f"my runs/{index}.pt")
