@@ -126,7 +126,8 @@ def main() -> None:
     prepare_streams()
     stop_on_sigterm()
     try:
-        sys.exit(cli(standalone_mode=False))  # None, or the code of a `click.exceptions.Exit`
+        # without words, the help; None, or the code of a `click.exceptions.Exit`
+        sys.exit(cli(sys.argv[1:] or ["--help"], standalone_mode=False))
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         help_hint = f"; see `{context.command_path} --help`" if context else ""

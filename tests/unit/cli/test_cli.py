@@ -229,6 +229,12 @@ def test_errors_in_a_task_name_its_file_and_line(pdiff: Pdiff, tmp_path: Path) -
     assert (result.returncode, result.stderr) == (1, f"pdiff: {message}")
 
 
+def test_without_a_command_the_help_is_all_that_is_printed(pdiff: Pdiff) -> None:
+    assert (plain := pdiff("--help")).stdout.startswith("Usage: ")
+    result = pdiff()
+    assert (result.returncode, result.stdout, result.stderr) == (0, plain.stdout, "")
+
+
 def test_a_mistyped_command_is_suggested(pdiff: Pdiff) -> None:
     result = pdiff("colect")
     assert result.returncode == 2
