@@ -55,12 +55,14 @@ def command(paths: tuple[Path, ...], store_dtype: str, as_json: bool, **given: A
 
     What is generated later is what differs between the checkpoints, unless the options say otherwise.
     """
+    roots = options.there(paths)
+
     from pdiff.bank import collect
     from pdiff.cli.console import Console
 
     console = Console(as_json)
     given = options.named(given | {"store_dtype": store_dtype.upper()})
-    bank = collect(*(paths or ("ckpts",)), progress=console, **given)
+    bank = collect(*roots, progress=console, **given)
     names = [segment.name for segment in bank.layout.segments]
     size = f"{counted(bank.dim, 'number')} in {counted(len(names), 'tensor')}"
     out = str(given["out"])

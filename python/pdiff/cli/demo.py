@@ -34,13 +34,16 @@ def command(
 
     Offline, on the CPU, in a few minutes. Each step is a command that you can run yourself.
     """
+    from pdiff.common.directories import prepare_directory, refuse_begun
+
+    refuse_begun(out, _MARKER, overwrite=overwrite)
+
     from pdiff.bank import collect
     from pdiff.cli.console import Console
     from pdiff.cli.evaluate import evaluate_and_report
     from pdiff.cli.process import typed
     from pdiff.common.artifacts import write_json
     from pdiff.common.config import Config
-    from pdiff.common.directories import prepare_directory
     from pdiff.common.provenance import provenance
     from pdiff.generation.sample import generate
     from pdiff.generators.train import train

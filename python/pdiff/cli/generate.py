@@ -42,9 +42,10 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
     from pdiff.bank.writer import rows_bytes
     from pdiff.cli.console import Console
     from pdiff.common.config import ConditionalConfig
+    from pdiff.common.directories import refuse_directory
     from pdiff.generation.formats import model_bytes
-    from pdiff.generation.sample import generate, open_source
-    from pdiff.training import Run
+    from pdiff.generation.generated import GENERATED
+    from pdiff.training.run import Run, open_source
 
     console = Console(as_json)
     opened = open_source(source or Path("run" if config is None else "bank"), bank=config is not None)
@@ -67,6 +68,10 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
         console.say(f"{given['out']}: {counted(given['n'], 'checkpoint')} of {label}, {size_text(size)}")
         console.result({"n": given["n"], "bytes": size, "generator": label})
         return
+    refuse_directory(given["out"], GENERATED, given["overwrite"])
+
+    from pdiff.generation.sample import generate  # imports torch, after what is refused without
+
     task = options.task_named(given, bank)
     generated = generate(opened, config=config, conditions=conditions, task=task, progress=console, **given)
     info, out = generated.info, str(given["out"])

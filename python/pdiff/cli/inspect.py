@@ -35,6 +35,8 @@ def command(
     Checkpoints of the same tensors are one kind; for each kind it is said which tensors vary, since that is
     what `pdiff collect` takes.
     """
+    roots = options.there(paths)
+
     import msgspec
 
     from pdiff.checkpoints import Choice, inspect
@@ -42,7 +44,6 @@ def command(
     from pdiff.common.errors import InputError
 
     console = Console(as_json)
-    roots = paths or (Path("ckpts"),)
     inspection = inspect(roots, Choice(key, ema), console, deep=deep)
     show(console, inspection, everything)
     console.result(msgspec.to_builtins(inspection))

@@ -36,6 +36,11 @@ def command(task: str, arch: str | None, data_root: Path | None, as_json: bool, 
     The paper's protocol: after convergence only the subset goes on training, at a constant learning rate,
     and every step is saved.
     """
+    from pdiff.bank.manifest import ZOO
+    from pdiff.common.directories import refuse_directory
+
+    refuse_directory(given["out"], ZOO, given["overwrite"])
+
     from pdiff.cli.console import Console
     from pdiff.tasks import load_task
     from pdiff.zoo import build_zoo
