@@ -103,7 +103,9 @@ def _vary(kind: "KindFacts") -> str:
     number = sum(t.taken for t in kind.tensors)
     how = "byte by byte" if kind.compared == "bytes" else "by samples and checksums; --deep compares all"
     tensors = counted(len(kind.tensors), "tensor")
-    return f"{number} of {tensors}, {counted(kind.varying, 'number')} (compared {how})"
+    none = not kind.varying and not any(t.sampled for t in kind.tensors)
+    refused = ": nothing to learn, so `pdiff collect` refuses them" if none else ""
+    return f"{number} of {tensors}, {counted(kind.varying, 'number')} (compared {how}){refused}"
 
 
 def _carried(kind: "KindFacts") -> list[tuple[str, str]]:
