@@ -120,8 +120,8 @@ def cli() -> None:
     pdiff generate --n 50      → generated/
     pdiff evaluate             → evaluation/report.html
 
-    Exit codes: 0 done, 1 failure, 2 usage, 3 input refused, 75 stopped by a signal with its state saved,
-    130 interrupted (143 by SIGTERM).
+    Exit codes: 0 done, 1 failure, 2 usage, 3 input refused, 130 Ctrl-C, 143 SIGTERM; 75 `train` stopped by
+    SIGTERM or SIGUSR1 with its state saved.
     """  # noqa: D301 (click reads the escape: the lines below it are kept as they are)
 
 

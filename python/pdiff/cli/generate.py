@@ -1,12 +1,15 @@
 """`pdiff generate`: draw new checkpoints from a run or a bank."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pdiff.cli import options
 from pdiff.common.wording import counted, seconds_text, size_text
+
+if TYPE_CHECKING:
+    from pdiff.generation.generated import Generated
 
 
 @click.command("generate")
@@ -75,6 +78,12 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
     task = options.task_named(given, bank)
     generated = generate(opened, config=config, conditions=conditions, task=task, progress=console, **given)
     info, out = generated.info, str(given["out"])
-    console.say(f"{out}: {counted(len(generated), 'checkpoint')}, {seconds_text(info.cost.per_model_s)} each")
+    console.say(summary(generated))
     facts = {"n": len(generated), "seed": given["seed"], "generator": info.generator.label}
     console.result({"generated": out, **facts, **msgspec.to_builtins(info.cost)})
+
+
+def summary(generated: "Generated") -> str:
+    """Say in one line what has been drawn."""
+    each = seconds_text(generated.info.cost.per_model_s)
+    return f"{generated.path}: {counted(len(generated), 'checkpoint')}, {each} each"

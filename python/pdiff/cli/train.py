@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pdiff.cli import options
 from pdiff.common.wording import seconds_text
+
+if TYPE_CHECKING:
+    from pdiff.training import Run
 
 
 @click.command("train")
@@ -70,7 +73,13 @@ def command(bank: Path | None, seed: int | None, dry_run: bool, as_json: bool, *
         console.result({"config": config.values(), "held_out": len(held_out), "estimates": lines})
         return
     run = train(opened, config=config, task=task, progress=console, **given)
-    facts = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in run.result.facts.items())
-    seconds = seconds_text(sum(run.result.seconds.values()))
-    console.say(f"{given['out']}: {', '.join([run.config.label(), *facts, seconds])}")
+    console.say(summary(run))
     console.result({"run": str(given["out"]), "digest": run.digest, **msgspec.to_builtins(run.result)})
+
+
+def summary(run: "Run") -> str:
+    """Say in one line what has been fitted; how much of the variance is kept was said on the way."""
+    said = {name: value for name, value in run.result.facts.items() if name != "variance_explained"}
+    facts = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in said.items())
+    seconds = seconds_text(sum(run.result.seconds.values()))
+    return f"{run.path}: {', '.join([run.config.label(), *facts, seconds])}"
