@@ -9,6 +9,8 @@ DEMO ?= pdiff-demo
 TARGETS ?= x86_64-unknown-linux-gnu
 # A Python with the packages of the extra `torch`, which the trial of the wheel may use instead of its own download.
 TORCH ?=
+# pip shows its progress on a terminal only.
+QUIET := $(shell test -t 2 || echo --quiet)
 # How many processes share the Python tests.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, len(os.sched_getaffinity(0))))')
 
@@ -22,10 +24,12 @@ rust:
 $(STAMP): pyproject.toml $(RUST) | rust
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Python 3.11 or newer is missing: set PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Setting up $(VENV): packages are downloaded, and the Rust half is built; this takes minutes"
+	@echo "Setting up $(VENV), 1 of 2: packages are downloaded, some 6 GB the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --group dev --editable ".[torch,vision]"
+	$(BIN)/python -m pip install $(QUIET) --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install $(QUIET) --group dev
+	@echo "Setting up $(VENV), 2 of 2: the Rust half is built, which takes minutes the first time"
+	$(BIN)/python -m pip install $(QUIET) --editable ".[torch,vision]"
 	@touch $@
 
 demo: setup

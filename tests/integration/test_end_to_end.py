@@ -77,5 +77,7 @@ def test_the_demo_ends_with_table_and_report(tmp_path: Path, monkeypatch: pytest
     fewer = partial(evaluate, baselines_n=BASELINES)
     monkeypatch.setattr("pdiff.evaluation.evaluate.evaluate", fewer)
     shown = run(tmp_path, "demo", "--task", "digits", "--arch", "mlp", "--k", "20", "--n", "4")
-    assert "Report: pdiff-demo/evaluation/report.html" in shown
+    for folder in ("ckpts: 20", "bank: 20", "run: default", "generated: 4", "evaluation/report.html"):
+        assert f"pdiff-demo/{folder}" in shown
+    assert "variance explained" not in shown
     assert (tmp_path / "pdiff-demo" / "evaluation" / "report.html").is_file()

@@ -26,7 +26,7 @@ sys.meta_path.insert(0, Blocked())
 
 NEEDS_TORCH = {
     "demo": [],
-    "zoo": ["mnist1d"],
+    "zoo": ["mnist1d", "--out", "new"],
     "train": ["bank"],
     "generate": ["bank", "--generator", "gaussian"],
     "evaluate": ["ckpts", "--bank", "bank"],
@@ -111,6 +111,45 @@ def test_a_format_that_torch_writes_and_a_task_are_asked_for_torch_before_the_wo
         assert "needs torch, which is not installed" in done.stderr.splitlines()[-1]
         assert "Averaging" not in done.stderr
     assert {path.name for path in folder.iterdir()} == {"ckpts", "bank"}
+
+
+def test_what_cannot_work_is_refused_before_torch_is_loaded(folder: Path) -> None:
+    assert pdiff(folder, "collect", "ckpts").returncode == 0
+    for name in ("run", "generated", "evaluation", "pdiff-demo"):
+        (folder / name).mkdir()
+        (folder / name / "mine.txt").touch()
+    refusals = [
+        (["train", "bank"], "run: not empty; use --resume or --overwrite, or name another with --out"),
+        (["train", "bank", "--overwrite"], "run: holds no run.json, so --overwrite will not"),
+        (["train", "nothere"], "nothere: no bank here"),
+        (["train", "--set", "trian.steps=3"], "unknown key 'trian'; did you mean 'train'?"),
+        (["train", "--preset", "papr"], "unknown preset 'papr'; did you mean 'paper'?"),
+        (["train", "--config", "no.toml"], "no.toml: no such file"),
+        (["generate", "nothere"], "nothere: no run here"),
+        (["generate", "bank", "--sampler", "ddim"], "bank: a bank; --sampler and its steps"),
+        (["generate", "bank", "--generator", "noise"], "generated: not empty; replace it with --overwrite"),
+        (["evaluate", "nothere"], "nothere: no generated checkpoints here"),
+        (["evaluate", "ckpts"], "ckpts: not written by `pdiff generate`; say of which bank they are"),
+        (["evaluate", "ckpts", "--bank", "bank"], "evaluation: not empty; replace it with --overwrite"),
+        (["zoo", "mnist1d"], "ckpts: not empty; replace it with --overwrite"),
+        (["demo"], "pdiff-demo: not empty; replace it with --overwrite"),
+        (["collect", "nothere"], "nothere: no such file or folder"),
+        (["average", "nothere"], "nothere: no such file or folder"),
+        (["inspect", "nothere"], "nothere: no such file or folder"),
+    ]
+    code = f"""
+from pdiff.cli import main
+for sys.argv in {[["pdiff", *arguments] for arguments, _ in refusals]!r}:
+    try:
+        main()
+    except SystemExit as stop:
+        assert stop.code in (2, 3)
+"""
+    done = script(code, folder)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines)) == (0, len(refusals)), done.stderr
+    for line, (_, message) in zip(lines, refusals, strict=True):
+        assert message in line
 
 
 def test_the_doctor_warns_of_a_missing_torch_and_fails_nothing(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pdiff.bank.bank import Bank
 from pdiff.bank.extend import extend_bank, open_base
 from pdiff.bank.manifest import MANIFEST, SHARDS, TASK_FILE, StoreDtype, TaskRef
 from pdiff.bank.reading import Request, not_finite, read_group
-from pdiff.bank.safety import unaligned
+from pdiff.bank.safety import doubts
 from pdiff.bank.selection import Selection, describe_subset, select
 from pdiff.bank.shards import JOURNAL, Journal, Purpose, ShardWriter, Written, remove_orphans
 from pdiff.bank.tables import read_table, shared_rows
@@ -80,6 +80,8 @@ def collect(
         raise UsageError(f"{out}: is finished, there is nothing to go on with; {hint}")
     if not extend:
         with staged_directory(out, MANIFEST, overwrite, journal=JOURNAL, resume=resume) as staged:
+            if resume and not (staged / JOURNAL).exists():
+                progress.message(f"{out}: nothing to resume, collecting from the beginning")
             if skip_nonfinite:
                 draft = _plan(request, selection, rest, store_dtype, Wordless(progress), check_rest=False)
                 bad = not_finite(draft.group.checkpoints, draft.layout, progress)
@@ -97,8 +99,8 @@ def collect(
     bank = Bank.open(out)
     if table is not None and (note := shared_rows(bank.members, table)):
         progress.message(note)
-    if warning := unaligned(bank):
-        progress.message(warning)
+    for doubt in doubts(bank):
+        progress.message(doubt)
     return bank
 
 

@@ -25,6 +25,8 @@ SOURCE = "source"
 """Folder of the files that stood beside the source's weights."""
 TASK_FILE = "task.json"
 """Beside checkpoints, it says what task they solve."""
+ZOO = "zoo.json"
+"""Beside checkpoints of `pdiff zoo`, it says how they were made."""
 AVERAGE_COUNT = "n_averaged"
 """What torch's `AveragedModel` counts in, beside the network's tensors."""
 FORMAT = 4

@@ -18,6 +18,8 @@ from pdiff.bank.bank import Bank
 from pdiff.common.arrays import Array
 from pdiff.common.wording import counted
 
+FEWEST = 10
+"""Members of a bank below which what they have in common is not known."""
 SAME = 0.5
 """Cosine above which two checkpoints are taken to be of one run."""
 _MOST = 1024
@@ -52,6 +54,15 @@ class Safety(msgspec.Struct, frozen=True):
     def safe(self) -> bool:
         """Whether nothing speaks against averaging."""
         return self.verdict != "several runs"
+
+
+def doubts(bank: Bank) -> list[str]:
+    """Return what speaks against learning from a bank, a line each."""
+    few = f"{counted(len(bank), 'checkpoint')}: too few for `pdiff evaluate` to reach a verdict, which takes"
+    return [
+        *([f"{few} {FEWEST} or more"] if len(bank) < FEWEST else []),
+        *filter(None, [unaligned(bank)]),
+    ]
 
 
 def unaligned(bank: Bank) -> str | None:

@@ -113,7 +113,7 @@ def listings(roots: Iterable[Path], notes: Notes) -> Iterator[Listing]:
     """
     loose: dict[str, Listing] = {}
     for root in roots:
-        _require(root)
+        require_there(root)
         if root.is_dir():
             yield from _walk(root, notes)
         else:
@@ -122,7 +122,8 @@ def listings(roots: Iterable[Path], notes: Notes) -> Iterator[Listing]:
     yield from loose.values()
 
 
-def _require(root: Path) -> None:
+def require_there(root: Path) -> None:
+    """Raise `InputError` for a path that does not exist or cannot be looked at."""
     try:
         root.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -50,6 +50,10 @@ _EXAMPLES = {
 }
 
 
+_NEAR = 0.75
+"""Likeness of an option, whose dashes are always alike, to one that may have been meant."""
+
+
 class _Interrupted(click.ClickException):
     """Ctrl-C ended a command, which has cleaned up."""
 
@@ -116,8 +120,8 @@ def cli() -> None:
     pdiff generate --n 50      → generated/
     pdiff evaluate             → evaluation/report.html
 
-    Exit codes: 0 done, 1 failure, 2 usage, 3 input refused, 75 stopped by a signal with its state saved,
-    130 interrupted (143 by SIGTERM).
+    Exit codes: 0 done, 1 failure, 2 usage, 3 input refused, 130 Ctrl-C, 143 SIGTERM; 75 `train` stopped by
+    SIGTERM or SIGUSR1 with its state saved.
     """  # noqa: D301 (click reads the escape: the lines below it are kept as they are)
 
 
@@ -126,11 +130,13 @@ def main() -> None:
     prepare_streams()
     stop_on_sigterm()
     try:
-        sys.exit(cli(standalone_mode=False))  # None, or the code of a `click.exceptions.Exit`
+        # without words, the help; None, or the code of a `click.exceptions.Exit`
+        sys.exit(cli(sys.argv[1:] or ["--help"], standalone_mode=False))
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        help_hint = f"; see `{context.command_path} --help`" if context else ""
-        _fail(error.format_message().rstrip(".") + help_hint, error.exit_code)
+        text = _worded(error)
+        hint = f"{'' if text.endswith('?') else ';'} see `{context.command_path} --help`" if context else ""
+        _fail(text + hint, error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         _fail(str(error.__cause__ or "") or "interrupted", 130)
     except BrokenPipeError:
@@ -147,6 +153,16 @@ def main() -> None:
         if not isinstance(error, OSError):
             raise
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+
+
+def _worded(error: click.ClickException) -> str:
+    """Return click's message; for an option that is none, as other messages are, with what is really near."""
+    if not isinstance(error, click.NoSuchOption):
+        return error.format_message().rstrip(".")
+    from difflib import get_close_matches
+
+    near = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=_NEAR)
+    return f"no option {error.option_name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _interrupted(command: str | None) -> str:

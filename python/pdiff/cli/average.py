@@ -45,6 +45,8 @@ def command(paths: tuple[Path, ...], no_task: bool, as_json: bool, **given: Any)
     Says whether averaging is safe: from the weights, and with a task (--task, or the one that bank or folder
     name) from scores of the average beside the best, the mean and the last checkpoint.
     """
+    roots = options.there(paths)
+
     import msgspec
 
     from pdiff.cli.console import Console
@@ -52,9 +54,7 @@ def command(paths: tuple[Path, ...], no_task: bool, as_json: bool, **given: Any)
 
     console = Console(as_json)
     task = options.task_named(given)
-    done = average(
-        *(paths or (Path("ckpts"),)), task=not no_task if task is None else task, progress=console, **given
-    )
+    done = average(*roots, task=not no_task if task is None else task, progress=console, **given)
     record = done.record
     if record.scores is not None:
         _show(console, record.scores)

@@ -1,12 +1,15 @@
 """`pdiff collect`: turn a folder of checkpoints into a bank."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pdiff.cli import options
 from pdiff.common.wording import counted
+
+if TYPE_CHECKING:
+    from pdiff.bank import Bank
 
 
 @click.command("collect")
@@ -55,16 +58,23 @@ def command(paths: tuple[Path, ...], store_dtype: str, as_json: bool, **given: A
 
     What is generated later is what differs between the checkpoints, unless the options say otherwise.
     """
+    roots = options.there(paths)
+
     from pdiff.bank import collect
     from pdiff.cli.console import Console
 
     console = Console(as_json)
     given = options.named(given | {"store_dtype": store_dtype.upper()})
-    bank = collect(*(paths or ("ckpts",)), progress=console, **given)
+    bank = collect(*roots, progress=console, **given)
     names = [segment.name for segment in bank.layout.segments]
-    size = f"{counted(bank.dim, 'number')} in {counted(len(names), 'tensor')}"
     out = str(given["out"])
-    console.say(f"{out}: {len(bank):,} checkpoints × {size}")
+    console.say(summary(bank))
     console.result(
         {"bank": out, "members": len(bank), "dim": bank.dim, "tensors": names, "digest": bank.digest}
     )
+
+
+def summary(bank: "Bank") -> str:
+    """Say in one line what has been collected."""
+    size = f"{counted(bank.dim, 'number')} in {counted(len(bank.layout.segments), 'tensor')}"
+    return f"{bank.path}: {len(bank):,} checkpoints × {size}"

@@ -34,13 +34,20 @@ def command(
 
     Offline, on the CPU, in a few minutes. Each step is a command that you can run yourself.
     """
+    from pdiff.common.directories import prepare_directory, refuse_begun
+
+    refuse_begun(out, _MARKER, overwrite=overwrite)
+
     from pdiff.bank import collect
+    from pdiff.cli import collect as collected
+    from pdiff.cli import generate as drawn
+    from pdiff.cli import train as fitted
+    from pdiff.cli import zoo as trained
     from pdiff.cli.console import Console
     from pdiff.cli.evaluate import evaluate_and_report
     from pdiff.cli.process import typed
     from pdiff.common.artifacts import write_json
     from pdiff.common.config import Config
-    from pdiff.common.directories import prepare_directory
     from pdiff.common.provenance import provenance
     from pdiff.generation.sample import generate
     from pdiff.generators.train import train
@@ -55,13 +62,18 @@ def command(
     common: dict[str, Any] = {"seed": seed, "progress": console}
 
     console.message(f"\n$ pdiff zoo {task} --arch {arch} --k {k} --out {ckpts}")
-    build_zoo(load_task(task), task_name=task, options={}, arch=arch, out=ckpts, k=k, **common)
+    built = load_task(task)
+    zoo = build_zoo(built, task_name=task, options={}, arch=arch, out=ckpts, k=k, **common)
+    console.say(trained.summary(zoo, built))
     console.message(f"\n$ pdiff collect {ckpts} --out {bank_path}")
     bank = collect(ckpts, out=bank_path, progress=console)
+    console.say(collected.summary(bank))
     console.message(f"\n$ pdiff train {bank_path} --out {run_path}")
     run = train(bank, out=run_path, config=Config.build(seed=seed), progress=console)
+    console.say(fitted.summary(run))
     console.message(f"\n$ pdiff generate {run_path} --n {n} --out {out / 'generated'}")
     generated = generate(run, n=n, out=out / "generated", **common)
+    console.say(drawn.summary(generated))
     console.message(f"\n$ pdiff evaluate {out / 'generated'} --out {out / 'evaluation'}")
     evaluate_and_report(console, generated, out / "evaluation", seed=seed)
     console.message("\nNext, with a folder of your own checkpoints (./ckpts) and a task for them:")

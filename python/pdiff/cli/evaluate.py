@@ -91,17 +91,23 @@ def command(
     with --bank, if they are of the bank's network.
     """
     from pdiff.cli.console import Console
-    from pdiff.evaluation.inference.cache import default_folder
-    from pdiff.generation.models import bank_of, open_folder
+    from pdiff.common.directories import refuse_directory
+    from pdiff.evaluation.schema import RESULTS
+    from pdiff.generation.folders import bank_of, open_folder
 
     opened = [open_folder(folder) for folder in models or (Path("generated"),)]
     given["bank"] = bank_of(opened, bank)
+    if not dry_run:
+        refuse_directory(given["out"], RESULTS, given["overwrite"])
     given["task"] = options.task_named(given, given["bank"])
     given["controls"] = dict(map(_control, given["controls"]))
     console = Console(as_json)
     if dry_run:
         _say_costs(console, opened, options.named(given))
         return
+
+    from pdiff.evaluation.inference.cache import default_folder  # imports torch
+
     given["cache"] = None if no_cache else cache or default_folder()
     evaluate_and_report(console, opened, **options.named(given))
 

@@ -1,12 +1,15 @@
 """`pdiff generate`: draw new checkpoints from a run or a bank."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pdiff.cli import options
 from pdiff.common.wording import counted, seconds_text, size_text
+
+if TYPE_CHECKING:
+    from pdiff.generation.generated import Generated
 
 
 @click.command("generate")
@@ -42,9 +45,10 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
     from pdiff.bank.writer import rows_bytes
     from pdiff.cli.console import Console
     from pdiff.common.config import ConditionalConfig
+    from pdiff.common.directories import refuse_directory
     from pdiff.generation.formats import model_bytes
-    from pdiff.generation.sample import generate, open_source
-    from pdiff.training import Run
+    from pdiff.generation.generated import GENERATED
+    from pdiff.training.run import Run, open_source
 
     console = Console(as_json)
     opened = open_source(source or Path("run" if config is None else "bank"), bank=config is not None)
@@ -67,9 +71,19 @@ def command(source: Path | None, dry_run: bool, as_json: bool, **given: Any) -> 
         console.say(f"{given['out']}: {counted(given['n'], 'checkpoint')} of {label}, {size_text(size)}")
         console.result({"n": given["n"], "bytes": size, "generator": label})
         return
+    refuse_directory(given["out"], GENERATED, given["overwrite"])
+
+    from pdiff.generation.sample import generate  # imports torch, after what is refused without
+
     task = options.task_named(given, bank)
     generated = generate(opened, config=config, conditions=conditions, task=task, progress=console, **given)
     info, out = generated.info, str(given["out"])
-    console.say(f"{out}: {counted(len(generated), 'checkpoint')}, {seconds_text(info.cost.per_model_s)} each")
+    console.say(summary(generated))
     facts = {"n": len(generated), "seed": given["seed"], "generator": info.generator.label}
     console.result({"generated": out, **facts, **msgspec.to_builtins(info.cost)})
+
+
+def summary(generated: "Generated") -> str:
+    """Say in one line what has been drawn."""
+    each = seconds_text(generated.info.cost.per_model_s)
+    return f"{generated.path}: {counted(len(generated), 'checkpoint')}, {each} each"

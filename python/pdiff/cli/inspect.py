@@ -35,6 +35,8 @@ def command(
     Checkpoints of the same tensors are one kind; for each kind it is said which tensors vary, since that is
     what `pdiff collect` takes.
     """
+    roots = options.there(paths)
+
     import msgspec
 
     from pdiff.checkpoints import Choice, inspect
@@ -42,7 +44,6 @@ def command(
     from pdiff.common.errors import InputError
 
     console = Console(as_json)
-    roots = paths or (Path("ckpts"),)
     inspection = inspect(roots, Choice(key, ema), console, deep=deep)
     show(console, inspection, everything)
     console.result(msgspec.to_builtins(inspection))
@@ -102,7 +103,9 @@ def _vary(kind: "KindFacts") -> str:
     number = sum(t.taken for t in kind.tensors)
     how = "byte by byte" if kind.compared == "bytes" else "by samples and checksums; --deep compares all"
     tensors = counted(len(kind.tensors), "tensor")
-    return f"{number} of {tensors}, {counted(kind.varying, 'number')} (compared {how})"
+    none = not kind.varying and not any(t.sampled for t in kind.tensors)
+    refused = ": nothing to learn, so `pdiff collect` refuses them" if none else ""
+    return f"{number} of {tensors}, {counted(kind.varying, 'number')} (compared {how}){refused}"
 
 
 def _carried(kind: "KindFacts") -> list[tuple[str, str]]:

@@ -151,6 +151,16 @@ def conditions(given: dict[str, Any]) -> "list[dict[str, Condition]]":
     return rows
 
 
+def there(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the paths of `paths`, by default ./ckpts; raises `InputError` for one that does not exist."""
+    from pdiff.checkpoints.listing import require_there
+
+    roots = paths or (Path("ckpts"),)
+    for root in roots:
+        require_there(root)
+    return roots
+
+
 def out(default: str) -> Decorator[Any]:
     """Return the option `--out DIR` with this default."""
     kind = click.Path(path_type=Path, file_okay=False)

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pdiff.cli import options
 from pdiff.common.wording import seconds_text
+
+if TYPE_CHECKING:
+    from pdiff.training import Run
 
 
 @click.command("train")
@@ -36,22 +39,28 @@ def command(bank: Path | None, seed: int | None, dry_run: bool, as_json: bool, *
         wanted = [name.strip() for name in names.split(",")]
         given["settings"] = (*given["settings"], f"condition={json.dumps(wanted)}")
 
+    changes, fresh = given["settings"], any(given[name] for name in ("generator", "preset", "file"))
+    config = options.configuration(given, seed)
+
     import msgspec
 
     from pdiff.bank import Bank
     from pdiff.cli.console import Console
     from pdiff.common.config import Config
-    from pdiff.generators.estimate import estimates
-    from pdiff.generators.train import train, training_members
+    from pdiff.common.directories import refuse_begun
     from pdiff.training.run import RUN, Description
 
-    changes, fresh = given["settings"], any(given[name] for name in ("generator", "preset", "file"))
-    config = options.configuration(given, seed)
     if given["resume"] and (given["out"] / RUN).is_file() and not fresh and seed is None:
         config = Config.from_values(Description.read(given["out"]).config).changed(changes)
     console = Console(as_json)
     begun = bank is None and given["resume"] and (given["out"] / RUN).is_file()
     opened = Description.read(given["out"]).bank.open(given["out"]) if begun else Bank.open(bank or "bank")
+    if not dry_run:
+        refuse_begun(given["out"], RUN, resume=given["resume"], overwrite=given["overwrite"])
+
+    from pdiff.generators.estimate import estimates  # what imports torch, after what is refused without
+    from pdiff.generators.train import train, training_members
+
     task = options.task_named(given, opened)
     if dry_run:
         members, held_out = training_members(opened, config := config or Config.preset("default"))
@@ -64,7 +73,13 @@ def command(bank: Path | None, seed: int | None, dry_run: bool, as_json: bool, *
         console.result({"config": config.values(), "held_out": len(held_out), "estimates": lines})
         return
     run = train(opened, config=config, task=task, progress=console, **given)
-    facts = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in run.result.facts.items())
-    seconds = seconds_text(sum(run.result.seconds.values()))
-    console.say(f"{given['out']}: {', '.join([run.config.label(), *facts, seconds])}")
+    console.say(summary(run))
     console.result({"run": str(given["out"]), "digest": run.digest, **msgspec.to_builtins(run.result)})
+
+
+def summary(run: "Run") -> str:
+    """Say in one line what has been fitted; how much of the variance is kept was said on the way."""
+    said = {name: value for name, value in run.result.facts.items() if name != "variance_explained"}
+    facts = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in said.items())
+    seconds = seconds_text(sum(run.result.seconds.values()))
+    return f"{run.path}: {', '.join([run.config.label(), *facts, seconds])}"

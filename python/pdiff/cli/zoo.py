@@ -1,12 +1,16 @@
 """`pdiff zoo`: train a network of a task and save checkpoints of it."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pdiff.cli import options
 from pdiff.common.wording import counted, seconds_text
+
+if TYPE_CHECKING:
+    from pdiff.tasks import Task
+    from pdiff.zoo import ZooResult
 
 _COUNT = click.IntRange(1)
 
@@ -36,6 +40,11 @@ def command(task: str, arch: str | None, data_root: Path | None, as_json: bool, 
     The paper's protocol: after convergence only the subset goes on training, at a constant learning rate,
     and every step is saved.
     """
+    from pdiff.bank.manifest import ZOO
+    from pdiff.common.directories import refuse_directory
+
+    refuse_directory(given["out"], ZOO, given["overwrite"])
+
     from pdiff.cli.console import Console
     from pdiff.tasks import load_task
     from pdiff.zoo import build_zoo
@@ -48,10 +57,14 @@ def command(task: str, arch: str | None, data_root: Path | None, as_json: bool, 
     arch = arch or built.architectures[0]
     given["fmt"] = given.pop("format")
     result = build_zoo(built, task_name=task, options=how, arch=arch, progress=console, **given)
-    mean, out = sum(result.scores) / len(result.scores), str(given["out"])
-    checkpoints = counted(len(result.scores), "checkpoint")
-    console.say(
-        f"{out}: {checkpoints}, mean validation {built.describe(mean)}, {seconds_text(result.seconds)}"
-    )
+    console.say(summary(result, built))
+    mean = sum(result.scores) / len(result.scores)
     facts = {"checkpoints": len(result.scores), "metric": built.metric_name, "mean": mean}
-    console.result({"zoo": out, **facts, "seconds": result.seconds})
+    console.result({"zoo": str(result.path), **facts, "seconds": result.seconds})
+
+
+def summary(result: "ZooResult", task: "Task") -> str:
+    """Say in one line what has been trained and saved."""
+    mean = task.describe(sum(result.scores) / len(result.scores))
+    checkpoints = counted(len(result.scores), "checkpoint")
+    return f"{result.path}: {checkpoints}, mean validation {mean}, {seconds_text(result.seconds)}"

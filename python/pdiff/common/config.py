@@ -241,7 +241,8 @@ class Config(Section, frozen=True, tag_field="generator"):
         except msgspec.ValidationError as error:
             families = {kind.__struct_config__.tag: kind for kind in get_args(AnyConfig)}
             family = families.get(values.get("generator")) if isinstance(values, dict) else None
-            accepted = described_fields(family, values) if family else None
+            generators = {"generator": (" or ".join(map(str, families)), "")}
+            accepted = described_fields(family, values) if family else generators
             raise UsageError(f"configuration: {explained(str(error), values, accepted)}") from None
         return found
 

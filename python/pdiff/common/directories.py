@@ -40,6 +40,18 @@ def refuse_directory(out: Path, marker: str, overwrite: bool = False) -> None:
     require_writable(out)
 
 
+def refuse_begun(out: Path, marker: str, *, resume: bool | None = None, overwrite: bool = False) -> None:
+    """Raise the `UsageError` that `prepare_directory` would: before long work, not after it."""
+    if resume and overwrite:
+        raise UsageError("--resume goes on with what --overwrite would replace; choose one")
+    keep = resume and (out / marker).is_file()
+    hint = "replace it with --overwrite" if resume is None else "use --resume or --overwrite"
+    if not keep and (reason := _refusal(out, marker, overwrite, hint)) is not None:
+        raise UsageError(reason)
+    if overwrite or not out.exists():
+        require_writable(out)
+
+
 def require_writable(out: Path, folder: Path | None = None) -> None:
     """Raise the `UsageError` for an output in a `folder`, by default its own, where nothing can be made."""
     folder = folder or next(parent for parent in out.absolute().parents if parent.exists())
@@ -124,16 +136,9 @@ def prepare_directory(out: Path, marker: str, *, resume: bool | None = None, ove
     is no such thing), emptied with `overwrite` (if it holds the file `marker`), and refused with a
     `UsageError` otherwise.
     """
-    if resume and overwrite:
-        raise UsageError("--resume goes on with what --overwrite would replace; choose one")
-    keep = resume and (out / marker).is_file()
-    hint = "replace it with --overwrite" if resume is None else "use --resume or --overwrite"
-    if not keep and (reason := _refusal(out, marker, overwrite, hint)) is not None:
-        raise UsageError(reason)
+    refuse_begun(out, marker, resume=resume, overwrite=overwrite)
     if overwrite and out.exists():
         shutil.rmtree(out)
-    if not out.exists():
-        require_writable(out)
     out.mkdir(parents=True, exist_ok=True)
     _core.remove_stale(out)
 

@@ -17,6 +17,7 @@ __all__ = [
     "UsageError",
     "exit_code",
     "missing",
+    "nearest",
     "unknown",
 ]
 
@@ -51,6 +52,12 @@ def missing(error: ImportError, what: str) -> UsageError | None:
 def unknown(what: str, given: str, accepted: Iterable[str]) -> UsageError:
     """Return the error for a name that is not accepted, with the nearest accepted one if there is any."""
     names = list(accepted)
-    near = get_close_matches(given, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return UsageError(f"unknown {what} {given!r}; {hint}accepted: {', '.join(names) if names else 'none'}")
+    wanted = f"accepted: {', '.join(names) if names else 'none'}"
+    return UsageError(f"unknown {what} {given!r}; {nearest(given, names)}{wanted}")
+
+
+def nearest(given: str, names: Iterable[str]) -> str:
+    """Return the question whether the nearest of some names was meant, and a space; empty if none is near."""
+    near = get_close_matches(given, names)
+    likely = max(near, key=lambda name: sorted(name) == sorted(given), default=None)  # letters that swapped
+    return f"did you mean {likely!r}? " if likely else ""

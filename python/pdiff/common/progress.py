@@ -69,7 +69,7 @@ class Forecast:
         each = seconds / timed
         if each * left < _LONG:
             return ""
-        units = f"{counted(left, self._unit)} on this machine"
+        units = f"the {counted(left, self._unit)} left"
         more = f"; {self._cheaper}" if self._cheaper else ""
         return f"{self._title}: about {seconds_text(each * left)} for {units}{more}"
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from pdiff.common.errors import UsageError, unknown
+from pdiff.common.errors import UsageError, nearest, unknown
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -89,6 +89,8 @@ def _accepted(kind: Any) -> str:
     """Return in words what a type of a field accepts: `conv or pca`, `int >= 1`."""
     if get_origin(kind) is Literal:
         return " or ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return f"list of {_accepted(get_args(kind)[0])}"
     base, *metas = get_args(kind) or (kind,)
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     bounds = [
@@ -100,24 +102,18 @@ def _accepted(kind: Any) -> str:
     return " ".join([base.__name__, " and ".join(bounds)]).strip()
 
 
-def explained(message: str, values: Any, accepted: Mapping[str, tuple[str, str]] | None = None) -> str:
-    """Return msgspec's message with the key before it and the value that was given, where it is one value.
+def explained(message: str, values: Any, accepted: Mapping[str, tuple[str, str]]) -> str:
+    """Return the key of msgspec's message, the value that was given and what is accepted.
 
-    `accepted`, of `described_fields`, is what a choice is listed from.
+    `accepted` is that of `described_fields`; a message about anything but one of its keys is returned.
     """
-    what, _, path = message.partition(" - at `$.")
-    given = values
-    for key in path.removesuffix("`").split("."):
-        given = given.get(key) if isinstance(given, dict) else None
-    if not path or given is None or isinstance(given, dict):
+    key = message.partition(" - at `$.")[2].partition("[")[0].removesuffix("`")
+    if key not in accepted:
         return message
-    key = path.removesuffix("`")
-    choices = (
-        f"; accepted: {accepted[key][0]}"
-        if accepted and key in accepted and what.startswith("Invalid")
-        else ""
-    )
-    return f"{key} = {given!r}: {what}{choices}"
+    given, choices = values, accepted[key][0]
+    for name in key.split("."):
+        given = given[name]
+    return f"{key} is {given!r}; {nearest(str(given), choices.split(' or '))}accepted: {choices}"
 
 
 def setting(key: str, value: Any) -> str:

@@ -20,7 +20,8 @@ from pdiff.common.errors import InputError, UsageError
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.provenance import DataAccess
 from pdiff.common.wording import shown
-from pdiff.generation.generated import GENERATED, Generated
+from pdiff.generation.folders import bank_of, open_folder
+from pdiff.generation.generated import Generated
 from pdiff.generation.row_cache import RowCache, Rows
 
 Source = Generated | Path | str
@@ -66,27 +67,6 @@ def open_models(
     return bank, [_opened(folder, bank, cache, progress) for folder in folders]
 
 
-def bank_of(folders: Sequence[Generated | Path], bank: Bank | Path | str | None) -> Bank:
-    """Return the bank of all folders: the one given, or the one that `generate` noted."""
-    if not folders:
-        raise UsageError("no models to evaluate; name at least one folder")
-    ours = [folder for folder in folders if isinstance(folder, Generated)]
-    if bank is None:
-        if not ours:
-            raise UsageError(
-                f"{folders[0]}: not written by `pdiff generate`; say of which bank they are (--bank BANK)"
-            )
-        bank = ours[0].bank
-    bank = bank if isinstance(bank, Bank) else Bank.open(bank)
-    for one in ours:
-        if one.info.bank.digest != bank.digest:
-            raise UsageError(
-                f"{one.path}: of another bank than {bank.path}; runs of one method share a bank, and other "
-                "folders are controls (--control NAME=DIR)"
-            )
-    return bank
-
-
 def open_control(name: str, source: Source, bank: Bank, cache: RowCache) -> Models:
     """Open a control, which may be of another bank with the same frozen tensors, but for counters.
 
@@ -112,15 +92,6 @@ def refuse_twice(folders: Sequence[Models]) -> None:
             if key in seen:
                 raise UsageError(f"{folder.path}: the same models as {seen[key].path}; name each only once")
         seen |= dict.fromkeys(keys, folder)
-
-
-def open_folder(source: Source) -> Generated | Path:
-    """Return a folder that `generate` wrote opened, another one as its path."""
-    if isinstance(source, Generated):
-        return source
-    path = Path(source)
-    ours = (path / GENERATED).is_file() or not path.exists()  # which says that there is nothing
-    return Generated.open(path) if ours else path
 
 
 def _opened(

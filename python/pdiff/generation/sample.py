@@ -15,7 +15,7 @@ from torch import Tensor
 from pdiff import _core
 from pdiff.bank import Bank
 from pdiff.bank.conditions import far_outside
-from pdiff.bank.manifest import MANIFEST, Condition
+from pdiff.bank.manifest import Condition
 from pdiff.bank.rows import NARROW, restore
 from pdiff.bank.writer import rows_bytes
 from pdiff.common.artifacts import relative
@@ -52,7 +52,7 @@ from pdiff.generation.generated import (
 from pdiff.generators import family
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.train import load_generator, task_context, training_members
-from pdiff.training.run import RUN, BankReference, Run
+from pdiff.training.run import BankReference, Run, open_source
 
 if TYPE_CHECKING:
     from pdiff.tasks import Task
@@ -73,14 +73,6 @@ class _Source:
     seconds: float
     """That the fit took."""
     held_out: tuple[int, ...]
-
-
-def open_source(path: str | Path, *, bank: bool = False) -> Run | Bank:
-    """Open the run or bank at `path`; where there is neither, a `bank` is missed, or else a run."""
-    path = Path(path)
-    if (path / MANIFEST).is_file() or (bank and not (path / RUN).is_file()):
-        return Bank.open(path)
-    return Run.open(path)
 
 
 def generate(

@@ -8,7 +8,7 @@ import torch
 
 from pdiff import _core
 from pdiff.bank import Bank, View
-from pdiff.bank.safety import unaligned
+from pdiff.bank.safety import doubts
 from pdiff.common.config import AnyConfig, Config, LatentConfig
 from pdiff.common.directories import prepare_directory
 from pdiff.common.distributed import choose_device
@@ -56,11 +56,13 @@ def train(
     target, progress = choose_device(device), as_progress(progress)
     context = task_context(bank, task, arch, device=target, folder=out, progress=progress)
     prepare_directory(out, RUN, resume=resume, overwrite=overwrite)
+    if resume and not (out / RUN).is_file():
+        progress.message(f"{out}: nothing to resume, training on {bank.path} from the beginning")
     named = "" if context.task is None else " ".join(filter(None, (context.task.name, arch)))
     Description(FORMAT, BankReference.of(bank, out), config.values(), named).write(out)
     if not (out / RESULT).exists():
-        if warning := unaligned(bank):
-            progress.message(warning)
+        for doubt in doubts(bank):
+            progress.message(doubt)
         try:
             result = _fitted(bank, config, out, context)
         except UsageError:  # a configuration that does not suit: leave no run if nothing else is there

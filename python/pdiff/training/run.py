@@ -10,6 +10,7 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank import Bank, View
+from pdiff.bank.manifest import MANIFEST
 from pdiff.common.artifacts import relative
 from pdiff.common.config import AnyConfig, Config
 from pdiff.common.errors import InputError, UsageError
@@ -138,3 +139,11 @@ class Run:
         """The members that were learned from: all of the bank but those held out."""
         held_out = set(self.result.held_out)
         return self.bank.view([index for index in range(len(self.bank)) if index not in held_out])
+
+
+def open_source(path: str | Path, *, bank: bool = False) -> Run | Bank:
+    """Open the run or bank at `path`; where there is neither, a `bank` is missed, or else a run."""
+    path = Path(path)
+    if (path / MANIFEST).is_file() or (bank and not (path / RUN).is_file()):
+        return Bank.open(path)
+    return Run.open(path)

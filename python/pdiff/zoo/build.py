@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from pdiff.bank.manifest import TASK_FILE, TaskRef
+from pdiff.bank.manifest import TASK_FILE, ZOO, TaskRef
 from pdiff.common.artifacts import write_json
 from pdiff.common.directories import staged_directory
 from pdiff.common.errors import UsageError, unknown
@@ -27,7 +27,6 @@ from pdiff.zoo.recipes import Phase, Recipe, recipe_for
 from pdiff.zoo.subset import select_subset
 from pdiff.zoo.train import bank_steps, converge, flip_and_shift, initialise
 
-DESCRIPTION = "zoo.json"
 Format = Literal["safetensors", "pth"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
@@ -113,7 +112,7 @@ def build_zoo(
     names = select_subset(initialise(task, arch, seed, run=0), subset)
     result = ZooResult(out, [], [])
     with (
-        staged_directory(out, marker=DESCRIPTION, overwrite=overwrite) as staged,
+        staged_directory(out, marker=ZOO, overwrite=overwrite) as staged,
         seeded(seed, "zoo/forward"),  # networks with dropout draw from torch's own generator
     ):
         data = SplitData(task, "train"), SplitData(task, "validation", recipe.validation_samples)
@@ -128,7 +127,7 @@ def build_zoo(
                 folder.mkdir(exist_ok=True)
                 _one_run(plan, folder, run, result)
         write_json(staged / TASK_FILE, TaskRef(task_name, arch, dict(options)))
-        write_json(staged / DESCRIPTION, _description(plan, result))
+        write_json(staged / ZOO, _description(plan, result))
     return result
 
 

@@ -14,7 +14,7 @@ from pdiff import _core
 from pdiff.bank import Bank, collect, intake, shards
 from pdiff.common.errors import InputError, UsageError
 from tests.killing import drive, in_child, kills, tree
-from tests.support import MEMBERS, checkpoint
+from tests.support import MEMBERS, Said, checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -59,12 +59,20 @@ def test_an_interrupted_collect_goes_on_with_its_shards(
     ckpts: Path, tmp_path: Path, interrupted: Callable[[], list[str]]
 ) -> None:
     written = interrupted()
-    bank = collect(ckpts, out=tmp_path / "bank", resume=True)
+    said = Said()
+    bank = collect(ckpts, out=tmp_path / "bank", resume=True, progress=said)
     assert written == ["00002.safetensors"]
+    assert not any("nothing to resume" in line for line in said)
     assert len(bank) == MEMBERS
     assert staged(tmp_path) == []
     assert tree(bank.path) == tree(collect(ckpts, out=tmp_path / "whole").path)
     assert not (bank.path / "progress.jsonl").exists()
+
+
+def test_with_nothing_to_resume_it_starts_and_says_so(ckpts: Path, tmp_path: Path) -> None:
+    said = Said()
+    collect(ckpts, out=tmp_path / "bank", resume=True, progress=said)
+    assert said[0] == f"{tmp_path}/bank: nothing to resume, collecting from the beginning"
 
 
 def test_without_resume_it_starts_again(

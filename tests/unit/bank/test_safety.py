@@ -9,11 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pdiff.bank import Bank, collect
-from pdiff.bank.safety import unaligned
+from pdiff.bank.safety import doubts, unaligned
 from pdiff.common.config import Config
 from pdiff.generation.sample import generate
 from pdiff.generators.train import train
 from tests.support import Said
+from tests.support import bank_of as of_rows
 from tests.unit.evaluation.making import evaluate
 from tests.unit.evaluation.waves import Residual, Waves
 
@@ -57,7 +58,7 @@ def test_independent_seeds_are_said_by_collect_and_train(tmp_path: Path, dtype: 
     assert said[-1] == warning
     heard = Said()
     train(bank, out=tmp_path / "run", config=Config.preset("gaussian"), progress=heard)
-    assert heard[0] == warning
+    assert warning in heard
 
 
 def test_several_runs_of_several_checkpoints_are_counted(tmp_path: Path) -> None:
@@ -88,3 +89,10 @@ def test_the_page_says_it_too(tmp_path: Path) -> None:
     generated = generate(bank, config=Config.preset("gaussian"), n=4, out=tmp_path / "generated")
     results = evaluate(generated, task=Waves(), arch="residual", baselines_n=2, replicates=5)
     assert results["warnings"][0] == unaligned(bank)
+
+
+@pytest.mark.parametrize(("members", "few"), [(9, True), (10, False)])
+def test_few_members_are_said_to_be_too_few(tmp_path: Path, members: int, few: bool) -> None:
+    bank = of_rows(torch.randn(members, 4, generator=torch.Generator().manual_seed(0)), tmp_path)
+    said = "9 checkpoints: too few for `pdiff evaluate` to reach a verdict, which takes 10 or more"
+    assert doubts(bank) == ([said] if few else [])

@@ -1,8 +1,12 @@
 """What the console prints where."""
 
+import io
 import json
+import time
 
 import pytest
+from rich.console import Console as RichConsole
+from rich.progress import Progress
 
 from pdiff.cli.console import Console
 from pdiff.common import bars, progress
@@ -29,13 +33,50 @@ def test_off_a_terminal_progress_is_plain_lines_on_stderr(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "Working: 4/100 steps",
         "Working: 17/100 steps, 2.4 s a step, 199 s left, loss 0.1235",
         "Working: 25/100 steps, 2.4 s a step, 180 s left, loss 0.1235",
         "Working: 38/100 steps, 2.4 s a step, 149 s left, loss 0.1235",
         "Working: 50/100 steps, 2.4 s a step, 120 s left, loss 0.1235",
         "Working: 100/100 steps in 111 s",
     ]
+
+
+@pytest.mark.parametrize(("lasts", "lines"), [(0.0, 1), (0.5, 2)])
+def test_off_a_terminal_a_step_that_is_over_soon_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lasts: float, lines: int
+) -> None:
+    monkeypatch.setattr(bars, "_SHORT", 0.1)
+    with Console().track("Working", 8, "step") as tracker:
+        time.sleep(lasts)
+        tracker.advance(8)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:-1] == ["Working: 0/8 steps"][: lines - 1]
+    assert said[-1].startswith("Working: 8/8 steps in ")
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (60, "Saving files ━━──────────────────────  30/300, 2:15 left"),
+        (80, "Saving files ━─────────────  30/300, 2:15 left, 2.0 checkpoints/s, 0:15 so far"),
+        (
+            95,
+            "Saving files ━──────────────────  30/300, 2:15 left, 2.0 checkpoints/s, 0:15 so far, loss 0.5",
+        ),
+        (44, "Saving files ━─────────  30/300, 2:15 left"),
+        (30, "Saving f…  30/300, 2:15 left"),
+    ],
+)
+def test_on_a_narrow_terminal_the_count_and_the_time_left_stay_whole(width: int, line: str) -> None:
+    clock, console = Clock(), RichConsole(width=width, file=io.StringIO())
+    drawn = Progress(console=console, get_time=clock, auto_refresh=False)
+    drawn.add_task("Saving files", total=300, info={"loss": 0.5, "accuracy": 0.978})
+    for _ in range(30):
+        clock.now += 0.5
+        drawn.advance(drawn.task_ids[0])
+    fitted = bars._Fitted(console, "checkpoint").render(drawn.tasks[0]).plain
+    assert fitted == line
+    assert len(fitted) <= width - 2
 
 
 @pytest.mark.parametrize(
@@ -45,20 +86,20 @@ def test_off_a_terminal_progress_is_plain_lines_on_stderr(
             0.0,
             11.6,
             500,
-            ["Training: about 5,777 s for 498 steps on this machine; `--preset default` takes about 10 s"],
+            ["Training: about 5,777 s for the 498 steps left; `--preset default` takes about 10 s"],
         ),
         (20.0, 0.1, 500, []),
         (
             20.0,
             0.5,
             1000,
-            ["Training: about 496 s for 993 steps on this machine; `--preset default` takes about 10 s"],
+            ["Training: about 496 s for the 993 steps left; `--preset default` takes about 10 s"],
         ),
         (
             193.0,
             193.0,
             50,
-            ["Training: about 9,457 s for 49 steps on this machine; `--preset default` takes about 10 s"],
+            ["Training: about 9,457 s for the 49 steps left; `--preset default` takes about 10 s"],
         ),
         (193.0, 0.0, 1, []),
         (0.1, 0.1, 200, []),

@@ -44,9 +44,18 @@ def test_the_default_folder_is_described(ckpts: Path) -> None:
         "1 refused:",
         "  empty.pt: empty",
     ]
-    assert result.stderr.startswith(
-        "Reading headers: 0/12 checkpoints\nReading headers: 12/12 checkpoints in "
+    assert result.stderr.startswith("Reading headers: 12/12 checkpoints in ")
+
+
+def test_identical_files_are_said_to_be_refused(tmp_path: Path) -> None:
+    for index in range(3):
+        save_file({"w": torch.ones(3)}, tmp_path / f"{index}.safetensors")
+    refused = (
+        "  vary        0 of 1 tensor, 0 numbers (compared by samples and checksums; --deep compares all): "
     )
+    said = pdiff(tmp_path, ".").stdout
+    assert f"{refused}nothing to learn, so `pdiff collect` refuses them\n" in said
+    assert command.pdiff(tmp_path, "collect", ".").returncode == 3
 
 
 def test_what_only_a_sample_was_compared_of_is_not_said_to_be_the_same(tmp_path: Path) -> None:

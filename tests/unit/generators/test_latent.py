@@ -113,5 +113,5 @@ def test_slow_drawing_is_said_to_be_slow_before_the_first_model(
     slow.progress = said = Said()
     for index in (0, 1, 128):
         slow.rows([index], seed=0)
-    assert said[0] == "Drawing 128 models: about 480 s for 48 steps on this machine"
+    assert said[0] == "Drawing 128 models: about 480 s for the 48 steps left"
     assert len(said) == 1, "once, of the first block"

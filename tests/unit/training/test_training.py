@@ -22,7 +22,7 @@ from pdiff.common.provenance import DataAccess
 from pdiff.generators.train import load_generator, train
 from pdiff.training import Run
 from pdiff.training.trainer import Trainer, catch_signals
-from tests.support import MEMBERS, TINY
+from tests.support import MEMBERS, TINY, Said
 
 MakeRun = Callable[..., Run]
 CONV = ("codec.kind=conv", "codec.train.steps=3", "codec.train.batch_size=4", "denoiser.kind=conv")
@@ -174,6 +174,14 @@ def test_training_leaves_the_global_generator_alone(make_run: MakeRun) -> None:
     state = torch.random.get_rng_state()
     make_run("paper", *CONV)
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_with_nothing_to_resume_a_run_begins_and_says_so(bank: Bank, tmp_path: Path) -> None:
+    said, config = Said(), Config.preset("average")
+    train(bank, out=tmp_path / "new", config=config, resume=True, progress=said)
+    assert said == [f"{tmp_path}/new: nothing to resume, training on {bank.path} from the beginning"]
+    train(bank, out=tmp_path / "new", config=config, resume=True, progress=said)
+    assert len(said) == 1
 
 
 def test_a_finished_run_resumes_to_itself_and_is_not_overwritten_unasked(make_run: MakeRun) -> None:

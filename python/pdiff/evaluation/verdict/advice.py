@@ -9,6 +9,7 @@ The thresholds stand below; the answers rest on the results' own figures and on 
 import shlex
 from dataclasses import dataclass
 
+from pdiff.bank.safety import FEWEST
 from pdiff.common.wording import counted, printable
 from pdiff.evaluation.schema import Advice, Difference, Kind, PlaneEntry, Quality, Results, Scale, Selected
 from pdiff.generation.card import Judgement
@@ -22,8 +23,6 @@ COARSE = 0.5
 """Share of the checkpoints' mean error beyond which half an interval is too wide to say anything."""
 ALIKE = 0.999
 """Mean similarity of two checkpoints above which all make the same errors."""
-FEWEST = 10
-"""Members of a bank below which what they have in common is not known."""
 AS_NEW = 0.01
 """By how much the overlap with the nearest checkpoint may be above that of checkpoints themselves."""
 
