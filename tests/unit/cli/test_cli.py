@@ -260,6 +260,21 @@ def test_config_shows_a_preset_that_train_reads_back(pdiff: Pdiff, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("bank")
+def test_a_self_test_says_what_was_learned_and_writes_nothing(pdiff: Pdiff, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    quick = ("--set", "train.steps=300", "--set", "train.lr=3e-3", "--set", "denoiser.width=64")
+    said = pdiff("train", "--self-test", *quick).stdout
+    assert said.startswith("Self-test passed: of 8 checkpoints the codec keeps")
+    hardly = pdiff("train", "--self-test", "--set", "train.steps=1")
+    assert hardly.returncode == 1
+    assert "self-test failed" in hardly.stderr
+    refused = pdiff("train", "--self-test", "--generator", "gaussian")
+    assert refused.returncode == 2
+    assert "not for gaussian" in refused.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("bank")
 def test_a_dry_run_says_what_it_can_and_writes_nothing(pdiff: Pdiff, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     codec = "  codec: 500 steps of 1,664,577 parameters, roughly "
