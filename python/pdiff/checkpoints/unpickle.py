@@ -30,7 +30,7 @@ def serve() -> list[str] | None:
     What became of it is written to stdout: its exit code, negative for a signal, and what it said, in JSON.
     At the end of stdin returns None, in the first process; SIGTERM ends the file that is being loaded.
     """
-    import safetensors.torch  # noqa: F401 (so that the forks have it)
+    import pdiff.common.tensors  # noqa: F401 (so that the forks have torch)
 
     child = 0
 

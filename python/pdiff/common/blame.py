@@ -12,6 +12,8 @@ _NOT_INSTALLED = ("site-packages", "dist-packages")
 
 def described(error: BaseException) -> str:
     """Return the kind of an error and its message in one line, without the traceback that workers add."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"  # without the place, which `user_place` says
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and any(line.startswith("Traceback") for line in lines):
         return lines[-1]

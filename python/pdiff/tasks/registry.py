@@ -60,10 +60,10 @@ def _factory_from_file(name: str) -> Callable[..., object]:
     """Import the user's file and return the function that `file.py:factory` names."""
     file, _, attribute = name.rpartition(":")
     if not file or not attribute:
-        raise UsageError(f"{name}: name the function that returns the task, as in {name.rstrip(':')}:factory")
+        raise UsageError(f"{name}: name the task in it, as in {name.rstrip(':')}:Mine")
     factory = getattr(_import_file(Path(file)), attribute, None)
     if not callable(factory):
-        raise UsageError(f"{file}: has no function {attribute!r}")
+        raise UsageError(f"{file}: has no task {attribute!r}, a class or a function")
     return factory  # type: ignore[no-any-return]  # callable() narrows Any to Any
 
 
