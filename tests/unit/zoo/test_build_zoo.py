@@ -103,7 +103,7 @@ def with_metric():
         with pytest.raises(
             UsageError, match="unknown architecture of tiny 'foo'; accepted: batchnorm, layer"
         ):
-            CliRunner().invoke(command, [*chosen, "--arch", "foo"], catch_exceptions=False)
+            CliRunner().invoke(command, [*chosen, "--arch", "foo", "--overwrite"], catch_exceptions=False)
 
 
 def test_the_folder_remembers_how_it_was_made(build):
