@@ -84,7 +84,7 @@ def test_wrong_names_and_options(name, options, message):
     ("suffix", "options", "message"),
     [
         ("", {}, "name the task in it, as in .*own_task.py:Mine"),
-        (":", {}, "name the function"),
+        (":", {}, "name the task in it"),
         (":missing", {}, "has no task 'missing'"),
         (":number", {}, "has no task 'number'"),
         (":factory", {"clases": 3}, "did you mean 'classes'"),
