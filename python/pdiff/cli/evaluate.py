@@ -168,6 +168,7 @@ def show(console: "Console", results: "Results", out: Path, *, everything: bool)
     """Say advice, table, verdict, findings and warnings, or print the results as JSON."""
     import msgspec
 
+    from pdiff.common.wording import printable
     from pdiff.report import REPORT, SCORES, terminal_table
 
     advice = results.verdict.advice
@@ -178,6 +179,9 @@ def show(console: "Console", results: "Results", out: Path, *, everything: bool)
     table = terminal_table(results, console.width, everything=everything)
     console.table(f"{results.task.name} {results.task.arch}", table.header, table.rows)
     console.say(_explained(results, table))
+    for name, each in (("original", results.original), (results.name, results.generated)):
+        if each.best is not None:
+            console.say(f"Best {name} on validation: {printable(each.best.file)}")
     if results.verdict.position:
         console.say(f"In detail: {results.verdict.sentence}")
     for finding in results.verdict.findings:

@@ -140,7 +140,8 @@ class Classification(Task):
             raise UsageError(f"task {self.name}: targets are {targets.dtype}; numbers of classes are wanted")
         last = outputs.shape[-1] - 1
         if outside := targets[(targets < 0) | (targets > last)].tolist():
-            known = f"the network has classes 0 to {last}"
+            hint = " (do yours begin at 1?)" if outside[0] == last + 1 else ""
+            known = f"the network has classes 0 to {last}{hint}"
             raise UsageError(f"task {self.name}: targets hold {outside[0]}, and {known}")
         return outputs.argmax(dim=-1) != targets
 

@@ -18,6 +18,7 @@ from pdiff.common.errors import InputError, UsageError, exit_code
 from pdiff.common.progress import SILENT
 from pdiff.common.sealing import write_sealed
 from pdiff.evaluation.evaluate import Options, provenance_entry
+from pdiff.evaluation.evaluate import evaluate as evaluated
 from pdiff.evaluation.metrics.soft_voting import POOL
 from pdiff.evaluation.populations import open_case
 from pdiff.generation.generated import GENERATED, Generated
@@ -126,6 +127,23 @@ def test_points_and_summaries_agree(results: dict[str, Any]) -> None:
             p for p in points if (p["family"], p["strength"]) == (baseline["family"], baseline["strength"])
         ]
         assert baseline["max_similarity"] == pytest.approx(sum(p["max_similarity"] for p in same) / len(same))
+
+
+class Broken(Waves):
+    """A task of which one test sample holds a NaN."""
+
+    def data(self, split):
+        inputs, targets = super().data(split)
+        inputs[0] = math.nan
+        return inputs, targets
+
+
+def test_samples_that_are_not_finite_leave_figures_out(norm_bank: Bank, save_generated: Save) -> None:
+    generated = save_generated(norm_bank, norm_bank.batch(range(3)))
+    results = evaluated(generated, task=Broken(), baselines_n=2, replicates=2)
+    assert results is not None
+    json.dumps(msgspec.to_builtins(results), allow_nan=False)
+    assert [point.nll for point in results.points if point.family == "generated"] == [None] * 3
 
 
 def test_files_are_found_from_where_the_command_ran(

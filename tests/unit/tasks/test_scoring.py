@@ -151,3 +151,10 @@ def test_what_a_network_does_not_take_is_said_in_one_line(
     assert message.endswith("; say which network they are of with --task and --arch")
     assert len(message) < 350
     assert "\n" not in message
+
+
+def test_classes_that_begin_at_1_are_guessed():
+    with pytest.raises(
+        UsageError, match=r"targets hold 3, and the network has classes 0 to 2 \(do yours begin"
+    ):
+        wrong(Classes(), torch.eye(3), torch.tensor([1, 2, 3]))

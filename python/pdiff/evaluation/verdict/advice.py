@@ -185,9 +185,11 @@ def _simpler(results: Results, quality: Quality) -> tuple[str, _Average | None]:
         use = averaging.name if averaging else "any of your checkpoints"
         score = scale.text(averaging.score if averaging else results.original.score.mean)
         return f"Something simpler does better: {use} ({score}).", averaging
-    sentence = _beside(verdict.at_max_similarity, scale, "at the same overlap with the nearest checkpoint")
+    sentence = _beside(
+        verdict.at_max_similarity, scale, "at this overlap with the nearest checkpoint or less"
+    )
     if verdict.at_gg is not None and verdict.at_gg.margin < verdict.at_max_similarity.margin:
-        sentence = _beside(verdict.at_gg, scale, "at the same overlap with one another")
+        sentence = _beside(verdict.at_gg, scale, "at this overlap with one another or less")
     if averaging is not None:
         also = averaging.name[0].upper() + averaging.name[1:]
         sentence += f" {also} is the better single network ({scale.text(averaging.score)})."

@@ -20,7 +20,7 @@ def test_good_and_new() -> None:
         "+0.00 points, −0.10 to +0.10), and new.",
         "Their errors overlap with those of the nearest checkpoint by 0.800 (1: the same errors); a "
         "checkpoint's own do so by 0.850.",
-        "Nothing simpler does as well: noise σ 0.1, at the same overlap with the nearest checkpoint, "
+        "Nothing simpler does as well: noise σ 0.1, at this overlap with the nearest checkpoint or less, "
         "is worse by 0.40 points (0.30 to 0.50).",
         "Use the generated models.",
     ]
@@ -81,7 +81,7 @@ def test_averages_and_the_command_that_writes_a_better_one() -> None:
     found = advice(case(finding=AVERAGES, of_16=0.975, position="below", margin=-0.003), 1.0)
     assert found.headline.endswith("but little more than averages of them.")
     assert found.simpler == (
-        "Something simpler does better: noise σ 0.1, at the same overlap with the nearest checkpoint, "
+        "Something simpler does better: noise σ 0.1, at this overlap with the nearest checkpoint or less, "
         "is better by 0.30 points (0.20 to 0.40). An average of 16 of your checkpoints is the better single "
         "network (97.50%)."
     )
