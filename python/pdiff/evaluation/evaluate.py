@@ -170,7 +170,7 @@ def _concluded(results: Results, predicted: Predicted) -> Results:
     found = replace(results, verdict=replace(results.verdict, findings=findings(results, more)))
     said = advice(found, more)
     if not said.headline:
-        found = replace(found, verdict=replace(found.verdict, position=None, findings=[]))
+        found = replace(found, verdict=replace(found.verdict, position=None))
     return replace(found, verdict=replace(found.verdict, advice=said))
 
 

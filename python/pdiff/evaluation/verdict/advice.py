@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pdiff.bank.safety import FEWEST
 from pdiff.common.wording import counted, printable
 from pdiff.evaluation.schema import Advice, Difference, Kind, PlaneEntry, Quality, Results, Scale, Selected
+from pdiff.evaluation.verdict.diagnostics import ALIKE
 from pdiff.generation.card import Judgement
 
 CLEARLY = 0.5
@@ -21,8 +22,6 @@ RUINED_ERRORS, RUINED_RIGHT, RUINED_SPREADS = 3.0, 0.5, 3.0
 mean score is so many standard deviations of the checkpoints' scores below."""
 COARSE = 0.5
 """Share of the checkpoints' mean error beyond which half an interval is too wide to say anything."""
-ALIKE = 0.999
-"""Mean similarity of two checkpoints above which all make the same errors."""
 AS_NEW = 0.01
 """By how much the overlap with the nearest checkpoint may be above that of checkpoints themselves."""
 

@@ -12,6 +12,8 @@ from pdiff.evaluation.verdict.verdict import FEW
 from pdiff.generation.models import Models
 from pdiff.tasks.base import Split
 
+ALIKE = 0.999
+"""Mean similarity of two checkpoints above which all make the same errors."""
 COPYING_Z = -3.0
 """Z_U below which generated models lie nearer to the training members than chance lets unseen ones lie."""
 NEAR = 0.5
@@ -62,6 +64,8 @@ def _copies(results: Results) -> str | None:
     ours, theirs, novelty = results.generated, results.original.max_similarity, results.novelty
     z, at_bank, distance = novelty.z_u.value, novelty.l2_nearest_original.mean, novelty.l2_nearest.mean
     dispersion = "–" if ours.dispersion is None else f"{ours.dispersion:.2f}"
+    if results.original.gg is not None and results.original.gg >= ALIKE:
+        return None  # whatever errs as they do is as similar
     if z is not None and z < COPYING_Z:
         return (
             "Copies: generated models lie nearer to the training members than held-out members do "
