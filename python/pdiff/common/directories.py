@@ -4,8 +4,8 @@ import errno
 import fcntl
 import glob
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -212,14 +212,18 @@ def scratch(out: Path) -> Iterator[Path]:
 def _fresh(out: Path) -> tuple[Path, int]:
     """Make an empty staging directory; return it and its lock, held."""
     while True:
-        staged = Path(tempfile.mkdtemp(prefix=f".{out.name}.staged-", dir=out.parent))
+        staged = out.parent / f".{out.name}.staged-{secrets.token_hex(4)}"
         try:
+            staged.mkdir(mode=0o700)
             lock = _hold(staged, new=True)
             if lock is not None:  # else another process took it for one of the dead
                 staged.chmod(0o777 & ~process_umask())
                 return staged, lock
-        except BaseException:  # a signal, too
-            staged.rmdir()
+        except FileExistsError:
+            continue
+        except BaseException:  # a signal, too, as soon as it is there
+            with suppress(OSError):
+                staged.rmdir()
             raise
 
 
