@@ -58,11 +58,15 @@ class Safety(msgspec.Struct, frozen=True):
 
 def doubts(bank: Bank) -> list[str]:
     """Return what speaks against learning from a bank, a line each."""
-    few = f"{counted(len(bank), 'checkpoint')}: too few for `pdiff evaluate` to reach a verdict, which takes"
-    return [
-        *([f"{few} {FEWEST} or more"] if len(bank) < FEWEST else []),
-        *filter(None, [unaligned(bank)]),
-    ]
+    found = []
+    if len(bank) < FEWEST:
+        count = counted(len(bank), "checkpoint")
+        found.append(
+            f"{count}: too few for `pdiff evaluate` to reach a verdict, which takes {FEWEST} or more"
+        )
+    if warning := unaligned(bank):
+        found.append(warning)
+    return found
 
 
 def unaligned(bank: Bank) -> str | None:

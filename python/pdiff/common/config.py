@@ -227,8 +227,7 @@ class Config(Section, frozen=True, tag_field="generator"):
             start = Config.preset("default" if family == "latent" else str(family))
         values, kinds = start.values(), variants(type(start))
         merge(values, changes, str(file), kinds)
-        for each in settings:
-            merge(values, parse(each), f"--set {each}", kinds)
+        _set(values, settings, kinds)
         if seed is not None:
             values["seed"] = seed
         return Config.from_values(values)
@@ -296,9 +295,8 @@ class Config(Section, frozen=True, tag_field="generator"):
 
     def changed(self, settings: Iterable[str]) -> "AnyConfig":
         """Return the configuration with `section.key=value` settings put over it."""
-        values, kinds = self.values(), variants(type(self))
-        for each in settings:
-            merge(values, parse(each), f"--set {each}", kinds)
+        values = self.values()
+        _set(values, settings, variants(type(self)))
         return Config.from_values(values)
 
     def toml(self) -> str:
@@ -398,6 +396,12 @@ class TunedConfig(Config, frozen=True, tag="tuned"):
     """Learning rate of Adam at the beginning of a cycle."""
     scale: NonNegative = 1.0
     """Of the noise around the tuned mean, or of the draws, in the bank's standard deviations."""
+
+
+def _set(values: dict[str, Any], settings: Iterable[str], kinds: Any) -> None:
+    """Put `section.key=value` settings over values."""
+    for each in settings:
+        merge(values, parse(each), f"--set {each}", kinds)
 
 
 def _check_heads(width: int, heads: int) -> None:

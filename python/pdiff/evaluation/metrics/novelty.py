@@ -22,7 +22,7 @@ from torch import Tensor
 from pdiff.bank import Bank
 from pdiff.evaluation.inference import Predictions
 from pdiff.evaluation.metrics.errors import Resemblance, distinct_count, resemblance
-from pdiff.evaluation.metrics.soft_voting import known_or_none, likelihood, normalised
+from pdiff.evaluation.metrics.soft_voting import finite_or_none, likelihood, normalised
 from pdiff.evaluation.metrics.weights import Place, bank_products, distances_to, place, spread
 from pdiff.evaluation.populations import Case, Compared
 from pdiff.evaluation.schema import ZU, FamilyEntry, Nearest, Novelty, Point, Selected, Spread
@@ -62,7 +62,7 @@ class Measured:
         if known.votes is not None and classes is not None:
             votes = zip(known.voters, known.votes, strict=True)
             nll = {index: likelihood(normalised(each), classes) for index, each in votes}
-            figures["nll"] = [known_or_none(nll.get(index)) for index in range(self.size)]
+            figures["nll"] = [finite_or_none(nll.get(index)) for index in range(self.size)]
         if known.validation is not None:
             figures["validation"] = known.validation.tolist()
         if made.files:

@@ -124,7 +124,7 @@ def likelihood(probabilities: Tensor, targets: Tensor) -> float:
     return float(-right.clamp(min=_TINY).double().log().mean())
 
 
-def known_or_none(value: float | None) -> float | None:
+def finite_or_none(value: float | None) -> float | None:
     """Return a figure, None for one that is not finite: of outputs that are not."""
     return value if value is not None and math.isfinite(value) else None
 
@@ -135,7 +135,9 @@ def _over_draws(
     """Return each figure's summaries over the draws, one a size; None where they are fewer than `least`."""
     nothing = [None] * len(_NAMES)
     found = [
-        nothing if len(each) < least else [known_or_none(value) for value in summarise(each, axis=0).tolist()]
+        nothing
+        if len(each) < least
+        else [finite_or_none(value) for value in summarise(each, axis=0).tolist()]
         for each in sizes
     ]
     return {name: [each[place] for each in found] for place, name in enumerate(_NAMES)}
