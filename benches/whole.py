@@ -13,46 +13,38 @@ import shlex
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import click
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import nn
 
 import pdiff
 from pdiff.cli.console import Console
+from pdiff.common.tensors import write_tensors
 from pdiff.tasks import Task
 from pdiff.tasks.data import SplitData
 from pdiff.tasks.scoring import score
+from pdiff.training.frozen import FrozenRest
+from pdiff.zoo.recipes import Phase
+from pdiff.zoo.train import bank_steps, converge, initialise
 
-BATCH, RATE, LAST_RATE, WARM_UP = 32, 2e-3, 1e-4, 30
+BATCH, RATE, LAST_RATE = 32, 2e-3, 1e-4
 MODELS, SAMPLES = 10, 1000
 _TICK = 0.02
 
 
-def train(task: Task, network: nn.Module, steps: int, k: int, out: Path) -> None:
-    """Train all parameters, then save `k` checkpoints, one a step."""
-    inputs, targets = task.data("train")  # type: ignore[misc]
-    generator = torch.Generator().manual_seed(0)
-
-    def step(optimizer: torch.optim.Optimizer) -> None:
-        chosen = torch.randint(len(inputs), (BATCH,), generator=generator)
-        optimizer.zero_grad()
-        task.loss(network(inputs[chosen]), targets[chosen]).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), RATE)
-    for number in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, (number + 1) / WARM_UP) * (1 - number / steps) + 1e-5
-        step(optimizer)
-    optimizer = torch.optim.AdamW(network.parameters(), LAST_RATE)
-    for number in range(k):
-        step(optimizer)
-        state: dict[str, Tensor] = network.state_dict()
-        save_file(state, out / f"step-{number:03d}.safetensors")
+def train(task: Task, arch: str, out: Path, console: Console, *, steps: int, k: int) -> nn.Module:
+    """Train a network from scratch, then save `k` checkpoints, one a step, as the zoo does."""
+    network = initialise(task, arch, seed=0, run=0)
+    batches = SplitData(task, "train").shuffled(BATCH, seed=0, purpose="benches/whole")
+    converge(task, network, Phase("adamw", RATE, BATCH), batches, steps=steps, progress=console)
+    rest = FrozenRest(network, [name for name, _ in network.named_parameters()], whole=True)
+    taken = bank_steps(task, network, Phase("adamw", LAST_RATE, BATCH), batches, rest)
+    for number, _ in enumerate(islice(taken, k)):
+        write_tensors(out / f"step-{number:03d}.safetensors", network.state_dict())
+    return network
 
 
 def run(*typed: str, folder: Path) -> tuple[str, str, str]:
@@ -99,13 +91,11 @@ def accuracy(task: Task, network: nn.Module, files: list[Path]) -> str:
 def main(arch: str, steps: int, k: int, codecs: tuple[str, ...]) -> None:
     """Print the table."""
     console, task = Console(), pdiff.load_task("fashion")
-    torch.manual_seed(0)
-    network = task.build(arch)
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "ckpts").mkdir()
-        train(task, network, steps, k, folder / "ckpts")
+        network = train(task, arch, folder / "ckpts", console, steps=steps, k=k)
         ckpts, bank = sorted((folder / "ckpts").iterdir()), str(folder / "bank")
         rows.append(["checkpoints", "", "", "", accuracy(task, network, ckpts[:: max(1, k // MODELS)])])
         rows.append(["collect", *run("collect", str(folder / "ckpts"), "--out", bank, folder=folder), ""])
