@@ -28,7 +28,8 @@ from pdiff.tasks.data import SplitData
 from pdiff.tasks.scoring import score
 from pdiff.training.frozen import FrozenRest
 from pdiff.zoo.recipes import Phase
-from pdiff.zoo.train import bank_steps, converge, initialise
+from pdiff.zoo.start import initialise
+from pdiff.zoo.train import bank_steps, converge
 
 BATCH, RATE, LAST_RATE = 32, 2e-3, 1e-4
 MODELS, SAMPLES = 10, 1000

@@ -47,10 +47,14 @@ pub fn pool() -> Result<Arc<ThreadPool>> {
 }
 
 fn start() -> Result<ThreadPool> {
-    ThreadPoolBuilder::new()
+    let threads = ThreadPoolBuilder::new()
         .thread_name(|i| format!("pdiff-{i}"))
         .build()
-        .map_err(|e| Error::Internal(format!("cannot start worker threads: {e}")))
+        .map_err(|e| Error::Internal(format!("cannot start worker threads: {e}")))?;
+    // A worker looks for work first in the others' queues, whose library fills a global cell then, once a process. A
+    // fork in that moment would find the cell half filled for ever. Whoever has answered is past it.
+    threads.install(|| ());
+    Ok(threads)
 }
 
 #[cfg(test)]

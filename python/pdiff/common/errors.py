@@ -21,7 +21,10 @@ __all__ = [
     "unknown",
 ]
 
-_EXTRAS = {**dict.fromkeys(("torch", "jinja2", "matplotlib", "scipy"), "torch"), "torchvision": "vision"}
+_EXTRAS = {
+    **dict.fromkeys(("torch", "jinja2", "matplotlib", "scipy"), "torch"),
+    **dict.fromkeys(("timm", "torchvision", "PIL"), "vision"),
+}
 """What is not installed with `pdiff-nn` alone, each with the extra that brings it."""
 
 

@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,9 @@ BUILT_IN = {
 }
 """Name of each built-in task → where its class is; imported when asked for."""
 
+PICTURES = ("cifar10", "cifar100", "stl10", "flowers102", "pets", "food101", "imagenet", "mnist", "svhn")
+"""Built-in tasks whose data has to be on the user's disk."""
+
 
 def load_task(name: str, **options: Any) -> Task:
     """Return a task by built-in name, or by `path/to/file.py:factory`, built with `options`.
@@ -29,10 +33,14 @@ def load_task(name: str, **options: Any) -> Task:
     if name in BUILT_IN:
         module_name, _, class_name = BUILT_IN[name].partition(":")
         factory = getattr(importlib.import_module(module_name), class_name)
+    elif name in PICTURES:
+        from pdiff.tasks.pictures import Pictures  # noqa: PLC0415 (not for tasks that have no pictures)
+
+        factory = partial(Pictures, name)
     elif ".py" in name:
         factory = _factory_from_file(name)
     else:
-        error = unknown("task", name, BUILT_IN)
+        error = unknown("task", name, (*BUILT_IN, *PICTURES))
         raise UsageError(f"{error}, or your own as file.py:factory")
     _check_options(name, factory, options)
     task = factory(**options)

@@ -1,20 +1,17 @@
 """Load Fashion-MNIST: 70,000 real photographs of clothes in ten classes (Xiao et al., arXiv 1708.07747)."""
 
-import gzip
-import struct
-import zlib
 from functools import cached_property, partial
-from math import prod
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pdiff.common.errors import InputError, UsageError
 from pdiff.tasks.base import Split
+from pdiff.tasks.hyper import cnn
+from pdiff.tasks.idx import read_idx
 from pdiff.tasks.networks import BuiltIn, convnet2d, convnet_permutations
 
 CLASSES = 10
@@ -22,8 +19,6 @@ SIZE = 28
 TRAIN = 55_000  # of the 60,000 training images; the last 5,000 are the validation split
 MEAN, STD = 0.2860, 0.3530  # of the training images' pixels, scaled to [0, 1]
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts them
-
-_UNSIGNED_BYTE = 0x08  # in the magic number of the idx format
 
 
 def _resnet18() -> nn.Module:
@@ -51,6 +46,7 @@ class Fashion(BuiltIn):
         {
             "convnet": (partial(convnet2d, SIZE, (16, 32, 32), CLASSES), convnet_permutations(depth=3)),
             "resnet18": (_resnet18, ()),
+            "cnn": (partial(cnn, CLASSES, channels=1), ()),
         }
     )
     architectures = tuple(networks)
@@ -95,31 +91,3 @@ class Fashion(BuiltIn):
             f"{self._root}: no {file} here or in FashionMNIST/raw; get Fashion-MNIST with "
             "`apt install dataset-fashion-mnist`, or name a folder that has it with --data-root"
         )
-
-
-def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Read a gzipped idx file (MNIST's format) of unsigned bytes that must have exactly this shape.
-
-    Raises `InputError` that names the file if it is not gzip, not idx, of another shape, or of a wrong
-    length. At most one byte more than the shape needs is unpacked.
-    """
-    header = 4 + 4 * len(shape)
-    expected = header + prod(shape)
-    try:
-        with gzip.open(path) as file:
-            raw = file.read(expected + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: not a whole gzip file ({error})") from None
-    if len(raw) < header or raw[:4] != bytes((0, 0, _UNSIGNED_BYTE, len(shape))):
-        raise InputError(f"{path}: not an idx file of unsigned bytes with {len(shape)} dimensions")
-    found = struct.unpack(f">{len(shape)}I", raw[4:header])
-    if found != shape:
-        raise InputError(f"{path}: holds {_times(found)} values, expected {_times(shape)}")
-    if len(raw) != expected:
-        state = "longer" if len(raw) > expected else f"cut short at {len(raw)} bytes"
-        raise InputError(f"{path}: {state}, expected {expected} bytes for {_times(shape)} values")
-    return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(str(size) for size in shape)

@@ -1,15 +1,16 @@
 """Train networks of a task and leave a folder of checkpoints that remembers how it was made."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, get_args
 
+import msgspec
 from torch import nn
 
-from pdiff.bank.manifest import TASK_FILE, ZOO, TaskRef
+from pdiff.bank.manifest import BASE, TASK_FILE, ZOO, TaskRef
 from pdiff.common.artifacts import write_json
 from pdiff.common.directories import staged_directory
 from pdiff.common.errors import UsageError, unknown
@@ -23,9 +24,11 @@ from pdiff.tasks.data import Batch, SplitData
 from pdiff.tasks.scoring import score
 from pdiff.training.frozen import FrozenRest
 from pdiff.training.trainer import write_torch
+from pdiff.zoo.augment import AUGMENTATIONS
 from pdiff.zoo.recipes import Phase, Recipe, recipe_for
+from pdiff.zoo.start import initialise, load_start
 from pdiff.zoo.subset import select_subset
-from pdiff.zoo.train import bank_steps, converge, flip_and_shift, initialise
+from pdiff.zoo.train import bank_steps, converge
 
 Format = Literal["safetensors", "pth"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -62,6 +65,10 @@ class _Plan:
     k: int
     seed: int
     fmt: Format
+    init: Path | None
+    """Checkpoint that training starts from."""
+    parts: bool
+    """Whether checkpoints hold the subset alone."""
     progress: Progress
     training: SplitData
     validation: SplitData
@@ -69,7 +76,7 @@ class _Plan:
 
     def batches(self, phase: Phase, purpose: str) -> Iterator[Batch]:
         """Return the endless training batches of a phase."""
-        vary = flip_and_shift if self.recipe.augment else None
+        vary = AUGMENTATIONS[self.recipe.augment]
         return self.training.shuffled(phase.batch_size, seed=self.seed, purpose=purpose, vary=vary)
 
 
@@ -87,6 +94,8 @@ def build_zoo(
     seed: int = 0,
     runs: int = 1,
     fmt: Format = "safetensors",
+    init: Path | None = None,
+    parts: bool = False,
     overwrite: bool = False,
     progress: AnyProgress = None,
     epochs: int | None = None,
@@ -96,8 +105,12 @@ def build_zoo(
     `out` receives `step-00001.safetensors`, …, in `run-R/` where `runs` is above 1 (independent
     initialisations and orders of the data), `zoo.json` (how they were made) and `task.json`: `task_name` and
     `options` are what `load_task` was given, and tell a bank its task. `optimizer` and `lr` are
-    those of the bank's steps. The same seed gives the same checkpoints, bit for bit, at the same number of
-    threads. Raises `UsageError` for a choice that cannot work, `InputError` when training diverges.
+    those of the bank's steps. Training starts from the checkpoint `init`, if there is one, else from random
+    weights. With `parts` the checkpoints hold the subset alone, beside `base.safetensors`, the converged
+    network: kilobytes instead of megabytes where the subset is small.
+
+    The same seed gives the same checkpoints, bit for bit, at the same number of threads. Raises `UsageError`
+    for a choice that cannot work, `InputError` when training diverges.
     """
     if arch not in task.architectures:
         raise unknown(f"architecture of {task.name}", arch, task.architectures)
@@ -106,8 +119,10 @@ def build_zoo(
     for what, value in (("k", k), ("runs", runs), ("epochs", epochs)):
         if value is not None and value < 1:
             raise UsageError(f"{what} is {value}; expected 1 or more")
+    if parts and (runs > 1 or subset == "all"):
+        raise UsageError("parts of networks are of one run, and of a subset other than all")
     recipe = recipe_for(task_name, arch)
-    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+    recipe = recipe if epochs is None else msgspec.structs.replace(recipe, epochs=epochs)
     phase = recipe.bank_phase(subset, optimizer, lr)
     names = select_subset(initialise(task, arch, seed, run=0), subset)
     result = ZooResult(out, [], [])
@@ -120,7 +135,9 @@ def build_zoo(
             raise UsageError(
                 f"task {task.name}: the validation split has no samples, by which a zoo is judged"
             )
-        plan = _Plan(task, arch, recipe, phase, subset, names, k, seed, fmt, as_progress(progress), *data)
+        plan = _Plan(
+            task, arch, recipe, phase, subset, names, k, seed, fmt, init, parts, as_progress(progress), *data
+        )
         with on_threads(_threads(plan)):
             for run in range(runs):
                 folder = staged / f"run-{run}" if runs > 1 else staged
@@ -140,6 +157,8 @@ def _threads(plan: _Plan) -> int:
 def _one_run(plan: _Plan, folder: Path, run: int, result: ZooResult) -> None:
     """Train one network and save its checkpoints; add what came of it to `result`."""
     model = initialise(plan.task, plan.arch, plan.seed, run)
+    if plan.init is not None:
+        load_start(model, plan.init, plan.progress)
     phase, n = plan.recipe.converge, len(plan.training)
     steps = plan.recipe.epochs * (n // min(phase.batch_size, n))
     source = plan.batches(phase, f"zoo/train/run-{run}")
@@ -149,6 +168,8 @@ def _one_run(plan: _Plan, folder: Path, run: int, result: ZooResult) -> None:
     converged = score(plan.task, model, plan.validation)
     plan.progress.message(f"Converged: {plan.task.describe(converged)} on the validation split")
     result.converged.append(converged)
+    if plan.parts:
+        write_checkpoint(folder / BASE, model, {plan.task.metric_name: converged})
     result.scores += _save_bank(plan, model, folder, run)
     result.train_seconds += middle - start
     result.bank_seconds += perf_counter() - middle
@@ -161,28 +182,32 @@ def _save_bank(plan: _Plan, model: nn.Module, folder: Path, run: int) -> list[fl
     source = plan.batches(plan.phase, f"zoo/bank/run-{run}")
     with plan.progress.track("Saving checkpoints", plan.k, "checkpoint") as tracker:
         steps = bank_steps(plan.task, model, plan.phase, source, rest)
+        names = plan.names if plan.parts else None
         for step, loss in enumerate(islice(steps, plan.k), start=1):
             value = score(plan.task, model, plan.validation)
-            write_checkpoint(folder, model, plan.fmt, step=step, run=run, metric=metric, score=value)
+            facts = {metric: value, "step": step, "run": run}
+            write_checkpoint(folder / f"step-{step:05d}.{plan.fmt}", model, facts, names)
             scores.append(value)
             tracker.advance(1, **{"loss": loss, metric: value})
     return scores
 
 
 def write_checkpoint(
-    folder: Path, model: nn.Module, fmt: Format, *, step: int, run: int, metric: str, score: float
+    path: Path, model: nn.Module, facts: Mapping[str, float], names: Sequence[str] | None = None
 ) -> None:
-    """Write the whole state dict as `step-NNNNN.safetensors` or `.pth`, durably.
+    """Write the state dict, or the tensors `names` of it, as `.safetensors` or `.pth`, durably.
 
-    `.safetensors` carries the score by the name of its metric, `step` and `run` as strings in its metadata;
-    `.pth` is a dictionary with `state_dict` and the same three as numbers.
+    `.safetensors` carries the facts (score, step, run) as strings in its metadata; `.pth` is a dictionary
+    with `state_dict` and the facts as numbers.
     """
-    path = folder / f"step-{step:05d}.{fmt}"
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}  # tied ones apart
-    if fmt == "safetensors":
-        write_tensors(path, state, {metric: f"{score:.6g}", "step": str(step), "run": str(run)})
+    if names is not None:
+        state = {name: state[name] for name in names}
+    if path.suffix == ".safetensors":
+        texts = {name: str(fact) if isinstance(fact, int) else f"{fact:.6g}" for name, fact in facts.items()}
+        write_tensors(path, state, texts)
     else:
-        write_torch(path, {metric: score, "state_dict": state, "step": step, "run": run})
+        write_torch(path, {"state_dict": state, **facts})
 
 
 def _description(plan: _Plan, result: ZooResult) -> dict[str, Any]:
@@ -193,11 +218,12 @@ def _description(plan: _Plan, result: ZooResult) -> dict[str, Any]:
         "seed": plan.seed,
         "k": plan.k,
         "runs": len(result.converged),
+        "init": None if plan.init is None else str(plan.init.resolve()),
         "recipe": {
             "epochs": plan.recipe.epochs,
             "augment": plan.recipe.augment,
-            "converge": asdict(plan.recipe.converge),
-            "bank": asdict(plan.phase),
+            "converge": msgspec.to_builtins(plan.recipe.converge),
+            "bank": msgspec.to_builtins(plan.phase),
         },
         "validation_samples": len(plan.validation),
         "metric": plan.task.metric_name,

@@ -5,13 +5,11 @@ from itertools import islice
 from math import cos, isfinite, pi
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
-from pdiff.common.torch_rng import torch_generator
 from pdiff.tasks import Task
 from pdiff.tasks.data import Batch
 from pdiff.training.frozen import FrozenRest
@@ -20,13 +18,6 @@ from pdiff.zoo.recipes import Phase
 
 WARM_UP = 0.15
 """The share of training in which the rate rises."""
-
-
-def initialise(task: Task, arch: str, seed: int, run: int) -> nn.Module:
-    """Build the network with the weights that belong to (seed, run); torch's own generator is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_generator(seed, "zoo/initialise", run).initial_seed())
-        return task.build(arch)
 
 
 def converge(
@@ -61,21 +52,6 @@ def bank_steps(
         rest.restore()
         model.eval()
         yield loss
-
-
-def flip_and_shift(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
-    """Mirror half of the images [B, C, H, W] left to right and shift each by up to `reach` pixels.
-
-    The border pixels fill what a shift uncovers.
-    """
-    n, _, height, width = images.shape
-    down, right = torch.randint(-reach, reach + 1, (2, n, 1), generator=generator)
-    rows = (torch.arange(height) + down).clamp(0, height - 1)  # [B, H], which row to take
-    columns = (torch.arange(width) + right).clamp(0, width - 1)
-    mirrored = torch.rand(n, 1, generator=generator) < 0.5
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    sample = torch.arange(n)[:, None, None]
-    return images[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def one_cycle(step: int, steps: int) -> float:

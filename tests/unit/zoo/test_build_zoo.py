@@ -172,7 +172,7 @@ def test_runs_are_independent_and_the_first_does_not_depend_on_their_number(buil
 def test_tied_tensors_are_written_under_both_names(task, tmp_path):
     model = task.build("layernorm")
     model[3].weight = model[0].weight = torch.nn.Parameter(torch.randn(12, 12))
-    write_checkpoint(tmp_path, model, "safetensors", step=1, run=0, metric="accuracy", score=0.5)
+    write_checkpoint(tmp_path / "step-00001.safetensors", model, {"accuracy": 0.5, "step": 1, "run": 0})
     state = load_file(tmp_path / "step-00001.safetensors")
     assert torch.equal(state["0.weight"], state["3.weight"])
     assert torch.equal(state["0.weight"], model[0].weight)
@@ -236,3 +236,27 @@ def test_an_interrupted_build_leaves_nothing(build, task, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         build()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_are_the_subset_beside_the_whole_network(build):
+    whole, parts = build("whole", subset="last-norms"), build("parts", subset="last-norms", parts=True)
+    base = load_file(parts.path / "base.safetensors")
+    for name in ("step-00001.safetensors", "step-00003.safetensors"):
+        part, all_of_it = load_file(parts.path / name), load_file(whole.path / name)
+        assert set(part) == {"4.weight", "4.bias", "7.weight", "7.bias"}
+        assert all(torch.equal(part[key], all_of_it[key]) for key in part)
+        assert all(torch.equal(base[key], all_of_it[key]) for key in base.keys() - part.keys())
+    assert parts.scores == whole.scores
+
+
+@pytest.mark.parametrize("how", [{"subset": "all"}, {"subset": "last-norms", "runs": 2}])
+def test_parts_are_of_one_run_and_a_subset(build, how):
+    with pytest.raises(UsageError, match="parts of networks are of one run, and of a subset"):
+        build("parts", parts=True, **how)
+
+
+def test_training_starts_from_a_given_checkpoint(build):
+    first, short = build("first", epochs=20), build("short", epochs=1)
+    again = build("again", epochs=1, init=first.path / "step-00003.safetensors")
+    assert again.converged[0] > short.converged[0] + 0.1
+    assert json.loads((again.path / "zoo.json").read_text())["init"].endswith("step-00003.safetensors")

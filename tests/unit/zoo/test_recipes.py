@@ -1,10 +1,13 @@
-from dataclasses import replace
-
 import pytest
+import torch
+from msgspec.structs import replace
 
+from pdiff.common.config import PRESETS
 from pdiff.common.errors import UsageError
 from pdiff.tasks import BUILT_IN, load_task
-from pdiff.zoo.recipes import SGD_FACTOR, Phase, recipe_for
+from pdiff.tasks.backbones import BACKBONES
+from pdiff.zoo import select_subset
+from pdiff.zoo.recipes import SGD_FACTOR, Phase, recipe_for, rows
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -42,4 +45,37 @@ def test_phases_that_cannot_work_are_refused(optimizer, lr, message):
 def test_a_task_of_ones_own_gets_the_small_recipe():
     recipe = recipe_for("mine.py:factory", "net")
     assert isinstance(recipe.converge, Phase)
-    assert not recipe.augment
+    assert recipe.augment == "none"
+
+
+def test_every_row_is_of_a_network_that_its_task_has():
+    names = [row.name for row in rows()]
+    assert len(set(names)) == len(names)
+    for row in rows():
+        task = load_task(row.task, **row.options)
+        assert row.arch in task.architectures, row.name
+        assert row.preset in PRESETS
+
+
+def test_table_1_has_the_papers_36_rows():
+    found = {(row.task, row.arch): row.published for row in rows() if row.table == "table1"}
+    assert len(found) == 36
+    assert found["cifar100", "resnet18"] == (77.4, 77.7, 77.9)
+    assert found["imagenet", "convnext-base"] == (85.1, 85.3, 85.3)
+    assert all(best < 100 for row in found.values() for best in row)
+
+
+@pytest.mark.parametrize("arch", BACKBONES)
+def test_subsets_of_the_large_networks_have_the_published_sizes(arch):
+    (row,) = [row for row in rows() if row.name == f"cifar100/{arch}"]
+    with torch.device("meta"):
+        model = load_task(row.task, **row.options).build(arch)
+    state = model.state_dict()
+    assert sum(state[name].numel() for name in select_subset(model, row.subset)) == row.numbers
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if row.table == "minis"], ids=lambda row: row.name)
+def test_the_small_networks_have_the_published_sizes(row):
+    model = load_task(row.task, **row.options).build(row.arch)
+    assert sum(parameter.numel() for parameter in model.parameters()) == row.numbers
+    assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 10)

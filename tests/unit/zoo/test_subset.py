@@ -42,8 +42,37 @@ def test_globs_select_floating_tensors_only(model):
 
 
 @pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ("norms:1-2", ["1.weight", "1.bias", "4.weight", "4.bias"]),
+        ("norms:2", ["4.weight", "4.bias"]),
+        ("linears:2-3", ["3.weight", "3.bias", "6.weight", "6.bias"]),
+        ("last-linears", ["9.weight", "9.bias"]),
+        ("last-linears:2", ["6.weight", "6.bias", "9.weight", "9.bias"]),
+        ("head", ["9.weight", "9.bias"]),
+    ],
+)
+def test_layers_are_counted_from_1_by_registration(model, spec, names):
+    assert select_subset(model, spec) == names
+
+
+def test_convolutions_and_adapters_are_found():
+    network = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Conv2d(2, 3, 3, bias=False))
+    assert select_subset(network, "last-convs") == ["1.weight"]
+    assert select_subset(network, "convs:1") == ["0.weight", "0.bias"]
+    network.register_parameter("lora_A", nn.Parameter(torch.zeros(2, 2)))
+    assert select_subset(network, "lora") == ["lora_A"]
+
+
+@pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ("norms:0", "has 3 normalisation layers"),
+        ("norms:2-4", "has 3 normalisation layers"),
+        ("norms:3-2", "has 3 normalisation layers"),
+        ("norms:1-2-3", "has 3 normalisation layers"),
+        ("linears:one", "has 4 linear layers"),
+        ("convs:1", "has no convolutional layer"),
         ("last-norms:0", "has 3 normalisation layers"),
         ("last-norms:4", "has 3 normalisation layers"),
         ("last-norms:two", "has 3 normalisation layers"),

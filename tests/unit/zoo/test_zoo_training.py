@@ -8,7 +8,8 @@ from pdiff.common.progress import SILENT
 from pdiff.tasks import SplitData
 from pdiff.tasks.scoring import score
 from pdiff.zoo.recipes import Phase
-from pdiff.zoo.train import converge, initialise, one_cycle
+from pdiff.zoo.start import initialise
+from pdiff.zoo.train import converge, one_cycle
 
 
 def batches(task, size, seed=0):
