@@ -1,0 +1,103 @@
+"""`pdiff ablate`: vary an experiment and show what each change does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pdiff.cli import options
+
+if TYPE_CHECKING:
+    from pdiff.experiments.ablate import CellOutcome
+
+_COUNT = click.IntRange(1)
+
+
+@click.command("ablate")
+@click.argument("grid")
+@click.option("--task", metavar="TASK", help="Built-in name or FILE.py:FACTORY.")
+@click.option("--arch", metavar="NAME", help="Network to train.  [default: the task's first]")
+@click.option("--subset", help="What changes in the bank's steps.  [default: the recipe's]")
+@options.out("ablation")
+@options.data_root
+@click.option("--seeds", type=_COUNT, help="Generators of each cell, each of its own seed.  [default: 1]")
+@click.option("--k", type=click.IntRange(2), help="Checkpoints of the bank.  [default: 300]")
+@click.option("--n", type=_COUNT, help="Models of each seed.  [default: 200]")
+@click.option("--epochs", type=_COUNT, help="Epochs of training to convergence.  [default: the recipe's]")
+@click.option("--preset", metavar="NAME", help="Configuration of the generator.  [default: paper]")
+@click.option(
+    "--baselines-n", type=click.IntRange(2), help="Models of each baseline in the evaluations.  [default: 30]"
+)
+@options.device
+@options.json_output
+def command(grid: str, as_json: bool, **given: Any) -> None:
+    """Run every cell of GRID: k, noise, timesteps, optimizer, subset, generator (the paper's), or GRID.toml.
+
+    The file has fields of the experiment (task, arch, k, subset, preset, seeds, …) and tables [[vary]] of
+    lists: the combinations of a table's values are its cells. Keys with a dot are values of the generator's
+    configuration. The same command goes on where it was interrupted; torchrun shares the cells out.
+    """
+    import msgspec
+
+    from pdiff.cli.console import Console
+    from pdiff.common.errors import UsageError
+    from pdiff.experiments.ablate import Grid, ablate
+    from pdiff.experiments.experiment import Experiment
+    from pdiff.tasks import load_task
+    from pdiff.zoo.recipes import row_for
+
+    console = Console(as_json)
+    out, data_root, device = (given.pop(name) for name in ("out", "data_root", "device"))
+    file = Path(grid)
+    cells, base = Grid.read(file) if file.suffix == ".toml" else (Grid.built_in(grid), {})
+    base = {"preset": "paper", **base, **{name: value for name, value in given.items() if value is not None}}
+    if "task" not in base:
+        raise UsageError("which task? give --task, or `task` in the file")
+    own = {} if data_root is None else {"data_root": str(data_root)}
+    base.setdefault("arch", load_task(base["task"], **own).architectures[0])
+    row = row_for(base["task"], base["arch"])
+    try:
+        experiment = msgspec.convert({"subset": row.subset, "options": row.options, **base}, Experiment)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{grid}: {error}") from None
+    outcomes = ablate(cells, experiment, out=out, data_root=data_root, device=device, progress=console)
+    header = (
+        "change",
+        "originals",
+        "average",
+        "best",
+        "mean",
+        "max-similarity",
+        "GG",
+        "dispersion",
+        "published",
+    )
+    title = f"{cells.about or grid}: {experiment.task} {experiment.arch}"
+    console.table(title, header, list(map(_cells, outcomes)))
+    console.say("originals: mean; average: of all; best and mean: of the generated; published: best / mean.")
+    if len(outcomes) > 1:
+        console.say(f"Page: {out / 'report.html'}; figures: {out / 'ablation.json'}")
+    console.result({"cells": msgspec.to_builtins(outcomes)})
+
+
+def _cells(outcome: "CellOutcome") -> tuple[str, ...]:
+    """Return the cells of a row of the table."""
+    from pdiff.experiments.ablate import best
+
+    generated, published = outcome.generated, outcome.cell.published
+    return (
+        outcome.cell.name,
+        *map(
+            outcome.scale.bare,
+            (
+                outcome.original.score.mean,
+                outcome.average.score.mean,
+                best(generated, outcome.scale),
+                generated.score.mean,
+            ),
+        ),
+        f"{generated.max_similarity:.3f}",
+        "–" if generated.gg is None else f"{generated.gg:.3f}",
+        "–" if generated.dispersion is None else f"{generated.dispersion:.2f}",
+        " / ".join(map(str, published)) if published else "–",
+    )
