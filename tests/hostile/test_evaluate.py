@@ -22,7 +22,7 @@ from pdiff.evaluation.inference.cache import FILE
 from tests.hostile.commands import ROOT, Commands, Done, commands
 from tests.unit.evaluation.waves import NORMS, Residual, save_bank
 
-KILLS = 6
+KILLS = 4
 MEMBERS = 24
 GENERATED_MODELS = 6
 

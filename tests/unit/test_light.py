@@ -28,6 +28,8 @@ NEEDS_TORCH = {
     "demo": [],
     "zoo": ["mnist1d", "--out", "new"],
     "train": ["bank"],
+    "reproduce": ["small"],
+    "ablate": ["k"],
     "generate": ["bank", "--generator", "gaussian"],
     "evaluate": ["ckpts", "--bank", "bank"],
     "report": ["evaluation"],
