@@ -40,8 +40,8 @@ def train(task: Task, arch: str, out: Path, console: Console, *, steps: int, k: 
     """Train a network from scratch, then save `k` checkpoints, one a step, as the zoo does."""
     network = initialise(task, arch, seed=0, run=0)
     batches = SplitData(task, "train").shuffled(BATCH, seed=0, purpose="benches/whole")
-    converge(task, network, Phase("adamw", RATE, BATCH), batches, steps=steps, progress=console)
-    rest = FrozenRest(network, [name for name, _ in network.named_parameters()], whole=True)
+    rest = FrozenRest(network, list(network.state_dict()), whole=True)
+    converge(task, network, Phase("adamw", RATE, BATCH), batches, steps=steps, rest=rest, progress=console)
     taken = bank_steps(task, network, Phase("adamw", LAST_RATE, BATCH), batches, rest)
     for number, _ in enumerate(islice(taken, k)):
         write_tensors(out / f"step-{number:03d}.safetensors", network.state_dict())

@@ -24,6 +24,7 @@ __all__ = [
 _EXTRAS = {
     **dict.fromkeys(("torch", "jinja2", "matplotlib", "scipy"), "torch"),
     **dict.fromkeys(("timm", "torchvision", "PIL"), "vision"),
+    **dict.fromkeys(("transformers", "tokenizers"), "text"),
 }
 """What is not installed with `pdiff-nn` alone, each with the extra that brings it."""
 

@@ -18,6 +18,7 @@ BUILT_IN = {
     "mnist1d": "pdiff.tasks.mnist1d:Mnist1D",
     "digits": "pdiff.tasks.digits:Digits",
     "fashion": "pdiff.tasks.vision:Fashion",
+    "fortunes": "pdiff.tasks.text:Fortunes",
 }
 """Name of each built-in task → where its class is; imported when asked for."""
 

@@ -163,7 +163,9 @@ def _one_run(plan: _Plan, folder: Path, run: int, result: ZooResult) -> None:
     steps = plan.recipe.epochs * (n // min(phase.batch_size, n))
     source = plan.batches(phase, f"zoo/train/run-{run}")
     start = perf_counter()
-    converge(plan.task, model, phase, source, steps=steps, progress=plan.progress)
+    first = plan.recipe.first
+    rest = FrozenRest(model, select_subset(model, first), whole=first == "all")
+    converge(plan.task, model, phase, source, steps=steps, progress=plan.progress, rest=rest)
     middle = perf_counter()
     converged = score(plan.task, model, plan.validation)
     plan.progress.message(f"Converged: {plan.task.describe(converged)} on the validation split")

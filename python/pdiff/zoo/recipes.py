@@ -53,7 +53,9 @@ class Recipe(_Entry, frozen=True, kw_only=True):
     """The bank's steps for any other subset; the rate is constant."""
     validation_samples: _Positive
     """How many samples of the validation split, from its start, judge each checkpoint."""
-    augment: Augment
+    augment: Augment = "none"
+    first: str = "all"
+    """What is trained to convergence, as `select_subset` reads it: of a pretrained network maybe its head."""
 
     def bank_phase(self, subset: str, optimizer: str | None = None, lr: float | None = None) -> Phase:
         """Return the bank's phase for a subset, with the caller's choices in place of the table's.

@@ -21,19 +21,27 @@ WARM_UP = 0.15
 
 
 def converge(
-    task: Task, model: nn.Module, phase: Phase, source: Iterator[Batch], *, steps: int, progress: Progress
+    task: Task,
+    model: nn.Module,
+    phase: Phase,
+    source: Iterator[Batch],
+    *,
+    steps: int,
+    rest: FrozenRest,
+    progress: Progress,
 ) -> None:
-    """Train all parameters of `model` in place for `steps`, one cycle of the learning rate.
+    """Train `model` in place for `steps`, one cycle of the learning rate; `rest` of it stays as it is.
 
     Leaves the model in eval mode. Raises `InputError` when the loss is no longer finite.
     """
     optimizer = _optimizer(phase, model.parameters())
-    model.train()
+    rest.train()
     with progress.track("Training", steps, "step") as tracker:
         for step, (inputs, targets) in enumerate(islice(source, steps)):
             for group in optimizer.param_groups:
                 group["lr"] = phase.lr * one_cycle(step, steps)
             tracker.advance(1, loss=_step(task, model, optimizer, inputs, targets))
+            rest.restore()
     model.eval()
 
 

@@ -2,6 +2,7 @@ import json
 import re
 from itertools import pairwise
 
+import msgspec
 import pytest
 import torch
 from click.testing import CliRunner
@@ -15,6 +16,8 @@ from pdiff.tasks.base import Metric
 from pdiff.tasks.scoring import score
 from pdiff.zoo import build_zoo
 from pdiff.zoo.build import write_checkpoint
+from pdiff.zoo.recipes import recipe_for
+from pdiff.zoo.start import initialise
 
 
 @pytest.fixture
@@ -260,3 +263,12 @@ def test_training_starts_from_a_given_checkpoint(build):
     again = build("again", epochs=1, init=first.path / "step-00003.safetensors")
     assert again.converged[0] > short.converged[0] + 0.1
     assert json.loads((again.path / "zoo.json").read_text())["init"].endswith("step-00003.safetensors")
+
+
+def test_a_recipe_may_train_the_head_alone_at_first(build, task, monkeypatch):
+    recipe = msgspec.structs.replace(recipe_for("tiny", "batchnorm"), first="head", epochs=1)
+    monkeypatch.setattr("pdiff.zoo.build.recipe_for", lambda task, arch: recipe)
+    result = build(subset="last-norms:1", epochs=2)
+    start, (first, *_) = initialise(task, "batchnorm", 0, run=0).state_dict(), states(result.path)
+    changed = {name for name in start if not torch.equal(start[name], first[name])}
+    assert changed == {"9.weight", "9.bias", "7.weight", "7.bias"}
