@@ -49,10 +49,9 @@ def command(table: str, as_json: bool, **given: Any) -> None:
     chosen(table, given["only"])
     outcomes = reproduce(table, progress=console, **given)
     header = ("row", "original", "average", "generated", "mean", "max-similarity", "verdict", "published")
-    console.table(
-        f"{table}: best of each, and the mean of generated, in per cent", header, list(map(_cells, outcomes))
-    )
-    console.say("published: original / average / generated, best of each.")
+    what = "a trial, whose figures mean nothing" if given["smoke"] else "best of each, in per cent"
+    console.table(f"{table}: {what}", header, list(map(_cells, outcomes)))
+    console.say("mean: of all generated; published: original / average / generated, best of each.")
     console.result({"rows": msgspec.to_builtins(outcomes)})
 
 
