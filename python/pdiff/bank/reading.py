@@ -9,7 +9,7 @@ from shlex import quote
 from pdiff import _core
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.bank.tables import Table
-from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
+from pdiff.checkpoints import difference, find_checkpoints, none_found, open_checkpoints
 from pdiff.checkpoints.agents import is_agent, without_policy
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
 from pdiff.checkpoints.roles import of_one_kind_of_average, one_a_step
@@ -91,10 +91,7 @@ def open_all(request: Request, progress: Progress) -> Opened:
         more = f"; and {left:,} more {agreeing(left, 'are')} refused" if left else ""
         raise InputError(f"{refused[0][0]}: {refused[0][1]}{more}{_way_out(request, refused)}")
     if not opened.checkpoints:
-        names = [name for name, _ in found.skipped[:3]]
-        others = f"; other files: {', '.join(names)}" if names else ""
-        where = ", ".join(map(str, request.roots))
-        raise InputError(f"{where}: no checkpoints (.safetensors, .pt, .pth, .bin, .ckpt){others}")
+        raise none_found(request.roots, [name for name, _ in found.skipped])
     _report(progress, "left out", refused)
     return opened
 

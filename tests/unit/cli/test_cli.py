@@ -136,7 +136,7 @@ def test_folders_that_cannot_be_collected_are_refused_and_nothing_is_written(
         save_file({"w": torch.ones(2 + index // 3)}, tmp_path / "mixed" / f"{index}.safetensors")
     before = sorted(tmp_path.rglob("*"))
     for name, message in (
-        ("empty", "pdiff: empty: no checkpoints (.safetensors"),
+        ("empty", "pdiff: empty: no checkpoints that can be read (.safetensors"),
         ("foreign", "model.safetensors"),
         (
             "mixed",
