@@ -196,7 +196,7 @@ class Predictor:
             found.flatten(),
             found.shape[1],
             measured(self._task, outputs, targets),
-            None if probabilities is None else probabilities.half(),
+            None if probabilities is None else probabilities.float(),
         )
 
     def _put(self, row: Tensor, *, estimate: bool = True) -> None:
