@@ -60,7 +60,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     replicates: Positive = 500
     """Of the bootstrap."""
     name: str | None = None
-    """What the models are called: `p-diff` where `generate` wrote them, else the folder's name."""
+    """What the models are called: by default `p-diff` or their other generator, or the folder's name."""
     device: str | None = None
     cache: Path | None = None
     """Folder in which predictions are cached."""

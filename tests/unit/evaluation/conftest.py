@@ -39,8 +39,8 @@ def whole_bank(tmp_path: Path, network: nn.Module) -> Bank:
 def save_generated(tmp_path: Path) -> Callable[..., Generated]:
     """Write raw rows [N, D] the way `generate` does: `save_generated(bank, rows)`.
 
-    Other folders than `generated`, each of a run of its own, other seeds, held-out members and gradients are
-    for the asking.
+    Other folders than `generated`, each of a run of its own, other seeds, held-out members, gradients and
+    families are for the asking.
     """
 
     def save(
@@ -51,6 +51,7 @@ def save_generated(tmp_path: Path) -> Callable[..., Generated]:
         seed: int = 7,
         held_out: Sequence[int] = (),
         gradient_evaluations: int = 0,
+        family: str = "latent",
     ) -> Generated:
         folder = tmp_path / out
         folder.mkdir()
@@ -64,7 +65,7 @@ def save_generated(tmp_path: Path) -> Callable[..., Generated]:
             "digests": {file: _core.digest_file(folder / file) for file in files},
             "seed": seed,
             "generator": {
-                "family": "latent",
+                "family": family,
                 "label": "default",
                 "path": "run",
                 "digest": _core.digest(out.encode()),

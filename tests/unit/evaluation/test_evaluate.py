@@ -10,7 +10,6 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
@@ -22,10 +21,11 @@ from pdiff.evaluation.evaluate import evaluate as evaluated
 from pdiff.evaluation.metrics.soft_voting import POOL
 from pdiff.evaluation.populations import open_case
 from pdiff.generation.generated import GENERATED, Generated
+from pdiff.generators import FAMILIES
 from tests.unit.evaluation.making import evaluate, gaussian
 from tests.unit.evaluation.waves import MEMBERS, SAMPLES, Waves
 
-Save = Callable[[Bank, Tensor], Generated]
+Save = Callable[..., Generated]
 
 
 @pytest.fixture
@@ -111,6 +111,18 @@ def test_provenance_names_the_gpu(
     case = open_case(generated, None, task, controls={}, options=Options(), progress=SILENT)
     made = [provenance_entry(case, torch.device(name))["device"] for name in ("cuda:1", "cpu")]
     assert made == ["GPU 1", "cpu"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_models_are_called_by_their_generator(
+    norm_bank: Bank, task: Waves, save_generated: Save, family: str
+) -> None:
+    generated = save_generated(norm_bank, norm_bank.batch([0]), family=family)
+    names = [
+        open_case(generated, None, task, controls={}, options=options, progress=SILENT).name
+        for options in (Options(), Options(name="mine"))
+    ]
+    assert names == ["p-diff" if family == "latent" else family, "mine"]
 
 
 def test_points_and_summaries_agree(results: dict[str, Any]) -> None:
