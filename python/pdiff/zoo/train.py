@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
 from pdiff.common.torch_rng import torch_generator
-from pdiff.tasks import Task
+from pdiff.tasks import Task, calls
 from pdiff.tasks.data import Batch
 from pdiff.training.frozen import FrozenRest
 from pdiff.training.optimizers import SGD, Adam, AdamW
@@ -26,7 +26,7 @@ def initialise(task: Task, arch: str, seed: int, run: int) -> nn.Module:
     """Build the network with the weights that belong to (seed, run); torch's own generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(seed, "zoo/initialise", run).initial_seed())
-        return task.build(arch)
+        return calls.build(task, arch)
 
 
 def converge(
@@ -96,7 +96,7 @@ def _optimizer(phase: Phase, parameters: Iterable[nn.Parameter]) -> Optimizer:
 
 def _step(task: Task, model: nn.Module, optimizer: Optimizer, inputs: Any, targets: Any) -> float:
     optimizer.zero_grad()
-    loss = task.loss(model(inputs), targets)
+    loss = calls.loss(task, calls.forward(model, inputs), targets)
     value = loss.item()
     if not isfinite(value):
         rate = optimizer.param_groups[0]["lr"]
