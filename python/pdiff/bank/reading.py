@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 
 from pdiff import _core
+from pdiff.bank.base import beside_base, holds_more
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.bank.tables import Table
 from pdiff.checkpoints import difference, find_checkpoints, none_found, open_checkpoints
@@ -42,14 +43,20 @@ class Request:
     """What is known of the checkpoints."""
 
 
-def read_group(request: Request, progress: Progress, base: Path | None = None) -> Group:
-    """Read every header and return the checkpoints, which are of one network; raises `InputError`.
+def read_group(request: Request, progress: Progress) -> Group:
+    """Read every header and return the checkpoints, which are of one network; raises `InputError`."""
+    return one_group(open_all(request, progress), request, progress)
+
+
+def one_group(opened: Opened, request: Request, progress: Progress, base: Path | None = None) -> Group:
+    """Return the checkpoints, which are of one network; raises `InputError`.
 
     `base`, a file that is among them but of another kind, is no member.
     """
-    group, *others = open_all(request, progress).groups()
-    others = [other for other in others if base is None or not _is_alone(base, other)]
+    group, *others = opened.groups()
     example = group.example
+    if base is not None:
+        others = beside_base(others, example, base, progress)
     if others:
         odd = others[0].example
         what = (
@@ -57,7 +64,9 @@ def read_group(request: Request, progress: Progress, base: Path | None = None) -
             f"{example.candidate.source}, but {odd.candidate.source} {difference(example, odd)}"
         )
         if not request.majority:
-            raise InputError(f"{what}; collect them apart, or take the largest group with --majority")
+            whole = any(holds_more(other.example, example) for other in others)
+            way = "name the file that all else is taken from with --base" if whole else "collect them apart"
+            raise InputError(f"{what}; {way}, or take the largest group with --majority")
         progress.message(f"{what}; the largest group is taken")
     group = replace(group, checkpoints=one_a_step(group, progress))
     check_averaged(group.checkpoints, request.choice)
@@ -65,12 +74,6 @@ def read_group(request: Request, progress: Progress, base: Path | None = None) -
         progress.message(note)
     check_ties(group.checkpoints, ties(example))
     return group
-
-
-def _is_alone(base: Path, group: Group) -> bool:
-    """Return whether a group is the one file `base`."""
-    files = {Path(file).resolve() for each in group.checkpoints for file in each.origin.files}
-    return files == {base.resolve()}
 
 
 def open_all(request: Request, progress: Progress) -> Opened:
