@@ -19,7 +19,7 @@ from pdiff.checkpoints import difference
 from pdiff.checkpoints.records import Candidate, Checkpoint, Example, Opened
 from pdiff.checkpoints.roles import one_a_step
 from pdiff.common.directories import locked, require_space, require_writable
-from pdiff.common.errors import InputError
+from pdiff.common.errors import InputError, noted
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some
 
@@ -105,7 +105,8 @@ def _conditions(rows: Written, added: int, table: Table | None) -> bool:
     first = len(rows.members) - added
     if table is None:
         if added and any(member.conditions for member in rows.members[:first]):
-            raise InputError("the bank has conditions; say those of the new checkpoints with --conditions")
+            message = "the bank has conditions; say those of the new checkpoints with --conditions"
+            raise noted(InputError(message))
         return False
     old = [
         conditioned([member], table)[0] if named(member, table) else member for member in rows.members[:first]
@@ -167,7 +168,7 @@ def _kinds(
             continue
         what = f"{example.candidate.source} {difference(own, example)}: it does not fit {bank.path}"
         if not majority:
-            raise InputError(f"{what}; leave it out, or take those that fit with --majority")
+            raise noted(InputError(f"{what}; leave it out, or take those that fit with --majority"))
         progress.message(f"{what}; {counted(count, 'such checkpoint')} {agreeing(count, 'are')} left out")
     if not fitting:
         raise InputError(f"no checkpoint fits {bank.path}")
@@ -197,11 +198,12 @@ def _check_rest(bank: Bank, own: Example, new: Sequence[Checkpoint], progress: P
     differs = compared([own.header.origin, origins[0]], [*rest, *others], progress)
     differs |= compared(origins, [name for name in [*rest, *others] if name not in differs], progress)
     if different := sorted(differs.intersection(rest)):
-        raise InputError(
+        message = (
             f"{some(different, 1)} {agreeing(len(different), 'differ')} from the bank's, and "
             f"{agreeing(len(different), 'are')} not generated; say with "
             f"--base {bank.path / BASE} that the bank's values are to be used"
         )
+        raise noted(InputError(message))
     if lost := sorted(differs):
         progress.message(f"taken from the bank, though different in new checkpoints: {some(lost)}")
 

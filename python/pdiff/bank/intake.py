@@ -21,7 +21,7 @@ from pdiff.bank.writer import MINIMUM_MEMBERS, Plan, finish_bank, rows_bytes
 from pdiff.checkpoints.records import Choice, stored_bytes
 from pdiff.common.artifacts import read_record
 from pdiff.common.directories import require_space, staged_directory
-from pdiff.common.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError, noted
 from pdiff.common.progress import AnyProgress, Progress, Wordless, as_progress
 from pdiff.common.wording import agreeing, counted
 
@@ -167,7 +167,7 @@ def _write(staged: Path, plan: Plan, out: Path, progress: Progress) -> None:
         if not journal.checkpoints:
             raise
         what = f"{journal.checkpoints:,} of {len(checkpoints):,} rows are written; go on with --resume"
-        raise type(error)(f"interrupted: {what}") from None
+        raise noted(type(error)(f"interrupted: {what}")) from None
 
 
 def _keep_shards(staged: Path) -> None:

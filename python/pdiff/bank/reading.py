@@ -14,7 +14,7 @@ from pdiff.checkpoints import difference, find_checkpoints, none_found, open_che
 from pdiff.checkpoints.agents import is_agent, without_policy
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
 from pdiff.checkpoints.roles import of_one_kind_of_average, one_a_step
-from pdiff.common.errors import InputError
+from pdiff.common.errors import InputError, noted
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some
 
@@ -66,7 +66,7 @@ def one_group(opened: Opened, request: Request, progress: Progress, base: Path |
         if not request.majority:
             whole = any(holds_more(other.example, example) for other in others)
             way = "name the file that all else is taken from with --base" if whole else "collect them apart"
-            raise InputError(f"{what}; {way}, or take the largest group with --majority")
+            raise noted(InputError(f"{what}; {way}, or take the largest group with --majority"))
         progress.message(f"{what}; the largest group is taken")
     group = replace(group, checkpoints=one_a_step(group, progress))
     check_averaged(group.checkpoints, request.choice)
@@ -220,4 +220,4 @@ def check_averaged(checkpoints: Sequence[Checkpoint], choice: Choice, averaged: 
     said = {True: "hold averaged (EMA) weights", False: "do not"}
     parts = [f"{counts[key]} {what} (like {examples[key]})" for key, what in said.items() if key in examples]
     others = "" if averaged is None else f", those of the bank {'do' if averaged else 'do not'}"
-    raise InputError(f"{', '.join(parts)}{others}; say which with --ema, --no-ema or --key")
+    raise noted(InputError(f"{', '.join(parts)}{others}; say which with --ema, --no-ema or --key"))
