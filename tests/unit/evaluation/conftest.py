@@ -20,6 +20,12 @@ def task() -> Waves:
 
 
 @pytest.fixture
+def few_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a bank of a few members support a verdict."""
+    monkeypatch.setattr("pdiff.evaluation.verdict.advice.FEWEST", 2)
+
+
+@pytest.fixture
 def network() -> nn.Module:
     return lived_in()
 

@@ -90,6 +90,8 @@ def test_the_parts_are_the_ones_promised(results: dict[str, Any], norm_bank: Ban
         *[("gaussian", 4), ("gaussian", POOL), *[("gaussian", 4)] * 5],  # ×1: as many as vote
         *[("pca-gaussian", 4)] * 7,
     ]
+    assert results["verdict"]["position"] is results["verdict"]["at_max_similarity"] is None, "of six members"
+    assert results["fronts"] == {"max_similarity": [], "gg": []}
     assert results["cost"]["once_s"] == 12.5
     assert results["cost"]["evaluate_s"] > 0
 
