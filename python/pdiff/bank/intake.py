@@ -85,10 +85,11 @@ def collect(
             if resume and not (staged / JOURNAL).exists():
                 progress.message(f"{out}: nothing to resume, collecting from the beginning")
             if skip_nonfinite:
-                draft = _plan(request, selection, rest, store_dtype, Wordless(progress), check_rest=False)
+                quiet = Wordless(progress)
+                draft = _plan(request, selection, rest, store_dtype, quiet, out=out, check_rest=False)
                 bad = not_finite(draft.group.checkpoints, draft.layout, progress)
                 request = replace(request, without=bad)
-            plan = _plan(request, selection, rest, store_dtype, progress, check_rest=True)
+            plan = _plan(request, selection, rest, store_dtype, progress, out=out, check_rest=True)
             plan = replace(plan, conditions=table)
             _write(staged, plan, out, progress)
     elif selection != Selection() or store_dtype != "F32" or resume or overwrite:
@@ -113,6 +114,7 @@ def _plan(
     dtype: StoreDtype,
     progress: Progress,
     *,
+    out: Path,
     check_rest: bool,
 ) -> Plan:
     """Read what there is and decide what the rows are; raises for what cannot become a bank.
@@ -139,6 +141,7 @@ def _plan(
             progress.message(
                 f"{base} is the whole network, {whole:,} tensors{taken}; the checkpoints hold {part} of it"
             )
+    require_space(out, stored_bytes(example.header.tensors))  # of the base: before all are compared
     check_rest = check_rest and base is None
     layout, lost = select(group.checkpoints, tensors, selection, check_rest=check_rest, progress=progress)
     for note in describe_subset(tensors, layout, lost):
