@@ -36,7 +36,7 @@ class Encoder:
 
         Raises `UsageError` for a name that not every member has, or has in another form.
         """
-        known = sorted(set.intersection(*(set(known_of(member)) for member in members)))
+        known = condition_names(members)
         for name in names:
             if name not in known:
                 raise unknown("condition", name, known)
@@ -87,6 +87,16 @@ class Encoder:
     def of_members(self, members: Sequence[Member]) -> Tensor:
         """Return the members' vectors: f32 [K, C]."""
         return torch.stack([self.encode(known_of(member)) for member in members])
+
+
+def condition_names(members: Sequence[Member]) -> list[str]:
+    """Return the sorted names of the conditions that every member has; `UsageError` if there are none."""
+    known = sorted(set.intersection(*(set(known_of(member)) for member in members)))
+    if not known:
+        some_have = any(map(known_of, members))
+        what = "no condition that all its checkpoints have" if some_have else "no conditions"
+        raise UsageError(f"the bank has {what}; `pdiff collect --conditions TABLE` adds them")
+    return known
 
 
 def known_of(member: Member) -> dict[str, Condition]:

@@ -1,23 +1,25 @@
 """Extend a bank: add shards, then replace the manifest, which is the moment of change."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from pdiff import _core
 from pdiff.bank.bank import Bank
+from pdiff.bank.base import is_at, open_base, whole_beside
 from pdiff.bank.manifest import BASE, SHARDS
 from pdiff.bank.reading import Request, check_averaged, check_ties, describe, not_finite, open_all
 from pdiff.bank.selection import carried, compared, describe_subset, floating
 from pdiff.bank.shards import ShardWriter, Written, remove_orphans
 from pdiff.bank.tables import Table, conditioned, named
 from pdiff.bank.writer import rows_bytes, write_statistics
-from pdiff.checkpoints import difference, open_one
-from pdiff.checkpoints.records import Candidate, Checkpoint, Choice, Example, Opened
+from pdiff.checkpoints import difference
+from pdiff.checkpoints.records import Candidate, Checkpoint, Example, Opened
 from pdiff.checkpoints.roles import one_a_step
 from pdiff.common.directories import locked, require_space, require_writable
-from pdiff.common.errors import InputError
+from pdiff.common.errors import InputError, noted
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some
 
@@ -31,6 +33,7 @@ def extend_bank(
 
     They must hold the tensors of the bank's rows. The rest must be the bank's own, bit for bit, unless the
     bank was collected with a base of its own choice, or `base` (equal to the bank's) says that it may differ.
+    That file, or the one whole network beside parts of it, is no new member.
     With `skip_nonfinite`, those whose rows would hold NaN or infinity are left out.
     The rest is looked at in new checkpoints only: read in one, and that one compared with the others as
     `collect` does it. Until the new manifest is in place the bank is the old one; what an extension that was
@@ -42,11 +45,14 @@ def extend_bank(
     with locked(path, "extending"):
         bank = Bank.open(path)
         _tidy(path, bank)
-        own = _own_base(bank)
+        own, opened = _own_base(bank), open_all(request, progress)
+        if base is None and bank.manifest.base_given and not request.majority:
+            base = whole_beside(opened)
         if base is not None:
             _check_base(bank, own, base, request, progress)
+            opened = _without(opened, base, bank.manifest.kind)
         free = bank.manifest.base_given or base is not None
-        checkpoints = _fitting(bank, request, own, free=free, progress=progress)
+        checkpoints = _fitting(bank, request, opened, own, free=free, progress=progress)
         if skip_nonfinite:
             bad = not_finite(checkpoints, bank.layout, progress)
             checkpoints = [checkpoint for checkpoint in checkpoints if checkpoint.source not in bad]
@@ -99,7 +105,8 @@ def _conditions(rows: Written, added: int, table: Table | None) -> bool:
     first = len(rows.members) - added
     if table is None:
         if added and any(member.conditions for member in rows.members[:first]):
-            raise InputError("the bank has conditions; say those of the new checkpoints with --conditions")
+            message = "the bank has conditions; say those of the new checkpoints with --conditions"
+            raise noted(InputError(message))
         return False
     old = [
         conditioned([member], table)[0] if named(member, table) else member for member in rows.members[:first]
@@ -126,11 +133,16 @@ def _check_base(bank: Bank, own: Example, base: Path, request: Request, progress
         raise InputError(f"{base}: {what}; {bank.path / BASE} takes the bank's own")
 
 
+def _without(opened: Opened, base: Path, kind: str) -> Opened:
+    """Return what was opened without the file `base`, which is no member, unless it is of their `kind`."""
+    kept = [each for each in opened.checkpoints if each.kind == kind or not is_at(each, base)]
+    return replace(opened, checkpoints=kept)
+
+
 def _fitting(
-    bank: Bank, request: Request, own: Example, *, free: bool, progress: Progress
+    bank: Bank, request: Request, opened: Opened, own: Example, *, free: bool, progress: Progress
 ) -> list[Checkpoint]:
     """Return the checkpoints that can be rows of the bank; raises `InputError` if any cannot."""
-    opened = open_all(request, progress)
     kinds = _kinds(bank, opened, own, free=free, majority=request.majority, progress=progress)
     groups = [group for group in opened.groups() if group.checkpoints[0].kind in kinds]
     kept = {checkpoint.source for group in groups for checkpoint in one_a_step(group, progress)}
@@ -156,7 +168,7 @@ def _kinds(
             continue
         what = f"{example.candidate.source} {difference(own, example)}: it does not fit {bank.path}"
         if not majority:
-            raise InputError(f"{what}; leave it out, or take those that fit with --majority")
+            raise noted(InputError(f"{what}; leave it out, or take those that fit with --majority"))
         progress.message(f"{what}; {counted(count, 'such checkpoint')} {agreeing(count, 'are')} left out")
     if not fitting:
         raise InputError(f"no checkpoint fits {bank.path}")
@@ -186,11 +198,12 @@ def _check_rest(bank: Bank, own: Example, new: Sequence[Checkpoint], progress: P
     differs = compared([own.header.origin, origins[0]], [*rest, *others], progress)
     differs |= compared(origins, [name for name in [*rest, *others] if name not in differs], progress)
     if different := sorted(differs.intersection(rest)):
-        raise InputError(
+        message = (
             f"{some(different, 1)} {agreeing(len(different), 'differ')} from the bank's, and "
             f"{agreeing(len(different), 'are')} not generated; say with "
             f"--base {bank.path / BASE} that the bank's values are to be used"
         )
+        raise noted(InputError(message))
     if lost := sorted(differs):
         progress.message(f"taken from the bank, though different in new checkpoints: {some(lost)}")
 
@@ -201,19 +214,3 @@ def _own_base(bank: Bank) -> Example:
     source = bank.manifest.source
     candidate = Candidate(str(path), (path,), source.shape, adapter=source.adapter)
     return Example(candidate, _core.Checkpoint([path]))
-
-
-def open_base(base: Path, choice: Choice, example: Example) -> Example:
-    """Open the checkpoint `base`, which must hold every tensor of `example`, and may hold others besides.
-
-    `choice` is for torch files; a safetensors file holds one set of weights.
-    """
-    try:
-        found = open_one(base, Choice() if base.suffix == ".safetensors" else choice)
-    except InputError as error:
-        raise InputError(f"{error} (--base)") from None
-    theirs = {(t.name, t.dtype, t.shape) for t in found.header.tensors}
-    same_adapter = found.candidate.adapter == example.candidate.adapter
-    if not same_adapter or not theirs.issuperset((t.name, t.dtype, t.shape) for t in example.header.tensors):
-        raise InputError(f"{base} {difference(example, found)}; --base must be of the same network")
-    return found

@@ -9,9 +9,10 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank.bank import Bank
-from pdiff.bank.extend import extend_bank, open_base
+from pdiff.bank.base import open_base, whole_beside
+from pdiff.bank.extend import extend_bank
 from pdiff.bank.manifest import MANIFEST, SHARDS, TASK_FILE, StoreDtype, TaskRef
-from pdiff.bank.reading import Request, not_finite, read_group
+from pdiff.bank.reading import Request, not_finite, one_group, open_all
 from pdiff.bank.safety import doubts
 from pdiff.bank.selection import Selection, describe_subset, select
 from pdiff.bank.shards import JOURNAL, Journal, Purpose, ShardWriter, Written, remove_orphans
@@ -20,7 +21,7 @@ from pdiff.bank.writer import MINIMUM_MEMBERS, Plan, finish_bank, rows_bytes
 from pdiff.checkpoints.records import Choice, stored_bytes
 from pdiff.common.artifacts import read_record
 from pdiff.common.directories import require_space, staged_directory
-from pdiff.common.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError, noted
 from pdiff.common.progress import AnyProgress, Progress, Wordless, as_progress
 from pdiff.common.wording import agreeing, counted
 
@@ -48,7 +49,8 @@ def collect(
 
     The subset is the floating tensors that differ between the checkpoints, unless `select_globs`,
     `exclude_globs` or `last_norms` say otherwise; `base` names the checkpoint that everything else is
-    taken from (by default any, since the rest must be the same in all). Of a training checkpoint that nests
+    taken from (by default any, since the rest must be the same in all; where all but one file hold a part of
+    the network that this one holds, that one). Of a training checkpoint that nests
     several sets of weights, `key` names the one wanted; `ema` says that it must be, or must not be, averaged
     weights. Files that cannot be read are reported and left out, or refused with `strict`; checkpoints of
     several kinds are refused, or the largest group taken with `majority`. Identical checkpoints count once.
@@ -83,10 +85,11 @@ def collect(
             if resume and not (staged / JOURNAL).exists():
                 progress.message(f"{out}: nothing to resume, collecting from the beginning")
             if skip_nonfinite:
-                draft = _plan(request, selection, rest, store_dtype, Wordless(progress), check_rest=False)
+                quiet = Wordless(progress)
+                draft = _plan(request, selection, rest, store_dtype, quiet, out=out, check_rest=False)
                 bad = not_finite(draft.group.checkpoints, draft.layout, progress)
                 request = replace(request, without=bad)
-            plan = _plan(request, selection, rest, store_dtype, progress, check_rest=rest is None)
+            plan = _plan(request, selection, rest, store_dtype, progress, out=out, check_rest=True)
             plan = replace(plan, conditions=table)
             _write(staged, plan, out, progress)
     elif selection != Selection() or store_dtype != "F32" or resume or overwrite:
@@ -111,10 +114,17 @@ def _plan(
     dtype: StoreDtype,
     progress: Progress,
     *,
+    out: Path,
     check_rest: bool,
 ) -> Plan:
-    """Read what there is and decide what the rows are; raises for what cannot become a bank."""
-    group = read_group(request, progress, base)
+    """Read what there is and decide what the rows are; raises for what cannot become a bank.
+
+    Without a base, one file that holds the whole network of which the others are a part is the base.
+    """
+    opened = open_all(request, progress)
+    untold = None if base is not None or request.majority else whole_beside(opened)
+    base = base or untold
+    group = one_group(opened, request, progress, base)
     if len(group.checkpoints) < MINIMUM_MEMBERS:
         found = counted(len(group.checkpoints), "checkpoint")
         raise InputError(f"{found} found, at least {MINIMUM_MEMBERS} are needed")
@@ -127,9 +137,12 @@ def _plan(
             if not selection.explicit:  # the members are the selection
                 selection = msgspec.structs.replace(selection, include=("*",))
             whole, part = len(given.header.tensors), counted(len(tensors), "tensor")
+            taken = ", and is taken as the base (another: --base; none: --majority)" if untold else ""
             progress.message(
-                f"{base} is the whole network, {whole:,} tensors; the checkpoints hold {part} of it"
+                f"{base} is the whole network, {whole:,} tensors{taken}; the checkpoints hold {part} of it"
             )
+    require_space(out, stored_bytes(example.header.tensors))  # of the base: before all are compared
+    check_rest = check_rest and base is None
     layout, lost = select(group.checkpoints, tensors, selection, check_rest=check_rest, progress=progress)
     for note in describe_subset(tensors, layout, lost):
         progress.message(note)
@@ -157,7 +170,7 @@ def _write(staged: Path, plan: Plan, out: Path, progress: Progress) -> None:
         if not journal.checkpoints:
             raise
         what = f"{journal.checkpoints:,} of {len(checkpoints):,} rows are written; go on with --resume"
-        raise type(error)(f"interrupted: {what}") from None
+        raise noted(type(error)(f"interrupted: {what}")) from None
 
 
 def _keep_shards(staged: Path) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 from shlex import quote
 
 from pdiff import _core
+from pdiff.bank.base import beside_base, holds_more
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.bank.tables import Table
-from pdiff.checkpoints import difference, find_checkpoints, open_checkpoints
+from pdiff.checkpoints import difference, find_checkpoints, none_found, open_checkpoints
 from pdiff.checkpoints.agents import is_agent, without_policy
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
 from pdiff.checkpoints.roles import of_one_kind_of_average, one_a_step
-from pdiff.common.errors import InputError
+from pdiff.common.errors import InputError, noted
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some
 
@@ -42,14 +43,20 @@ class Request:
     """What is known of the checkpoints."""
 
 
-def read_group(request: Request, progress: Progress, base: Path | None = None) -> Group:
-    """Read every header and return the checkpoints, which are of one network; raises `InputError`.
+def read_group(request: Request, progress: Progress) -> Group:
+    """Read every header and return the checkpoints, which are of one network; raises `InputError`."""
+    return one_group(open_all(request, progress), request, progress)
+
+
+def one_group(opened: Opened, request: Request, progress: Progress, base: Path | None = None) -> Group:
+    """Return the checkpoints, which are of one network; raises `InputError`.
 
     `base`, a file that is among them but of another kind, is no member.
     """
-    group, *others = open_all(request, progress).groups()
-    others = [other for other in others if base is None or not _is_alone(base, other)]
+    group, *others = opened.groups()
     example = group.example
+    if base is not None:
+        others = beside_base(others, example, base, progress)
     if others:
         odd = others[0].example
         what = (
@@ -57,7 +64,9 @@ def read_group(request: Request, progress: Progress, base: Path | None = None) -
             f"{example.candidate.source}, but {odd.candidate.source} {difference(example, odd)}"
         )
         if not request.majority:
-            raise InputError(f"{what}; collect them apart, or take the largest group with --majority")
+            whole = any(holds_more(other.example, example) for other in others)
+            way = "name the file that all else is taken from with --base" if whole else "collect them apart"
+            raise noted(InputError(f"{what}; {way}, or take the largest group with --majority"))
         progress.message(f"{what}; the largest group is taken")
     group = replace(group, checkpoints=one_a_step(group, progress))
     check_averaged(group.checkpoints, request.choice)
@@ -65,12 +74,6 @@ def read_group(request: Request, progress: Progress, base: Path | None = None) -
         progress.message(note)
     check_ties(group.checkpoints, ties(example))
     return group
-
-
-def _is_alone(base: Path, group: Group) -> bool:
-    """Return whether a group is the one file `base`."""
-    files = {Path(file).resolve() for each in group.checkpoints for file in each.origin.files}
-    return files == {base.resolve()}
 
 
 def open_all(request: Request, progress: Progress) -> Opened:
@@ -91,10 +94,7 @@ def open_all(request: Request, progress: Progress) -> Opened:
         more = f"; and {left:,} more {agreeing(left, 'are')} refused" if left else ""
         raise InputError(f"{refused[0][0]}: {refused[0][1]}{more}{_way_out(request, refused)}")
     if not opened.checkpoints:
-        names = [name for name, _ in found.skipped[:3]]
-        others = f"; other files: {', '.join(names)}" if names else ""
-        where = ", ".join(map(str, request.roots))
-        raise InputError(f"{where}: no checkpoints (.safetensors, .pt, .pth, .bin, .ckpt){others}")
+        raise none_found(request.roots, [name for name, _ in found.skipped])
     _report(progress, "left out", refused)
     return opened
 
@@ -220,4 +220,4 @@ def check_averaged(checkpoints: Sequence[Checkpoint], choice: Choice, averaged: 
     said = {True: "hold averaged (EMA) weights", False: "do not"}
     parts = [f"{counts[key]} {what} (like {examples[key]})" for key, what in said.items() if key in examples]
     others = "" if averaged is None else f", those of the bank {'do' if averaged else 'do not'}"
-    raise InputError(f"{', '.join(parts)}{others}; say which with --ema, --no-ema or --key")
+    raise noted(InputError(f"{', '.join(parts)}{others}; say which with --ema, --no-ema or --key"))

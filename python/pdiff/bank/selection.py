@@ -11,7 +11,7 @@ import msgspec
 from pdiff import _core
 from pdiff._core import Layout, Origin, TensorInfo
 from pdiff.checkpoints.records import FLOATING, Checkpoint, judged
-from pdiff.common.errors import InputError, UsageError
+from pdiff.common.errors import InputError, UsageError, noted
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, some
 
@@ -112,10 +112,11 @@ def select(
         )
     rest = sorted(differs - chosen)
     if check_rest and rest:
-        raise InputError(
+        message = (
             f"{some(rest, 1)} outside the selection {agreeing(len(rest), 'differ')} between checkpoints; "
             f"select {agreeing(len(rest), 'them')} too, or say with --base FILE whose values to use"
         )
+        raise noted(InputError(message))
     layout = Layout([(t.name, t.dtype, t.shape) for t in candidates if t.name in chosen])
     return layout, lost
 

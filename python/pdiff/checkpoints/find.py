@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pdiff import _core
 from pdiff.checkpoints.folders import read_adapter, read_index
 from pdiff.checkpoints.listing import (
+    ACCEPTED,
     ADAPTER_CONFIG,
     CONFIG,
     DISTRIBUTED,
@@ -39,6 +40,8 @@ _PREFERRED = {
 """Where a folder holds both, the same weights twice, the second is taken."""
 _CONFIGURED = frozenset(_PREFERRED) | frozenset(_PREFERRED.values()) - _ADAPTERS
 """Names by which libraries find the weights in a folder, beside the configuration of their network."""
+_NAMED = 3
+"""Files that an error names."""
 
 
 class _Draft(NamedTuple):
@@ -68,6 +71,13 @@ def find_checkpoints(paths: Iterable[Path]) -> Found:
     by_name = {draft.candidate.source: draft for draft in _with_distinct_names(list(drafts.values()))}
     candidates = _once([by_name[name] for name in _core.natural_sort(list(by_name))], notes)
     return Found(tuple(candidates), _sorted(notes.skipped), _sorted(notes.refused))
+
+
+def none_found(roots: Iterable[Path], skipped: Sequence[str]) -> InputError:
+    """Return the error for paths without a checkpoint that can be read; `skipped` files are named."""
+    others = f"; other files: {', '.join(skipped[:_NAMED])}" if skipped else ""
+    where = ", ".join(map(str, roots))
+    return InputError(f"{where}: no checkpoints that can be read ({ACCEPTED}){others}")
 
 
 @dataclass(frozen=True)

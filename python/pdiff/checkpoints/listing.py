@@ -11,6 +11,8 @@ from typing import NamedTuple
 from pdiff.common.errors import InputError
 from pdiff.common.wording import counted, printable
 
+ACCEPTED = ".safetensors, .pt, .pth, .bin, .ckpt"
+"""Endings of files that are read, as errors name them."""
 ADAPTER_CONFIG = "adapter_config.json"
 CONFIG = "config.json"
 INDEX = ".index.json"

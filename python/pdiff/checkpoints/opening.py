@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pdiff import _core
 from pdiff.checkpoints.find import find_checkpoints
-from pdiff.checkpoints.listing import distributed, is_index
+from pdiff.checkpoints.listing import ACCEPTED, distributed, is_index
 from pdiff.checkpoints.records import FLOATING, Candidate, Checkpoint, Choice, Example, Found, Opened
 from pdiff.checkpoints.roles import averaged_by_name
 from pdiff.common.errors import CodeError, InputError
@@ -91,7 +91,7 @@ def open_one(path: Path, choice: Choice) -> Example:
     if not candidates and path.is_file() and not is_index(path.name):
         candidates = (Candidate(path.name, (path,)),)  # a name that says nothing, but the user says so
     if not candidates:
-        raise InputError(f"{name}: no checkpoint (.safetensors, .pt, .pth, .bin, .ckpt)")
+        raise InputError(f"{name}: no checkpoint ({ACCEPTED})")
     (candidate,) = candidates
     try:
         header = _core.Checkpoint(candidate.files, key=choice.key, ema=choice.ema)

@@ -8,7 +8,7 @@ import click
 
 from pdiff.cli.process import Terminated, going_on, prepare_streams, stop_on_sigterm, typed
 from pdiff.common.blame import described, user_place
-from pdiff.common.errors import PdiffError, exit_code, missing
+from pdiff.common.errors import PdiffError, UsageError, exit_code, missing
 
 __all__ = ["cli", "main"]
 
@@ -153,7 +153,7 @@ def main() -> None:
         _fail(str(lacking), exit_code(lacking))
     except Exception as error:
         if place := user_place(error):
-            _fail(f"{place}: {described(error)}", 1)
+            _fail(f"{place}: {described(error)}", exit_code(UsageError()))
         if not isinstance(error, OSError):
             raise
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)

@@ -27,7 +27,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     type=_FOLDER,
     help="The bank to compare with, for models that `pdiff generate` did not write.",
 )
-@click.option("--name", help="What the models are called.  [default: p-diff, or the folder of others]")
+@click.option(
+    "--name", help="What the models are called.  [default: their generator, p-diff for latent, or the folder]"
+)
 @options.task
 @click.option("--split", type=click.Choice(["test", "validation"]), default="test", show_default=True)
 @click.option(

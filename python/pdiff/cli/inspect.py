@@ -39,17 +39,15 @@ def command(
 
     import msgspec
 
-    from pdiff.checkpoints import Choice, inspect
+    from pdiff.checkpoints import Choice, inspect, none_found
     from pdiff.cli.console import Console
-    from pdiff.common.errors import InputError
 
     console = Console(as_json)
     inspection = inspect(roots, Choice(key, ema), console, deep=deep)
     show(console, inspection, everything)
     console.result(msgspec.to_builtins(inspection))
     if not inspection.checkpoints and not inspection.banks:
-        where = ", ".join(map(str, roots))
-        raise InputError(f"{where}: no checkpoints that can be read (.safetensors, .pt, .pth, .bin, .ckpt)")
+        raise none_found(roots, [note.name for note in inspection.skipped])
 
 
 def show(console: "Console", inspection: "Inspection", everything: bool) -> None:

@@ -1,13 +1,34 @@
-"""Find where in a user's own files an error comes from: those of tasks, and of modules that tasks import."""
+"""Name the line of a user's own files that an error comes from: those of tasks, and of what they import."""
 
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from pdiff.common.errors import PdiffError, UsageError
 
 _OURS = Path(__file__).parents[1]
 _OTHERS = {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix}
 _NOT_INSTALLED = ("site-packages", "dist-packages")
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Raise what goes wrong in the block, which calls a user's code, as a `UsageError` of `what`."""
+    try:
+        yield
+    except PdiffError:
+        raise
+    except Exception as error:
+        raise fault(what, error) from error
+
+
+def fault(what: str, error: Exception, hint: str = "") -> UsageError:
+    """Return an error in a user's code as one line: what failed, why and, if it is known, the place."""
+    place = user_place(error)
+    return UsageError(f"{what}: {described(error)}{f' ({place})' if place else ''}{hint}")
 
 
 def described(error: BaseException) -> str:

@@ -2,10 +2,15 @@
 
 Every message is one line: what is wrong, where, and what would be accepted. `PdiffError` and
 `InputError` are defined by the Rust core, so that errors from either half are the same classes.
+
+Messages name options as they are typed. What these are called in Python is a note, which a traceback shows
+below the message and the command line leaves out.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TypeVar
 
 from pdiff._core import CodeError, InputError, PdiffError
 
@@ -18,6 +23,7 @@ __all__ = [
     "exit_code",
     "missing",
     "nearest",
+    "noted",
     "unknown",
 ]
 
@@ -29,8 +35,32 @@ _EXTRAS = {
 """What is not installed with `pdiff-nn` alone, each with the extra that brings it."""
 
 
+_ARGUMENTS = {
+    **dict.fromkeys(("overwrite", "resume", "extend", "majority", "skip_nonfinite"), "True"),
+    **dict.fromkeys(("out", "base", "bank", "task", "arch", "conditions", "key", "n", "last", "every"), "…"),
+    **dict.fromkeys(("data_access", "gradient_evaluations", "reestimate", "batch_size", "device"), "…"),
+    "ema": "True or False",
+}
+"""Arguments of functions that are options too, and what they are given."""
+_OPTION = re.compile(r"(?<=--)[a-z]+(?:-[a-z]+)*")
+
+Raised = TypeVar("Raised", bound=BaseException)
+
+
+def noted(error: Raised) -> Raised:
+    """Return an error with a note on the arguments that stand for the options in its message, if any do."""
+    names = dict.fromkeys(name.replace("-", "_") for name in _OPTION.findall(str(error)))
+    if arguments := [f"{name}={_ARGUMENTS[name]}" for name in names if name in _ARGUMENTS]:
+        error.add_note(f"In Python: {', '.join(arguments)}")
+    return error
+
+
 class UsageError(PdiffError):
     """A command, option or configuration that cannot work as given (exit code 2)."""
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(*values)
+        noted(self)
 
 
 class PreemptedError(PdiffError):

@@ -25,7 +25,7 @@ from pdiff.evaluation.metrics.soft_voting import vote_table
 from pdiff.evaluation.metrics.weights import joined
 from pdiff.evaluation.populations import Case, Compared, is_gaussian, open_case
 from pdiff.evaluation.schema import AccessEntry, BankEntry, Cost, Results, RunEntry, Scale, TaskEntry, Votes
-from pdiff.evaluation.verdict.advice import advice
+from pdiff.evaluation.verdict.advice import advice, supported
 from pdiff.evaluation.verdict.comparison import Comparison
 from pdiff.evaluation.verdict.diagnostics import findings, more_errors, warnings
 from pdiff.evaluation.verdict.verdict import decide, fronts
@@ -60,7 +60,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     replicates: Positive = 500
     """Of the bootstrap."""
     name: str | None = None
-    """What the models are called: `p-diff` where `generate` wrote them, else the folder's name."""
+    """What the models are called: by default `p-diff` or their other generator, or the folder's name."""
     device: str | None = None
     cache: Path | None = None
     """Folder in which predictions are cached."""
@@ -166,12 +166,9 @@ def _results(case: Case, predicted: Predicted, measured: Compared[Measured], pro
 
 def _concluded(results: Results, predicted: Predicted) -> Results:
     """Add findings and advice to the verdict."""
-    more = more_errors(predicted.compared.original, predicted.compared.runs)
-    found = replace(results, verdict=replace(results.verdict, findings=findings(results, more)))
-    said = advice(found, more)
-    if not said.headline:
-        found = replace(found, verdict=replace(found.verdict, position=None))
-    return replace(found, verdict=replace(found.verdict, advice=said))
+    more, found = more_errors(predicted.compared.original, predicted.compared.runs), supported(results)
+    found = replace(found, verdict=replace(found.verdict, findings=findings(found, more)))
+    return replace(found, verdict=replace(found.verdict, advice=advice(found, more)))
 
 
 def _access(case: Case, *, reestimated: bool) -> AccessEntry:

@@ -129,10 +129,18 @@ def open_case(
         raise UsageError(f"{bank.path}: a bank of {len(bank)}; at least 2 members are wanted")
     task = load_task(task) if isinstance(task, str) else task or _task(bank)
     arch = _arch(bank, task, options.arch)
-    name = options.name or ("p-diff" if runs[0].generated else runs[0].path.resolve().name)
+    name = options.name or _name(runs[0])
     groups = symmetric_groups(bank, task, arch) if options.align else ()
     access, inputs = access_of(runs, options)
     return Case(bank, runs, others, rows, task, arch, access, inputs, groups, name, options)
+
+
+def _name(run: Models) -> str:
+    """Return what models are called: by their generator, where `generate` drew them, else by their folder."""
+    if run.generated is None:
+        return run.path.resolve().name
+    family = run.generated.info.generator.family
+    return "p-diff" if family == "latent" else family
 
 
 def access_of(runs: Sequence[Models], options: "Options") -> tuple[AccessEntry, int]:

@@ -15,7 +15,7 @@ import msgspec
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.provenance import DataKind
 
-FORMAT = 8
+FORMAT = 9
 RESULTS = "results.json"
 
 Position = Literal["above", "on", "below"]
@@ -305,7 +305,7 @@ class Advice(_Entry, frozen=True, kw_only=True):
     unsupported: str = ""
     """Why the bank or the samples support no verdict; empty where they do."""
     headline: str = ""
-    """Whether the generated models are as good as the originals, and new; empty if the bank cannot tell."""
+    """Whether the generated models are as good as the originals, and new."""
     novelty: str = ""
     """The figures behind that."""
     simpler: str = ""
@@ -325,15 +325,17 @@ class Advice(_Entry, frozen=True, kw_only=True):
 class Verdict(_Entry, frozen=True, kw_only=True):
     """Where the generated models lie; `over_originals` is by how much their mean score is better.
 
-    There is no position where the bank supports none.
+    Where the bank supports no verdict there are no position, sentence and planes, nor the results' fronts.
     """
 
     position: Position | None
+    """None says that the bank supports no verdict."""
     advice: Advice = Advice()
     sentence: str
     over_originals: Difference
-    at_max_similarity: PlaneEntry
+    at_max_similarity: PlaneEntry | None
     at_gg: PlaneEntry | None
+    """None for a single generated model, too."""
     concentration: Difference | None
     """GG − OO: how much more alike generated models are than members."""
     findings: list[Finding]
@@ -341,7 +343,7 @@ class Verdict(_Entry, frozen=True, kw_only=True):
 
 
 class Fronts(_Entry, frozen=True, kw_only=True):
-    """Vertices (x, score) of the baselines' Pareto fronts."""
+    """Vertices (x, score) of the baselines' Pareto fronts; none where the bank supports no verdict."""
 
     max_similarity: list[tuple[float, float]]
     gg: list[tuple[float, float]]

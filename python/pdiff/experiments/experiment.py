@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from pdiff.bank import Bank, collect
-from pdiff.bank.manifest import BASE, MANIFEST, ZOO
+from pdiff.bank.manifest import MANIFEST, ZOO
 from pdiff.common.artifacts import read_record, write_json
 from pdiff.common.config import AnyConfig, Config
 from pdiff.common.errors import UsageError
@@ -116,7 +116,7 @@ def _bank(experiment: Experiment, folder: Path, options: dict[str, Any], progres
     """Return the bank of an experiment, trained and collected if it is not there."""
     if (folder / "bank" / MANIFEST).is_file():
         return Bank.open(folder / "bank")
-    ckpts, parts = folder / "ckpts", experiment.subset != "all"
+    ckpts = folder / "ckpts"
     if not (ckpts / ZOO).is_file():
         build_zoo(
             load_task(experiment.task, **options),
@@ -131,11 +131,10 @@ def _bank(experiment: Experiment, folder: Path, options: dict[str, Any], progres
             epochs=experiment.epochs,
             init=None if experiment.init is None else Path(experiment.init),
             seed=experiment.seed,
-            parts=parts,
+            parts=experiment.subset != "all",
             progress=progress,
         )
-    base = ckpts / BASE if parts else None
-    return collect(ckpts, out=folder / "bank", base=base, progress=progress)
+    return collect(ckpts, out=folder / "bank", progress=progress)
 
 
 def _describe(experiment: Experiment, out: Path) -> None:

@@ -13,7 +13,7 @@ from pdiff.common.progress import Progress
 from pdiff.common.rng import numpy_generator
 from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.generation.average_record import Score, Scores
-from pdiff.tasks import SplitData, Task
+from pdiff.tasks import SplitData, Task, calls
 from pdiff.tasks.data import moved
 from pdiff.tasks.scoring import judged, load, reduced
 
@@ -56,7 +56,7 @@ class Scorer:
         test, validation = SplitData(self.task, "test"), SplitData(self.task, "validation")
         found, decisive = [], []
         network, inputs = self._network(state), moved(next(test.batches(_BATCH))[0], self.device)
-        threads = on_threads(suitable_threads(network, lambda: network(inputs)))
+        threads = on_threads(suitable_threads(network, lambda: calls.forward(network, inputs)))
         with threads, self.progress.track("Scoring", len(spread) + 1, "checkpoint") as tracker:
             for index in spread:
                 network = self._network(member(chosen[index]))
@@ -85,7 +85,7 @@ class Scorer:
         )
 
     def _network(self, state: State) -> nn.Module:
-        network = self.task.build(self.arch).eval()
+        network = calls.build(self.task, self.arch).eval()
         load(network, state, f"{self.task.name} {self.arch}")
         return network.to(self.device)
 

@@ -16,7 +16,7 @@ from pdiff.common.rng import numpy_generator
 from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.moments import average_row, require_members
-from pdiff.tasks import SplitData
+from pdiff.tasks import SplitData, calls
 from pdiff.tasks.data import moved
 from pdiff.tasks.scoring import load, score
 
@@ -111,9 +111,9 @@ def _greedy(members: View, candidates: range, context: Context) -> list[int]:
     data = SplitData(task, "validation")
     if not len(data):
         raise UsageError(f"task {task.name} has no validation data, which a greedy soup is chosen on")
-    network = task.build(arch).to(context.device).eval()
+    network = calls.build(task, arch).to(context.device).eval()
     inputs = moved(next(data.batches(1000))[0], context.device)
-    threads = on_threads(suitable_threads(network, lambda: network(inputs)))
+    threads = on_threads(suitable_threads(network, lambda: calls.forward(network, inputs)))
     sign = 1 if task.higher_is_better else -1
 
     def scored(row: Tensor) -> float:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from pdiff.bank import View
-from pdiff.bank.conditions import Encoder
+from pdiff.bank.conditions import Encoder, condition_names
 from pdiff.bank.manifest import Condition
 from pdiff.bank.spectrum import gram
 from pdiff.common.config import ConditionalConfig
 from pdiff.common.errors import UsageError
+from pdiff.common.wording import some
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.moments import denormalise
 
@@ -46,8 +47,12 @@ class Conditional(Generator[ConditionalConfig]):
     @classmethod
     def fit(cls, config: ConditionalConfig, members: View, context: Context) -> Self:
         """Choose the regression's settings; raises `UsageError` for a condition that members lack."""
+        names = condition_names(members.members)
         if not config.condition:
-            raise UsageError("the generator conditional needs the name of a condition: --condition NAME")
+            raise UsageError(
+                "the generator conditional needs the name of a condition: --condition NAME; "
+                f"accepted: {some(names)}"
+            )
         known = Encoder.of(members.members, config.condition).of_members(members.members).double()
         places = torch.from_numpy(members.indices.copy())
         products = gram(members.bank, "tensor")[places][:, places]

@@ -9,7 +9,7 @@ from pdiff.codecs import Codec
 from pdiff.common.errors import PdiffError
 from pdiff.generators.base import Context
 from pdiff.generators.stages import Latents
-from pdiff.tasks import load_task
+from pdiff.tasks import calls, load_task
 from pdiff.tasks.data import SplitData
 from pdiff.tasks.scoring import load, score
 
@@ -72,8 +72,8 @@ def reconstruction(
         if task is None or task.metric is not None:
             return Reconstruction(variance)
         arch = context.arch or (reference.arch if reference is not None else task.architectures[0])
-        data, network, bank = SplitData(task, "train", limit=_SAMPLES), task.build(arch), members.bank
-        normalizer = members.normalizer(codec.kind)
+        data, network = SplitData(task, "train", limit=_SAMPLES), calls.build(task, arch)
+        bank, normalizer = members.bank, members.normalizer(codec.kind)
         scores = []
         for member in {0, len(members) - 1}:
             codes = latents.restore(latents.values[member : member + 1])

@@ -93,7 +93,6 @@ _NAMES = {
     "cyclic": "cyclic, rate",
     "tuned-gaussian": "tuned Gaussian ×",
     "ensemble": "average of all",
-    "generated": "p-diff",
 }
 
 

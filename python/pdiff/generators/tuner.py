@@ -13,6 +13,7 @@ from pdiff.common.errors import UsageError
 from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.common.torch_rng import seeded
 from pdiff.generators.base import Context
+from pdiff.tasks import calls
 from pdiff.tasks.data import Batch, SplitData, moved
 from pdiff.tasks.scoring import load
 from pdiff.training.frozen import FrozenRest
@@ -36,7 +37,7 @@ class Tuner:
         self._device = context.device
         self._interruption = context.interruption
         with seeded(seed, "rival-network"):  # its values are replaced
-            network = self._task.build(arch)
+            network = calls.build(self._task, arch)
         load(network, bank.state_dict(bank.batch([0])[0]), f"{self._task.name} {arch}")
         self._network = network.to(self._device)
         self._rest = FrozenRest(self._network, sorted(bank.subset_names), whole=False)
@@ -48,7 +49,7 @@ class Tuner:
         self._data = SplitData(self._task, "train")
         batches = self._data.batches(BATCH_SIZE)
         self._threads = suitable_threads(
-            self._network, lambda: self._network(moved(next(batches)[0], self._device))
+            self._network, lambda: calls.forward(self._network, moved(next(batches)[0], self._device))
         )
 
     def tune(
@@ -75,8 +76,8 @@ class Tuner:
         for inputs, targets in source:
             self._interruption.check()
             optimizer.zero_grad()
-            outputs = self._network(moved(inputs, self._device))
-            loss = self._task.loss(outputs, moved(targets, self._device))
+            outputs = calls.forward(self._network, moved(inputs, self._device))
+            loss = calls.loss(self._task, outputs, moved(targets, self._device))
             if not isfinite(loss.item()):
                 break
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

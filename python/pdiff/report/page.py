@@ -19,7 +19,7 @@ from pdiff.report.comparison import Named, comparison_figures, differences, meth
 from pdiff.report.figures import figures, hidden, worst_drawn
 from pdiff.report.marks import colour_name, mark_svg, shape_svg
 from pdiff.report.plot import Kind, Plot, stylesheet
-from pdiff.report.tables import COLUMNS, Row, called, measures, number, scores_csv, summary
+from pdiff.report.tables import Row, called, columns, measures, number, scores_csv, summary
 
 REPORT = "report.html"
 SCORES = "scores.csv"
@@ -92,7 +92,7 @@ def render_report(results: Results) -> str:
         figures(results),
         results=results,
         scale=scale,
-        columns=COLUMNS,
+        columns=columns(results),
         rows=rows,
         legend=_legend(rows),
         measures=measures(results),

@@ -18,7 +18,7 @@ COLUMNS = (
 """Headings of a row; scores are in the unit of the metric, per cent for fractions.
 
 `best` is the test score of the model that is best on validation, `front` the planes in which a family is on
-the Pareto front of the baselines: `MS`, `GG`, both, none.
+the Pareto front of the baselines: `MS`, `GG`, both, none. Without a verdict there is no such column.
 """
 
 _LEAST_FIRST = ("min", "max", "front", "containment", "std", "best", "n", "dispersion", "GG")
@@ -31,10 +31,11 @@ _CLOSE = 1e-9
 
 
 class Row(NamedTuple):
-    """One family, and its cells as text in the order of `COLUMNS`."""
+    """One family, its cells as text in the order of `columns`, and the planes in which it is on the front."""
 
     entry: FamilyEntry
     cells: tuple[str, ...]
+    front: str
 
 
 class Table(NamedTuple):
@@ -55,16 +56,17 @@ def terminal_table(results: Results, width: int, *, everything: bool = False) ->
     families that draw the Pareto front nearest to the generated models, and the controls.
     """
     found = summary(results)
-    chosen = found if everything else _short(results, found)
-    kept = list(range(len(COLUMNS)))
-    cells = [COLUMNS, *(row.cells for row in chosen)]
+    chosen, names = found if everything else _short(results, found), columns(results)
+    kept = list(range(len(names)))
+    cells = [names, *(row.cells for row in chosen)]
     widths = [max(len(row[column]) for row in cells) for column in kept]
     for name in _LEAST_FIRST:
         if sum(widths[column] + _GAP for column in kept) <= width:
             break
-        kept.remove(COLUMNS.index(name))
+        if name in names:
+            kept.remove(names.index(name))
     header, *rows = (tuple(row[column] for column in kept) for row in cells)
-    left_out = tuple(name for column, name in enumerate(COLUMNS) if column not in kept)
+    left_out = tuple(name for column, name in enumerate(names) if column not in kept)
     return Table(header, rows, len(found) - len(chosen), left_out)
 
 
@@ -76,10 +78,15 @@ def _short(results: Results, rows: Sequence[Row]) -> list[Row]:
     def distance(row: Row) -> float:
         return abs(row.entry.max_similarity - ours.max_similarity)
 
-    front = sorted((row for row in baselines if row.cells[-1]), key=distance)[:_NEAREST]
+    front = sorted((row for row in baselines if row.front), key=distance)[:_NEAREST]
     sign = 1 if scale.higher_is_better else -1
     best = max(baselines, key=lambda row: sign * row.entry.score.mean, default=None)
     return [row for row in rows if row not in baselines or row in front or row is best]
+
+
+def columns(results: Results) -> tuple[str, ...]:
+    """Return the headings of the table: without a verdict there is no Pareto front to be on."""
+    return COLUMNS if results.verdict.position else COLUMNS[:-1]
 
 
 def summary(results: Results) -> list[Row]:
@@ -87,15 +94,15 @@ def summary(results: Results) -> list[Row]:
     front = [results.original, results.ensemble, *results.baselines]
     ours = [results.original, results.ensemble, results.generated]
     return [
-        Row(each, _cells(results, each, _front(results, each) if each in front else ""))
+        _row(results, each, _front(results, each) if each in front else "")
         for each in (*ours, *results.baselines, *results.controls)
     ]
 
 
-def _cells(results: Results, entry: FamilyEntry, front: str) -> tuple[str, ...]:
+def _row(results: Results, entry: FamilyEntry, front: str) -> Row:
     scale, score, best = results.task.metric, entry.score, entry.best
     spread = (score.std, score.min, score.max) if entry.n > 1 else (None, None, None)
-    return (
+    cells = (
         called(results, entry.family, entry.strength),
         f"{entry.n:,}",
         scale.bare(score.mean),
@@ -107,6 +114,7 @@ def _cells(results: Results, entry: FamilyEntry, front: str) -> tuple[str, ...]:
         number(entry.dispersion, 2),
         front,
     )
+    return Row(entry, cells[: len(columns(results))], front)
 
 
 def _front(results: Results, entry: FamilyEntry) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from pdiff import _core
-from pdiff.common.blame import described, user_place
+from pdiff.common.blame import fault
 from pdiff.common.errors import PdiffError, UsageError
 from pdiff.common.torch_rng import torch_generator
 from pdiff.tasks.base import Split, Task
@@ -52,9 +52,8 @@ class SplitData:
         except PdiffError:
             raise
         except Exception as error:
-            place = user_place(error)
             hint = "; a split that there is not has to be empty" if isinstance(error, LookupError) else ""
-            raise UsageError(f"{what}: {described(error)}{f' ({place})' if place else ''}{hint}") from error
+            raise fault(what, error, hint) from error
         if isinstance(data, tuple | list) and len(data) == 2:
             whole = [isinstance(part, Tensor | np.ndarray) for part in data]
             if all(whole) and isinstance(data, tuple):

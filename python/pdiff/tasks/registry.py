@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pdiff.common.blame import described, user_place
+from pdiff.common.blame import blamed, described, user_place
 from pdiff.common.errors import UsageError, unknown
 from pdiff.tasks.base import Task
 
@@ -44,7 +44,8 @@ def load_task(name: str, **options: Any) -> Task:
         error = unknown("task", name, (*BUILT_IN, *PICTURES))
         raise UsageError(f"{error}, or your own as file.py:factory")
     _check_options(name, factory, options)
-    task = factory(**options)
+    with blamed(name):
+        task = factory(**options)
     if not isinstance(task, Task):
         raise UsageError(
             f"{name}: returned a {type(task).__name__}, not a Task (a subclass of pdiff.tasks.Task)"

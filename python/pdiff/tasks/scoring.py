@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pdiff.common.blame import blamed
 from pdiff.common.errors import InputError, UsageError
 from pdiff.common.wording import shown, some
+from pdiff.tasks import calls
 from pdiff.tasks.base import Task
 from pdiff.tasks.data import SplitData, count, moved
 
@@ -17,7 +19,7 @@ _NAMED = 2
 
 def wrong(task: Task, outputs: Any, targets: Any) -> Tensor:
     """Return which parts of B samples are wrong: bool [B, S]; `UsageError` for errors of another shape."""
-    error = task.error(outputs, targets)
+    error = calls.error(task, outputs, targets)
     if not isinstance(error, Tensor):
         raise UsageError(f"task {task.name}: error() returned a {type(error).__name__}; a tensor is wanted")
     if error.dim() not in (1, 2) or len(error) != count(targets):
@@ -33,7 +35,8 @@ def measured(task: Task, outputs: Any, targets: Any) -> Tensor | None:
     """Return what the task's metric measures on B samples: f32 [B, S]; None for a task without a metric."""
     if task.metric is None:
         return None
-    found = task.metric.measure(outputs, targets)
+    with blamed(f"task {task.name}: the metric {task.metric.name}"):
+        found = task.metric.measure(outputs, targets)
     if found.dim() != 2 or len(found) != count(targets):
         raise UsageError(
             f"task {task.name}: the metric {task.metric.name} measured {list(found.shape)}; "
@@ -53,7 +56,7 @@ def judged(task: Task, network: nn.Module, data: SplitData, batch_size: int = 1_
     device = next((tensor.device for tensor in network.state_dict().values()), torch.device("cpu"))
     parts = []
     for inputs, targets in data.batches(batch_size):
-        outputs, there = network(moved(inputs, device, copy=True)), moved(targets, device)
+        outputs, there = calls.forward(network, moved(inputs, device, copy=True)), moved(targets, device)
         found = measured(task, outputs, there)
         parts.append((wrong(task, outputs, there) if found is None else found).cpu())
     return torch.cat(parts)

@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from pdiff import _core
 from pdiff.common.config import Optimisation
-from pdiff.common.errors import InputError, PdiffError, PreemptedError
+from pdiff.common.errors import InputError, PdiffError, PreemptedError, noted
 from pdiff.common.progress import Progress
 from pdiff.training.health import LOOKS, Health, collapsed, distance_from_health
 from pdiff.training.optimizers import AdamW
@@ -50,9 +50,9 @@ class Interruption:
     def check(self) -> None:
         """Raise what a signal stands for, if there was one: `KeyboardInterrupt` or `PreemptedError`."""
         if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt(f"interrupted; {_RESUME}")
+            raise noted(KeyboardInterrupt(f"interrupted; {_RESUME}"))
         if self.signal is not None:
-            raise PreemptedError(f"stopped by a signal; {_RESUME}")
+            raise noted(PreemptedError(f"stopped by a signal; {_RESUME}"))
 
 
 NEVER = Interruption()
@@ -268,7 +268,8 @@ class Trainer:
             device = next(self.module.parameters()).device
             state = torch.load(path, map_location=device, weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise InputError(f"{path}: damaged state ({error}); start again with --overwrite") from None
+            message = f"{path}: damaged state ({error}); start again with --overwrite"
+            raise noted(InputError(message)) from None
         self.step = state["step"]
         self.seconds = state["seconds"]
         self.module.load_state_dict(state["module"])

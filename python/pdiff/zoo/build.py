@@ -19,7 +19,7 @@ from pdiff.common.provenance import provenance
 from pdiff.common.tensors import write_tensors
 from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.common.torch_rng import seeded
-from pdiff.tasks import Task
+from pdiff.tasks import Task, calls
 from pdiff.tasks.data import Batch, SplitData
 from pdiff.tasks.scoring import score
 from pdiff.training.frozen import FrozenRest
@@ -151,7 +151,7 @@ def build_zoo(
 def _threads(plan: _Plan) -> int:
     batches = plan.training.batches(plan.recipe.converge.batch_size)
     network = initialise(plan.task, plan.arch, plan.seed, run=0)
-    return suitable_threads(network, lambda: network(next(batches)[0]))
+    return suitable_threads(network, lambda: calls.forward(network, next(batches)[0]))
 
 
 def _one_run(plan: _Plan, folder: Path, run: int, result: ZooResult) -> None:

@@ -12,7 +12,7 @@ from pdiff.common.progress import SILENT, Progress
 from pdiff.common.tensors import read_checkpoint
 from pdiff.common.torch_rng import torch_generator
 from pdiff.common.wording import counted, some
-from pdiff.tasks import Task
+from pdiff.tasks import Task, calls
 
 LEAST = 0.5
 """Share of a network's numbers that a file has to hold for training to start from it."""
@@ -22,7 +22,7 @@ def initialise(task: Task, arch: str, seed: int, run: int) -> nn.Module:
     """Build the network with the weights that belong to (seed, run); torch's own generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(seed, "zoo/initialise", run).initial_seed())
-        return task.build(arch)
+        return calls.build(task, arch)
 
 
 def load_start(network: nn.Module, file: Path, progress: Progress = SILENT) -> None:

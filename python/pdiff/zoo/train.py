@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
-from pdiff.tasks import Task
+from pdiff.tasks import Task, calls
 from pdiff.tasks.data import Batch
 from pdiff.training.frozen import FrozenRest
 from pdiff.training.optimizers import SGD, Adam, AdamW
@@ -80,7 +80,7 @@ def _optimizer(phase: Phase, parameters: Iterable[nn.Parameter]) -> Optimizer:
 
 def _step(task: Task, model: nn.Module, optimizer: Optimizer, inputs: Any, targets: Any) -> float:
     optimizer.zero_grad()
-    loss = task.loss(model(inputs), targets)
+    loss = calls.loss(task, calls.forward(model, inputs), targets)
     value = loss.item()
     if not isfinite(value):
         rate = optimizer.param_groups[0]["lr"]

@@ -11,6 +11,7 @@ from pdiff.bank import Bank, collect
 from pdiff.common.config import GaussianConfig
 from pdiff.common.errors import InputError
 from pdiff.generation.sample import generate
+from tests.support import Said
 
 
 def network() -> nn.Module:
@@ -69,6 +70,74 @@ def test_an_extension_takes_more_subset_files(folder: Path, tmp_path: Path) -> N
     (tmp_path / "more").mkdir()
     save_file(parts(7), tmp_path / "more/7.safetensors")
     assert len(collect(tmp_path / "more", out=tmp_path / "bank", extend=True)) == 7
+
+
+def test_the_one_whole_network_beside_its_parts_is_the_base(folder: Path, tmp_path: Path) -> None:
+    said = Said()
+    found = collect(folder, out=tmp_path / "found", progress=said)
+    given = collect(folder, out=tmp_path / "given", base=folder / "pretrained.pth")
+    assert found.digest == given.digest
+    (line,) = [line for line in said if "pretrained.pth" in line]
+    assert line == (
+        f"{folder}/pretrained.pth is the whole network, 9 tensors, and is taken as the base (another: "
+        "--base; none: --majority); the checkpoints hold 2 tensors of it"
+    )
+    alone = collect(folder, out=tmp_path / "alone", majority=True)
+    assert set(alone.base) == {"1.weight", "1.bias"}
+
+
+def test_the_base_is_found_beside_checkpoints_that_are_not_finite(folder: Path, tmp_path: Path) -> None:
+    bad = parts(9) | {"1.bias": torch.full((3,), torch.nan)}
+    torch.save(bad, folder / "checkpoint/0009_acc0.99_x.pth")
+    bank = collect(folder, out=tmp_path / "bank", skip_nonfinite=True)
+    assert (len(bank), len(bank.base)) == (6, len(network().state_dict()))
+
+
+def test_of_two_whole_networks_one_has_to_be_named(folder: Path, tmp_path: Path) -> None:
+    second = {name: tensor + 1 for name, tensor in network().state_dict().items()}
+    torch.save(second, folder / "second.pth")
+    with pytest.raises(InputError, match=r"name the file that all else is taken from with --base, or take"):
+        collect(folder, out=tmp_path / "bank")
+    said = Said()
+    bank = collect(folder, out=tmp_path / "bank", base=folder / "second.pth", progress=said)
+    assert len(bank) == 6
+    assert torch.equal(bank.base["0.weight"], second["0.weight"])
+    assert f"left out pretrained.pth: a whole network, and {folder}/second.pth is the base" in said
+
+
+@pytest.mark.parametrize("change", ["shape", "dtype", "lacking"])
+def test_a_network_of_which_the_checkpoints_are_no_part_is_no_base(
+    folder: Path, tmp_path: Path, change: str
+) -> None:
+    state = network().state_dict()
+    if change == "lacking":
+        del state["1.bias"]
+    else:
+        state["1.bias"] = torch.zeros(4) if change == "shape" else state["1.bias"].double()
+    torch.save(state, folder / "pretrained.pth")
+    with pytest.raises(InputError, match=r"2 kinds of checkpoint: 6 like .*; collect them apart, or"):
+        collect(folder, out=tmp_path / "bank")
+
+
+def test_a_base_that_is_given_wins(folder: Path, tmp_path: Path) -> None:
+    own = {name: tensor + 1 for name, tensor in network().state_dict().items()}
+    torch.save(own, tmp_path / "own.pth")
+    bank = collect(folder, out=tmp_path / "bank", base=tmp_path / "own.pth")
+    assert len(bank) == 6
+    assert torch.equal(bank.base["0.weight"], own["0.weight"])
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_base_among_what_extends_a_bank_is_no_member(folder: Path, tmp_path: Path, given: bool) -> None:
+    collect(folder, out=tmp_path / "bank")
+    torch.save(parts(7), folder / "checkpoint/0007_acc0.97_x.pth")
+    base = folder / "pretrained.pth" if given else None
+    bank = collect(folder, out=tmp_path / "bank", base=base, extend=True)
+    assert [member.source for member in bank.members][6:] == ["checkpoint/0007_acc0.97_x.pth"]
+    other = {name: tensor + 1 for name, tensor in network().state_dict().items()}
+    torch.save(other, folder / "pretrained.pth")
+    with pytest.raises(InputError, match=r"pretrained.pth: 0.bias differs from the bank's"):
+        collect(folder, out=tmp_path / "bank", base=base, extend=True)
 
 
 def test_a_base_that_lacks_a_tensor_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_selection_that_matches_nothing_is_refused(ckpts: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "empty: no checkpoints (.safetensors, .pt" in refusal(tmp_path / "empty")
+    assert "empty: no checkpoints that can be read (.safetensors, .pt" in refusal(tmp_path / "empty")
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:

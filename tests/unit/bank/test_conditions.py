@@ -110,6 +110,17 @@ def test_conditions_that_do_not_suit_are_named() -> None:
     assert torch.equal(encoder.encode({"x": 3, "t": "a"}), torch.tensor([1.0, 1.0, 0.0]))
 
 
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [([{}, {}], "no conditions"), ([{"x": 1.0}, {"y": 1.0}], "no condition that all its checkpoints have")],
+)
+def test_a_bank_without_conditions_says_how_to_add_them(rows: list[dict[str, float]], what: str) -> None:
+    known = [Member(str(index), "", {}, dict(row)) for index, row in enumerate(rows)]
+    with pytest.raises(UsageError) as refusal:
+        Encoder.of(known, ["x"])
+    assert str(refusal.value) == f"the bank has {what}; `pdiff collect --conditions TABLE` adds them"
+
+
 def test_an_extension_says_the_conditions_of_what_is_new(ckpts: Path, tmp_path: Path) -> None:
     rows = [f"step-{index},{index}" for index in range(MEMBERS)]
     (tmp_path / "more").mkdir()

@@ -136,7 +136,7 @@ def test_folders_that_cannot_be_collected_are_refused_and_nothing_is_written(
         save_file({"w": torch.ones(2 + index // 3)}, tmp_path / "mixed" / f"{index}.safetensors")
     before = sorted(tmp_path.rglob("*"))
     for name, message in (
-        ("empty", "pdiff: empty: no checkpoints (.safetensors"),
+        ("empty", "pdiff: empty: no checkpoints that can be read (.safetensors"),
         ("foreign", "model.safetensors"),
         (
             "mixed",
@@ -227,8 +227,9 @@ def test_errors_in_a_task_name_its_file_and_line(pdiff: Pdiff, tmp_path: Path) -
     (tmp_path / "task_that_fails.py").write_text("\n".join(["import helper_that_fails as helper", *lines]))
     (tmp_path / "helper_that_fails.py").write_text("def undefined():\n    return missing_name\n")
     result = pdiff("zoo", "task_that_fails.py:Own", "--k", "3")
-    message = f"{tmp_path}/helper_that_fails.py:2: NameError: name 'missing_name' is not defined\n"
-    assert (result.returncode, result.stderr) == (1, f"pdiff: {message}")
+    what = "task own: build('network'): NameError: name 'missing_name' is not defined"
+    assert result.stderr == f"pdiff: {what} ({tmp_path}/helper_that_fails.py:2)\n"
+    assert result.returncode == 2
 
 
 def test_without_a_command_the_help_is_all_that_is_printed(pdiff: Pdiff) -> None:

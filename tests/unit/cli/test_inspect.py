@@ -99,6 +99,18 @@ def test_nothing_readable_is_exit_code_3_with_the_reasons(tmp_path: Path, json_f
     assert pdiff(tmp_path, "nowhere").stderr == "pdiff: nowhere: no such file or folder\n"
 
 
+@pytest.mark.parametrize("names", [[], ["notes.txt", "more.md"]])
+def test_nothing_to_read_is_said_as_collect_says_it(tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in names:
+        (tmp_path / "folder" / name).write_text("x")
+    done = [command.pdiff(tmp_path, verb, "folder") for verb in ("inspect", "collect")]
+    others = "; other files: more.md, notes.txt" if names else ""
+    formats = ".safetensors, .pt, .pth, .bin, .ckpt"
+    said = f"pdiff: folder: no checkpoints that can be read ({formats}){others}\n"
+    assert [(each.returncode, each.stderr.splitlines()[-1] + "\n") for each in done] == [(3, said)] * 2
+
+
 def test_torch_and_numpy_are_not_imported(ckpts: Path) -> None:
     code = (
         "import sys, runpy; sys.argv = ['pdiff', 'inspect', *sys.argv[1:]]\n"

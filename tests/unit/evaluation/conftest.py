@@ -20,6 +20,12 @@ def task() -> Waves:
 
 
 @pytest.fixture
+def few_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a bank of a few members support a verdict."""
+    monkeypatch.setattr("pdiff.evaluation.verdict.advice.FEWEST", 2)
+
+
+@pytest.fixture
 def network() -> nn.Module:
     return lived_in()
 
@@ -39,8 +45,8 @@ def whole_bank(tmp_path: Path, network: nn.Module) -> Bank:
 def save_generated(tmp_path: Path) -> Callable[..., Generated]:
     """Write raw rows [N, D] the way `generate` does: `save_generated(bank, rows)`.
 
-    Other folders than `generated`, each of a run of its own, other seeds, held-out members and gradients are
-    for the asking.
+    Other folders than `generated`, each of a run of its own, other seeds, held-out members, gradients and
+    families are for the asking.
     """
 
     def save(
@@ -51,6 +57,7 @@ def save_generated(tmp_path: Path) -> Callable[..., Generated]:
         seed: int = 7,
         held_out: Sequence[int] = (),
         gradient_evaluations: int = 0,
+        family: str = "latent",
     ) -> Generated:
         folder = tmp_path / out
         folder.mkdir()
@@ -64,7 +71,7 @@ def save_generated(tmp_path: Path) -> Callable[..., Generated]:
             "digests": {file: _core.digest_file(folder / file) for file in files},
             "seed": seed,
             "generator": {
-                "family": "latent",
+                "family": family,
                 "label": "default",
                 "path": "run",
                 "digest": _core.digest(out.encode()),

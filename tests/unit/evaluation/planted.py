@@ -14,7 +14,7 @@ from pdiff.evaluation.schema import (
     Results,
     Spread,
 )
-from pdiff.evaluation.verdict.advice import advice
+from pdiff.evaluation.verdict.advice import advice, supported
 from tests.unit.report.sample import lean_results as sample
 
 
@@ -81,6 +81,7 @@ DAMAGED = Finding(kind="damaged", sentence="Damaged members: four times as many 
 
 def answered(results: Results, more_errors: float = 1.0) -> Results:
     """Return results with the advice that they lead to."""
+    results = supported(results)
     return replace(results, verdict=replace(results.verdict, advice=advice(results, more_errors)))
 
 

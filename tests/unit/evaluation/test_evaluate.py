@@ -10,7 +10,6 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from pdiff import _core
 from pdiff.bank import Bank
@@ -22,10 +21,11 @@ from pdiff.evaluation.evaluate import evaluate as evaluated
 from pdiff.evaluation.metrics.soft_voting import POOL
 from pdiff.evaluation.populations import open_case
 from pdiff.generation.generated import GENERATED, Generated
+from pdiff.generators import FAMILIES
 from tests.unit.evaluation.making import evaluate, gaussian
 from tests.unit.evaluation.waves import MEMBERS, SAMPLES, Waves
 
-Save = Callable[[Bank, Tensor], Generated]
+Save = Callable[..., Generated]
 
 
 @pytest.fixture
@@ -90,6 +90,8 @@ def test_the_parts_are_the_ones_promised(results: dict[str, Any], norm_bank: Ban
         *[("gaussian", 4), ("gaussian", POOL), *[("gaussian", 4)] * 5],  # ×1: as many as vote
         *[("pca-gaussian", 4)] * 7,
     ]
+    assert results["verdict"]["position"] is results["verdict"]["at_max_similarity"] is None, "of six members"
+    assert results["fronts"] == {"max_similarity": [], "gg": []}
     assert results["cost"]["once_s"] == 12.5
     assert results["cost"]["evaluate_s"] > 0
 
@@ -111,6 +113,18 @@ def test_provenance_names_the_gpu(
     case = open_case(generated, None, task, controls={}, options=Options(), progress=SILENT)
     made = [provenance_entry(case, torch.device(name))["device"] for name in ("cuda:1", "cpu")]
     assert made == ["GPU 1", "cpu"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_models_are_called_by_their_generator(
+    norm_bank: Bank, task: Waves, save_generated: Save, family: str
+) -> None:
+    generated = save_generated(norm_bank, norm_bank.batch([0]), family=family)
+    names = [
+        open_case(generated, None, task, controls={}, options=options, progress=SILENT).name
+        for options in (Options(), Options(name="mine"))
+    ]
+    assert names == ["p-diff" if family == "latent" else family, "mine"]
 
 
 def test_points_and_summaries_agree(results: dict[str, Any]) -> None:

@@ -42,6 +42,7 @@ def runs(whole_bank: Bank, save_generated: Save) -> list[Generated]:
     ]
 
 
+@pytest.mark.usefixtures("few_suffice")
 def test_runs_are_evaluated_together_and_alike_within_themselves(runs: list[Generated], task: Waves) -> None:
     results = evaluate(runs, task=task, **QUICK)
     alone = [evaluate(run, task=task, **QUICK) for run in runs]
@@ -240,6 +241,7 @@ def test_options_are_checked(norm_bank: Bank, save_generated: Save) -> None:
         evaluate(folder, baselines_n=1)
 
 
+@pytest.mark.usefixtures("few_suffice")
 def test_fine_tuned_baselines_take_part_where_gradients_were_taken(
     norm_bank: Bank, task: Waves, save_generated: Save
 ) -> None:
@@ -269,6 +271,7 @@ def test_statistics_are_reestimated_for_all_alike(norm_bank: Bank, task: Waves, 
     assert not any("re-estimate" in warning for warning in results["warnings"])
 
 
+@pytest.mark.usefixtures("few_suffice")
 def test_without_statistics_nothing_is_said_to_be_reestimated(
     tmp_path: Path, task: Waves, save_generated: Save
 ) -> None:
@@ -343,6 +346,7 @@ class Squares(Waves):
         return None
 
 
+@pytest.mark.usefixtures("few_suffice")
 def test_a_task_with_a_metric_goes_all_the_way(norm_bank: Bank, save_generated: Save) -> None:
     results = evaluate(
         save_generated(norm_bank, gaussian(norm_bank, range(4), seed=5)), task=Squares(), **QUICK

@@ -15,7 +15,7 @@ from pdiff.generators import fit
 from pdiff.generators.conditional import KernelRidge, Nearest, Regression, Ridge
 from pdiff.generators.latent import Latent
 from pdiff.generators.train import train
-from tests.support import TINY
+from tests.support import TINY, bank_of
 
 K, DIM = 40, 30
 
@@ -121,6 +121,14 @@ def test_a_condition_that_no_member_has_is_answered(
     true = rows[list(held_out)]
     assert float((found - true).square().sum() / (true - rows.mean(dim=0)).square().sum()) < most
     assert torch.equal(generator.rows([len(held_out)], 5), found[:1].float())  # it begins again
+
+
+def test_the_names_of_conditions_are_said(conditioned: Bank, rows: Tensor, tmp_path: Path) -> None:
+    config = Config.build("conditional")
+    with pytest.raises(UsageError, match=r"needs the name of a condition: --condition NAME; accepted: a, b$"):
+        fit(config, conditioned.view(range(K)))
+    with pytest.raises(UsageError, match="the bank has no conditions; `pdiff collect --conditions"):
+        generate(bank_of(rows.float(), tmp_path), config=config, n=1, out=tmp_path / "generated")
 
 
 def test_a_conditional_flow_goes_where_it_is_asked(conditioned: Bank, rows: Tensor) -> None:

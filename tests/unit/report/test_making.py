@@ -114,9 +114,9 @@ def test_what_is_there_is_not_replaced_unasked(evaluation: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"format": 3}, "format 3, this version reads 8; run `pdiff evaluate` again"),
-        ({"format": 8, "task": {}}, r"damaged \(.*missing required field"),
-        ({"format": 8, "name": 3}, r"damaged \(Expected `str`.*\$\.name"),
+        ({"format": 3}, "format 3, this version reads 9; run `pdiff evaluate` again"),
+        ({"format": 9, "task": {}}, r"damaged \(.*missing required field"),
+        ({"format": 9, "name": 3}, r"damaged \(Expected `str`.*\$\.name"),
         ([], "not the results of an evaluation"),
         ("{", "damaged"),
     ],

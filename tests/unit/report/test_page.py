@@ -157,6 +157,19 @@ def test_what_is_missing_is_said() -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_bank_without_a_verdict_has_no_front_on_its_page() -> None:
+    judged = lean_results()
+    assert "Pareto front" in render_report(judged)
+    none = {"position": None, "sentence": "", "at_max_similarity": None, "at_gg": None}
+    advice = replace(judged.verdict.advice, unsupported="This bank supports no verdict.", headline="")
+    changes = {f"verdict.{name}": value for name, value in none.items()} | {"verdict.advice": advice}
+    page = render_report(changed(judged, changes | {"fronts.max_similarity": [], "fronts.gg": []}))
+    assert "Pareto front" not in page
+    assert page.count("This bank supports no verdict.") == 2
+    assert all(f'id="{section}"' not in page for section in ("plane-1", "plane-2"))
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_several_runs_have_a_table() -> None:
     results = changed(lean_results(), {"plots.training": sample_results().plots.training})
     one = " ".join(read(render_report(results)).text)

@@ -74,6 +74,17 @@ def test_a_row_stands_for_an_entry() -> None:
     assert summary(results)[1].cells[3:7] == ("–", "–", "–", "–"), "of one model the mean says all"
 
 
+def test_without_a_verdict_there_is_no_front() -> None:
+    judged = sample_results()
+    results = changed(judged, {"verdict.position": None, "fronts.max_similarity": [], "fronts.gg": []})
+    header, rows, *_ = terminal_table(results, 1000, everything=True)
+    assert header == COLUMNS[:-1]
+    assert [row.cells for row in summary(results)] == [row.cells[:-1] for row in summary(judged)] == rows
+    assert terminal_table(results, 60).columns == terminal_table(judged, 60).columns[:-1]
+    families = [row.entry.family for row in summary(results)]
+    assert len(terminal_table(results, 1000).rows) < len(families), "the best baseline stands for all"
+
+
 def test_controls_have_rows() -> None:
     results = changed(sample_results(), {"controls": [control(sample_results(), "one checkpoint")]})
     row = summary(results)[-1]

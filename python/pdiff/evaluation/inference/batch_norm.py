@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.evaluation.inference.trunk import RepeatedForward
+from pdiff.tasks.calls import forward
 from pdiff.tasks.data import moved
 
 _Norm = nn.modules.batchnorm._BatchNorm
@@ -45,7 +46,7 @@ class Statistics:
         self._count = len(inputs)
         if self._norms:
             with _estimating(self._norms.values()):
-                _run(network, inputs[0])  # tells of a norm that has a single number to take the variance of
+                _tell(network, inputs[0])
                 self._forward = RepeatedForward(network, inputs, {*varying, *self.names}, variants, budget)
 
     @torch.inference_mode()
@@ -91,7 +92,7 @@ def _reached(network: nn.Module, inputs: Any, variants: Sequence[Callable[[], No
     try:
         for put in variants:
             put()
-            _run(network, inputs)
+            forward(network, _copy(network, inputs))
     finally:
         for handle in handles:
             handle.remove()
@@ -103,6 +104,11 @@ def _reached(network: nn.Module, inputs: Any, variants: Sequence[Callable[[], No
 
 
 @torch.inference_mode()
-def _run(network: nn.Module, inputs: Any) -> None:
-    """Run the network on a copy of a batch, where it is."""
-    network(moved(inputs, next(iter(network.state_dict().values())).device, copy=True))
+def _tell(network: nn.Module, inputs: Any) -> None:
+    """Run the network on a batch; a norm with a single number to take the variance of raises `ValueError`."""
+    network(_copy(network, inputs))
+
+
+def _copy(network: nn.Module, inputs: Any) -> Any:
+    """Return a copy of a batch where the network is."""
+    return moved(inputs, next(iter(network.state_dict().values())).device, copy=True)

@@ -24,7 +24,7 @@ from pdiff.tasks.base import Task
 from pdiff.tasks.data import SplitData, count
 from pdiff.training import Run
 
-BUDGET = 2 * 2**30
+BUDGET = 4 * 2**30
 """Bytes of probabilities of all families together, beyond which no votes are taken."""
 SUBSAMPLE = 8
 """Originals that are predicted with as they are, too."""
@@ -134,7 +134,7 @@ def vote_limit(
     `members` of the bank and `generated` models, of which all vote where there are fewer, count only for the
     memory. `warn` is told in a sentence when votes are left out for it.
     """
-    model_bytes = 2 * predictor.samples * predictor.vote_classes
+    model_bytes = 4 * predictor.samples * predictor.vote_classes
     needed = (min(members, POOL) + min(generated, POOL) + POOL) * model_bytes
     if needed > BUDGET:
         warn(f"Soft votes are left out: their probabilities would need {needed / 2**30:.1f} GiB of memory.")

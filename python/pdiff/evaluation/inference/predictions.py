@@ -26,7 +26,7 @@ class Prediction:
     measured: Tensor | None = None
     """F32 [N, S'], what the task's own metric measured on each sample, where it has one."""
     probabilities: Tensor | None = None
-    """F16 [N, classes], where asked for and the task gives them."""
+    """F32 [N, classes], where asked for and the task gives them."""
 
     @property
     def samples(self) -> int:
@@ -47,7 +47,7 @@ class Prediction:
         if len(data) < _HEADER.size:
             return None
         n, parts, measures, classes = _HEADER.unpack_from(data)
-        sizes = [(n * parts + 7) // 8, 4 * n * measures, 2 * n * classes]
+        sizes = [(n * parts + 7) // 8, 4 * n * measures, 4 * n * classes]
         if not parts or len(data) != _HEADER.size + sum(sizes):
             return None
         places = _HEADER.size + np.cumsum([0, *sizes])
@@ -56,14 +56,14 @@ class Prediction:
         return Prediction(
             torch.from_numpy(wrong),
             parts,
-            _tensor(measured, torch.float32, n) if measures else None,
-            _tensor(votes, torch.float16, n) if classes else None,
+            _tensor(measured, n) if measures else None,
+            _tensor(votes, n) if classes else None,
         )
 
 
-def _tensor(data: bytes, dtype: torch.dtype, rows: int) -> Tensor:
-    """Return bytes as a tensor [rows, ...] of its own memory."""
-    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(rows, -1)
+def _tensor(data: bytes, rows: int) -> Tensor:
+    """Return bytes as a tensor f32 [rows, ...] of its own memory."""
+    return torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(rows, -1)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Predictions:
     measured: Tensor | None = None
     """F32 [M, N, S'], what `metric` measured on each sample."""
     votes: Tensor | None = None
-    """F16 [V, N, classes], the class probabilities of the V models that vote."""
+    """F32 [V, N, classes], the class probabilities of the V models that vote."""
     voters: Sequence[int] = ()
     """Which models they are."""
     validation: Tensor | None = None

@@ -19,6 +19,7 @@ from pdiff.evaluation.inference.batches import SplitBatches, available_bytes, tr
 from pdiff.evaluation.inference.cache import Cache, CachedPredictions, setting
 from pdiff.evaluation.inference.predictions import Prediction
 from pdiff.evaluation.inference.trunk import RepeatedForward
+from pdiff.tasks import calls
 from pdiff.tasks.base import Split, Task
 from pdiff.tasks.data import SplitData, moved
 from pdiff.tasks.scoring import load, measured, wrong
@@ -59,7 +60,7 @@ class Predictor:
         self._bank, self._task, self._batch_size = bank, task, batch_size
         self._device = torch.device(device)
         self.metric = task.metric
-        self._network = task.build(arch).eval()
+        self._network = calls.build(task, arch).eval()
         load(self._network, bank.state_dict(bank.batch([0])[0]), f"{task.name} {arch}")
         self._network.to(self._device)
         self._assign = Assignment(bank, self._network.state_dict())  # shares memory with the network
@@ -118,7 +119,8 @@ class Predictor:
         if self.classes is None:
             return 0
         inputs, _ = next(iter(self._batches))
-        found = self._task.probabilities(self._network(moved(inputs, self._device, copy=True)))
+        outputs = calls.forward(self._network, moved(inputs, self._device, copy=True))
+        found = calls.probabilities(self._task, outputs)
         return 0 if found is None else found.shape[1]
 
     def wrong(self, rows: Iterable[Tensor]) -> Tensor:
@@ -158,7 +160,7 @@ class Predictor:
             inputs, _ = next(iter(self._batches))
             return moved(inputs, self._device, copy=True)
 
-        return suitable_threads(self._network, lambda: self._network(first()))
+        return suitable_threads(self._network, lambda: calls.forward(self._network, first()))
 
     @torch.inference_mode()
     def _compute(self, row: Tensor, votes: bool) -> Prediction:
@@ -186,17 +188,17 @@ class Predictor:
             if self._batches.held is not None:
                 yield self._forward(index), targets
             else:
-                yield self._network(moved(inputs, self._device, copy=True)), targets
+                yield calls.forward(self._network, moved(inputs, self._device, copy=True)), targets
 
     def _predicted(self, outputs: Any, targets: Any, votes: bool) -> Prediction:
         """Return what the loaded model's outputs on a batch say."""
         found = wrong(self._task, outputs, targets)
-        probabilities = self._task.probabilities(outputs) if votes else None
+        probabilities = calls.probabilities(self._task, outputs) if votes else None
         return Prediction(
             found.flatten(),
             found.shape[1],
             measured(self._task, outputs, targets),
-            None if probabilities is None else probabilities.half(),
+            None if probabilities is None else probabilities.float(),
         )
 
     def _put(self, row: Tensor, *, estimate: bool = True) -> None:

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from pdiff.tasks.calls import forward
 from pdiff.tasks.data import moved, tensors_in
 
 
@@ -80,7 +81,7 @@ class RepeatedForward:
     def __call__(self, index: int) -> Any:
         """Return the network's outputs on batch `index`, with its tensors as they are now."""
         if index >= len(self._cached):
-            return self._network(self._fresh(self._batches[index]))
+            return forward(self._network, self._fresh(self._batches[index]))
         proved, boundary = self._cached[index]
         return proved.outputs(boundary)
 
@@ -100,7 +101,7 @@ class RepeatedForward:
             with torch.inference_mode():
                 outputs = halves.tail(*boundary)
                 writes |= versions != [tensor._version for tensor in tensors_in(boundary)]
-                if not _same(outputs, self._network(self._fresh(inputs))):
+                if not _same(outputs, forward(self._network, self._fresh(inputs))):
                     return None
         return _Proved(halves, writes)
 
@@ -120,7 +121,7 @@ class RepeatedForward:
             budget -= sum(size for pointer, size in storages.items() if pointer not in counted)
             if budget < 0:
                 return cached
-            if not _same(proved.outputs(boundary), self._network(self._fresh(inputs))):
+            if not _same(proved.outputs(boundary), forward(self._network, self._fresh(inputs))):
                 return []
             counted |= storages.keys()
             cached.append((proved, boundary))

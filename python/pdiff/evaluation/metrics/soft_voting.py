@@ -24,8 +24,8 @@ DRAWS = 8
 """Sets of n models that vote: one alone says as much of its luck as of n."""
 _NAMES = ("score", "nll", "ece")
 _BINS = 15
-_TINY = 2.0**-24
-"""The smallest positive f16: what is below it is rounded to 0, which has no logarithm."""
+_TINY = torch.finfo(torch.float32).tiny
+"""The smallest normal f32, which stands for what is below it: 0 has no logarithm."""
 
 
 def vote_table(
@@ -35,7 +35,7 @@ def vote_table(
     targets: Tensor,
     seed: int,
 ) -> Votes:
-    """Return what votes are worth from probabilities f16 [V, N, C], one tensor a run.
+    """Return what votes are worth from probabilities f32 [V, N, C], one tensor a run.
 
     `pools` says how many models of each family there are. Of one model the figures are means over all of
     them, of n over `DRAWS` different random sets, or as many as there are; `std` holds the standard
@@ -113,9 +113,8 @@ def _worth(models: Sequence[Tensor], targets: Tensor) -> tuple[float, float, flo
 
 
 def normalised(votes: Tensor) -> Tensor:
-    """Return votes [N, C] so that they add up to 1, which f16 probabilities do not quite do: f32."""
-    exact = votes.float()
-    return exact / exact.sum(dim=1, keepdim=True)
+    """Return votes f32 [N, C] of one or several models so that they add up to 1."""
+    return votes / votes.sum(dim=1, keepdim=True)
 
 
 def likelihood(probabilities: Tensor, targets: Tensor) -> float:

@@ -9,9 +9,21 @@ The thresholds stand below; the answers rest on the results' own figures and on 
 import shlex
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from pdiff.bank.safety import FEWEST
 from pdiff.common.wording import counted, printable
-from pdiff.evaluation.schema import Advice, Difference, Kind, PlaneEntry, Quality, Results, Scale, Selected
+from pdiff.evaluation.schema import (
+    Advice,
+    Difference,
+    Fronts,
+    Kind,
+    PlaneEntry,
+    Quality,
+    Results,
+    Scale,
+    Selected,
+)
 from pdiff.evaluation.verdict.diagnostics import ALIKE
 from pdiff.generation.card import Judgement
 
@@ -28,6 +40,14 @@ AS_NEW = 0.01
 _BANK = "This bank supports no verdict"
 
 
+def supported(results: Results) -> Results:
+    """Return results without position, planes and fronts, where the bank supports no verdict."""
+    if not _unsupporting(results):
+        return results
+    verdict = replace(results.verdict, position=None, sentence="", at_max_similarity=None, at_gg=None)
+    return replace(results, verdict=verdict, fronts=Fronts(max_similarity=[], gg=[]))
+
+
 def advice(results: Results, more_errors: float) -> Advice:
     """Return the answers.
 
@@ -35,13 +55,15 @@ def advice(results: Results, more_errors: float) -> Advice:
     checkpoints is advised where its mean score (of all members' average, or of averages of k random ones, so
     that no lucky one is picked) is clearly above the mean checkpoint's, and above the generated models'.
     """
-    unsupported = _unsupported(results)
+    if why := _unsupporting(results):
+        few = results.bank.members < FEWEST
+        how = "." if few else " that differ: save them further apart, or at a higher rate."
+        return Advice(unsupported=why, next=f"Collect more checkpoints{how}")
+    unsupported = _uncertain(results)
     quality = _quality(results, more_errors)
     novelty = _novelty(results)
     simpler, averaging = _simpler(results, quality)
     done, command = _next(results, quality, novelty, averaging, unsupported)
-    if unsupported.startswith(_BANK):
-        return Advice(unsupported=unsupported, next=done)
     return Advice(
         quality=quality,
         unsupported=unsupported,
@@ -53,8 +75,8 @@ def advice(results: Results, more_errors: float) -> Advice:
     )
 
 
-def _unsupported(results: Results) -> str:
-    """Say why bank or samples support no verdict; an empty string where they do."""
+def _unsupporting(results: Results) -> str:
+    """Say why the bank supports no verdict; an empty string where it does."""
     ours, scale = results.original, results.task.metric
     if ours.gg is not None and ours.gg >= ALIKE:
         why = (
@@ -65,6 +87,12 @@ def _unsupported(results: Results) -> str:
     if results.bank.members < FEWEST:
         why = f"it has {counted(results.bank.members, 'checkpoint')}, and {FEWEST} or more are wanted"
         return f"{_BANK}: {why}."
+    return ""
+
+
+def _uncertain(results: Results) -> str:
+    """Say if samples and models are too few for a verdict; an empty string where they are not."""
+    scale = results.task.metric
     low, high = results.verdict.over_originals.interval
     error = _error(results)
     if error is not None and high - low > 2 * COARSE * error:
@@ -184,11 +212,11 @@ def _simpler(results: Results, quality: Quality) -> tuple[str, _Average | None]:
         use = averaging.name if averaging else "any of your checkpoints"
         score = scale.text(averaging.score if averaging else results.original.score.mean)
         return f"Something simpler does better: {use} ({score}).", averaging
-    sentence = _beside(
-        verdict.at_max_similarity, scale, "at this overlap with the nearest checkpoint or less"
-    )
-    if verdict.at_gg is not None and verdict.at_gg.margin < verdict.at_max_similarity.margin:
-        sentence = _beside(verdict.at_gg, scale, "at this overlap with one another or less")
+    similarity, gg = verdict.at_max_similarity, verdict.at_gg
+    assert similarity is not None, "a bank that supports no verdict asks for no such advice"
+    sentence = _beside(similarity, scale, "at this overlap with the nearest checkpoint or less")
+    if gg is not None and gg.margin < similarity.margin:
+        sentence = _beside(gg, scale, "at this overlap with one another or less")
     if averaging is not None:
         also = averaging.name[0].upper() + averaging.name[1:]
         sentence += f" {also} is the better single network ({scale.text(averaging.score)})."
@@ -236,9 +264,6 @@ def _next(
 ) -> tuple[str, str]:
     """Say what to do, and return the command that does it, or an empty string."""
     scale, bank = results.task.metric, results.bank
-    if unsupported.startswith(_BANK):
-        how = "." if bank.members < FEWEST else " that differ: save them further apart, or at a higher rate."
-        return f"Collect more checkpoints{how}", ""
     if unsupported:
         return "Evaluate more generated models, on more samples where there are some.", ""
     if averaging is not None:

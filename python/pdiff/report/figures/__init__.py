@@ -12,11 +12,11 @@ __all__ = ["figures", "hidden", "worst_drawn"]
 
 def figures(results: Results) -> dict[str, Plot]:
     """Return the figures of an evaluation by name, in the order of the page; without data there is none."""
-    plots = results.plots
+    plots, judged = results.plots, results.verdict.position is not None
     found = [
-        margins(results),
-        plane(results, "max_similarity"),
-        plane(results, "gg") if any(point.gg is not None for point in results.points) else None,
+        margins(results) if judged else None,
+        plane(results, "max_similarity") if judged else None,
+        plane(results, "gg") if judged and any(point.gg is not None for point in results.points) else None,
         strips(results),
         similarity(results),
         None if plots.map is None else projection(plots.map),

@@ -42,13 +42,8 @@ def stand(results: Results, which: Plane) -> PlaneEntry | None:
 
 def margins(results: Results) -> Plot:
     """Draw each plane's margin over the Pareto front as a point with its interval."""
-    alternative = " ".join([_position(results), *_in_words(results)])
+    alternative = " ".join([f"Verdict: {results.verdict.position} the Pareto front.", *_in_words(results)])
     return Plot("verdict", alternative, partial(_draw_margins, results), (WIDE, 1.75), (NARROW, 2.0))
-
-
-def _position(results: Results) -> str:
-    where = results.verdict.position
-    return f"Verdict: {where} the Pareto front." if where else "No verdict."
 
 
 def _in_words(results: Results) -> list[str]:

@@ -111,7 +111,7 @@ def test_votes_are_left_out_where_they_need_too_much_memory(
     norm_bank: Bank, task: Waves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(norm_bank, task, "residual")
-    needed = (MEMBERS + 5 + POOL) * SAMPLES * 3 * 2
+    needed = (MEMBERS + 5 + POOL) * SAMPLES * 3 * 4
     for budget, voters in ((needed, POOL), (needed - 1, 0)):
         monkeypatch.setattr(compared, "BUDGET", budget)
         warnings: list[str] = []

@@ -13,7 +13,7 @@ from pdiff.evaluation.inference.predictions import Prediction
 def test_a_prediction_is_unpacked_as_it_was_packed(n: int, parts: int, measures: int, classes: int) -> None:
     generator = torch.Generator().manual_seed(n)
     measured = torch.randn(n, measures, generator=generator) if measures else None
-    votes = torch.rand(n, classes, generator=generator).half() if classes else None
+    votes = torch.rand(n, classes, generator=generator) if classes else None
     prediction = Prediction(torch.rand(n * parts, generator=generator) > 0.5, parts, measured, votes)
     data = prediction.packed()
     found = Prediction.unpacked(data)

@@ -11,6 +11,7 @@ from pdiff.common.errors import UsageError
 from pdiff.evaluation.inference.compared import predict_population
 from pdiff.evaluation.inference.predictions import Predictions
 from pdiff.evaluation.inference.predictor import Predictor
+from pdiff.evaluation.metrics.soft_voting import likelihood, normalised
 from pdiff.evaluation.populations import Population, blocks
 from pdiff.tasks.base import Metric, Split
 from pdiff.tasks.metrics import average_precision, mean_iou
@@ -127,7 +128,33 @@ def test_without_a_metric_a_model_is_as_good_as_its_share_of_correct_samples(nor
     assert tracker.figures[-1] == {"accuracy": float(found.scores()[-1])}
     assert found.votes is not None
     assert found.votes.shape == (2, SAMPLES, 3)
-    assert torch.allclose(found.votes.float().sum(dim=2), torch.ones(2, SAMPLES), atol=2e-3)
+    assert torch.allclose(found.votes.sum(dim=2), torch.ones(2, SAMPLES), atol=1e-6)
+
+
+class Undecided(Waves):
+    """Waves by a network that gives all classes nearly the same probability."""
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probabilities of logits that hardly differ."""
+        return (1e-4 * outputs).softmax(dim=-1)
+
+
+@pytest.mark.parametrize("task", [Waves(), Undecided()], ids=["Waves", "Undecided"])
+def test_votes_are_as_exact_as_the_networks_outputs(norm_bank: Bank, task: Waves) -> None:
+    """A vote of one is right where its network is, and its NLL is that of the network's own outputs."""
+    population = Population("original", None, len(norm_bank), norm_bank.batch)
+    predictor = Predictor(norm_bank, task, "residual")
+    found = predict_population(population, predictor, Tracker(), votes=range(len(norm_bank)))
+    assert found.votes is not None
+    inputs, targets = task.data("test")
+    for index, row in enumerate(norm_bank.batch(range(len(norm_bank)))):
+        network = task.build("residual").eval()
+        network.load_state_dict(norm_bank.state_dict(row))
+        with torch.inference_mode():
+            outputs = network(inputs.clone())
+        assert torch.equal(found.votes[index].argmax(dim=1), outputs.argmax(dim=1))
+        nll = -task.probabilities(outputs).double()[torch.arange(SAMPLES), targets].log().mean()
+        assert likelihood(normalised(found.votes[index]), targets) == pytest.approx(float(nll), rel=1e-6)
 
 
 def test_regression_counts_the_error_and_the_tolerance(norm_bank: Bank) -> None:

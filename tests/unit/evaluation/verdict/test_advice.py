@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from pdiff.evaluation.schema import Scale
-from pdiff.evaluation.verdict.advice import advice, judgement
+from pdiff.evaluation.verdict.advice import advice, judgement, supported
 from tests.unit.evaluation.planted import AVERAGES, COPIES, DAMAGED, answered, case, family
 from tests.unit.report.sample import RMSE
 from tests.unit.report.sample import lean_results as sample
@@ -107,6 +107,16 @@ def test_a_bank_of_copies_supports_no_verdict() -> None:
     few = replace(few, bank=replace(few.bank, members=4))
     assert "it has 4 checkpoints, and 10 or more are wanted" in advice(few, 1.0).sentences[0]
     assert advice(few, 1.0).next == "Collect more checkpoints."
+
+
+def test_a_bank_without_a_verdict_has_neither_position_nor_planes_nor_fronts() -> None:
+    alike = supported(case(original=family("original", 0.96, 1.0, std=0.0, gg=1.0)))
+    verdict = alike.verdict
+    assert (verdict.position, verdict.sentence) == (None, "")
+    assert (verdict.at_max_similarity, verdict.at_gg) == (None, None)
+    assert (alike.fronts.max_similarity, alike.fronts.gg) == ([], [])
+    assert verdict.over_originals == case().verdict.over_originals, "which no front is needed for"
+    assert supported(case()) == case()
 
 
 def test_an_interval_wider_than_what_matters_supports_no_verdict() -> None:
