@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pdiff.common.errors import InputError, UsageError
 from pdiff.tasks.base import Split
-from pdiff.tasks.networks import BuiltIn, convnet2d, convnet_permutations
+from pdiff.tasks.networks import BuiltIn, convnet2d
 
 CLASSES = 10
 SIZE = 28
@@ -49,8 +49,8 @@ class Fashion(BuiltIn):
     name = "fashion"
     networks = MappingProxyType(
         {
-            "convnet": (partial(convnet2d, SIZE, (16, 32, 32), CLASSES), convnet_permutations(depth=3)),
-            "resnet18": (_resnet18, ()),
+            "convnet": partial(convnet2d, SIZE, (16, 32, 32), CLASSES),
+            "resnet18": _resnet18,
         }
     )
     architectures = tuple(networks)
