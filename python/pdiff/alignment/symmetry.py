@@ -7,7 +7,7 @@ groups take turns until none improves. The outcome is a local optimum, an upper 
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,7 @@ class Symmetry:
 
     def __init__(self, places: Mapping[str, Place], groups: Sequence[tuple[int, Sequence[UnitAxis]]]) -> None:
         self.units = [units for units, _ in groups]
-        self._columns = [
-            [_columns(*places[axis.tensor], axis, units) for axis in axes] for units, axes in groups
-        ]
+        self._blocks = [[_block(places[axis.tensor], axis, units) for axis in axes] for units, axes in groups]
 
     def __len__(self) -> int:
         return len(self.units)
@@ -43,10 +41,15 @@ class Symmetry:
     def permuted(self, values: NDArray[Any], orders: Sequence[Order]) -> NDArray[Any]:
         """Return a copy of `values` [D], of any dtype, with the units of each group in another order."""
         values = values.copy()
-        for columns, order in zip(self._columns, orders, strict=True):
-            for of_axis in columns:  # one after the other: a square matrix may have the group on both sides
-                values[of_axis] = values[of_axis[order]]
+        for group, order in enumerate(orders):
+            self._move(values, group, order)
         return values
+
+    def _move(self, values: NDArray[Any], group: int, order: Order) -> None:
+        """Put the units of one group into another order, in place."""
+        for block in self._blocks[group]:  # one after the other: a square matrix may have it on both sides
+            units = block.of(values)
+            units[:] = units[:, order]
 
     def match(self, values: Values, target: Values) -> Orders:
         """Return the orders that bring `values` [D] close to `target` [D].
@@ -55,17 +58,18 @@ class Symmetry:
         """
         orders = self.unchanged()
         least = _GAIN * float(np.linalg.norm(values) * np.linalg.norm(target))
-        for _ in range(_SWEEPS):
-            improved = False
-            for group in range(len(self)):
-                order = self._assignment(group, values, target)
-                only = self.unchanged()
-                only[group] = order
-                moved = self.permuted(values, only)
-                if float(target @ moved) - float(target @ values) > least:
-                    values, improved = moved, True
-                    orders[group] = orders[group][order]
-            if not improved:
+        likeness, idle = float(target @ values), 0
+        for turn in range(_SWEEPS * len(self)):
+            group = turn % len(self)
+            order = self._assignment(group, values, target)
+            moved = values.copy()
+            self._move(moved, group, order)
+            gain = float(target @ moved) - likeness
+            idle = 0 if gain > least else idle + 1
+            if gain > least:
+                values, likeness = moved, likeness + gain
+                orders[group] = orders[group][order]
+            elif idle == len(self):
                 break
         return orders
 
@@ -77,16 +81,28 @@ class Symmetry:
         """Return the order of a group's units that is best as far as each of its axes goes by itself."""
         from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 (slow to import, and seldom needed)
 
-        likeness = sum(target[columns] @ values[columns].T for columns in self._columns[group])
+        over = ((0, 2), (0, 2))
+        likeness = sum(
+            np.tensordot(block.of(target), block.of(values), over) for block in self._blocks[group]
+        )
         return np.asarray(linear_sum_assignment(likeness, maximize=True)[1])
 
 
-def _columns(begin: int, shape: tuple[int, ...], axis: UnitAxis, units: int) -> NDArray[np.int64]:
-    """Return the columns of each unit: [units, numbers of one unit]."""
-    before, after = shape[: axis.dimension], shape[axis.dimension + 1 :]
-    inner = shape[axis.dimension] // (axis.outer * units)
-    places = begin + np.arange(prod(shape)).reshape(*before, axis.outer, units, inner, *after)
-    return np.moveaxis(places, len(before) + 1, 0).reshape(units, -1)
+class _Block(NamedTuple):
+    """The numbers of a tensor in a vector, as [stretches, units, numbers of a unit in a stretch]."""
+
+    begin: int
+    shape: tuple[int, int, int]
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return them as a view of a vector."""
+        return values[self.begin : self.begin + prod(self.shape)].reshape(self.shape)
+
+
+def _block(place: Place, axis: UnitAxis, units: int) -> _Block:
+    begin, shape = place
+    stretches = prod(shape[: axis.dimension]) * axis.outer
+    return _Block(begin, (stretches, units, prod(shape) // (stretches * units)))
 
 
 def row_places(bank: Bank) -> dict[str, Place]:
