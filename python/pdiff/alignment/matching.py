@@ -12,7 +12,11 @@ ROUNDS = 10
 
 
 def matched(
-    values: Callable[[int], Values], members: int, symmetry: Symmetry, progress: Progress
+    values: Callable[[int], Values],
+    members: int,
+    symmetry: Symmetry,
+    progress: Progress,
+    rounds: int = ROUNDS,
 ) -> list[Orders]:
     """Return the orders of each member's units that bring the members' vectors `values(i)` [P] together.
 
@@ -21,8 +25,8 @@ def matched(
     """
     orders = [symmetry.unchanged() for _ in range(members)]
     total = np.zeros_like(values(0))
-    with progress.track("Matching hidden units", ROUNDS, "round") as tracker:
-        for number in range(ROUNDS):
+    with progress.track("Matching hidden units", rounds, "round") as tracker:
+        for number in range(rounds):
             changed = False
             for index in range(members):
                 mine = symmetry.permuted(values(index), orders[index])

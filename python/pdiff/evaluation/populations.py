@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from torch import Tensor
 
-from pdiff.alignment.groups import Group
 from pdiff.bank import Bank, View
 from pdiff.common.config import AverageConfig, Config
 from pdiff.common.errors import UsageError
@@ -27,6 +26,7 @@ from pdiff.tasks.base import Task
 from pdiff.tasks.registry import arch_of, task_of
 
 if TYPE_CHECKING:
+    from pdiff.alignment.groups import Group
     from pdiff.evaluation.evaluate import Options
 
 REESTIMATED = 4000
@@ -104,7 +104,7 @@ class Case:
     """`reestimated` says whether it is asked for."""
     inputs: int
     """Training inputs that every model's BatchNorm statistics are estimated on; 0 leaves them alone."""
-    align: Sequence[Group]
+    align: "Sequence[Group]"
     """Groups of hidden units to match; none unless asked for."""
     name: str
     options: "Options"

@@ -14,12 +14,13 @@ from pdiff.alignment.groups import symmetries
 from pdiff.alignment.members import Method
 from pdiff.bank import Bank, collect
 from pdiff.common.errors import InputError, UsageError
+from pdiff.common.torch_rng import seeded
 from pdiff.tasks import Classification, load_task
 from pdiff.tasks.base import Split, Task
 from pdiff.verification import verify
 from tests.support import Said, bank_of
 from tests.unit.alignment.banks import copies_bank, networks_bank, shuffled
-from tests.unit.alignment.networks import BUILT_IN, SHAPES
+from tests.unit.alignment.networks import BUILT_IN, SHAPES, Tied
 
 MLP = load_task("mnist1d")
 
@@ -168,6 +169,34 @@ def test_units_that_the_rows_hold_in_part_stay(tmp_path: Path) -> None:
     inputs = MLP.data("test")[0][:20]  # type: ignore[index]
     for index in range(3):
         ours, theirs = (outputs(each, MLP, "mlp", index, inputs) for each in (aligned, part))
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+class TiedTask(Noise):
+    """Two hidden layers with the same weight; inputs of four numbers."""
+
+    def build(self, arch: str) -> nn.Module:
+        return Tied()
+
+    def data(self, split: Split) -> tuple[Tensor, Tensor]:
+        inputs, targets = super().data(split)
+        return inputs[:, :4].contiguous(), targets % 2
+
+
+def test_tied_tensors_are_permuted_under_whatever_name_the_rows_have_them(tmp_path: Path) -> None:
+    task = TiedTask("mnist1d")
+    (tmp_path / "ckpts").mkdir()
+    for index in range(4):
+        with seeded(index, "network"):
+            state = task.build("tied").state_dict()
+        torch.save({"again.weight": state.pop("again.weight"), **state}, tmp_path / f"ckpts/{index}.pth")
+    bank = collect(tmp_path / "ckpts", out=tmp_path / "bank")
+    assert bank.manifest.tied == {"square.weight": "again.weight"}
+    aligned = align(bank, out=tmp_path / "aligned", task=task, method="weights")
+    assert not (aligned.gathered([1, 2, 3]) == bank.gathered([1, 2, 3])).all(axis=1).any()
+    inputs = task.data("test")[0][:20]
+    for index in range(4):
+        ours, theirs = (outputs(each, task, "tied", index, inputs) for each in (aligned, bank))
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 

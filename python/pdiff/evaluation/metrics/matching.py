@@ -1,21 +1,23 @@
 """Measure distances between networks after their hidden units, which have no order, were matched."""
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pdiff.alignment.groups import Group, symmetries
-from pdiff.alignment.inputs import first_inputs
-from pdiff.alignment.symmetry import row_symmetry
 from pdiff.bank import Bank, Normalizer
 from pdiff.common.errors import InputError, UsageError
 from pdiff.tasks.base import Task
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pdiff.alignment.groups import Group
+
 
 def aligned_distances(
-    bank: Bank, rows: Tensor, normalizer: Normalizer, groups: Sequence[Group], itself: Tensor | None = None
+    bank: Bank, rows: Tensor, normalizer: Normalizer, groups: "Sequence[Group]", itself: Tensor | None = None
 ) -> Tensor:
     """Return each row's L2 distance to the nearest member, after aligning it to each: [M, D] → f64 [M].
 
@@ -23,6 +25,8 @@ def aligned_distances(
     rows that are members, is the member that does not count. M·K alignments: meant for banks of small
     networks from several trajectories.
     """
+    from pdiff.alignment.symmetry import row_symmetry  # noqa: PLC0415 (seldom needed)
+
     symmetry = row_symmetry(bank, groups)
     nearest = torch.full((len(rows),), torch.inf, dtype=torch.float64)
     ours = rows.double().numpy()
@@ -35,8 +39,12 @@ def aligned_distances(
     return nearest
 
 
-def symmetric_groups(bank: Bank, task: Task, arch: str) -> tuple[Group, ...]:
+def symmetric_groups(bank: Bank, task: Task, arch: str) -> "tuple[Group, ...]":
     """Return the groups of hidden units to align; raises `UsageError` if there is none in the bank."""
+    from pdiff.alignment.groups import symmetries  # noqa: PLC0415 (seldom needed)
+    from pdiff.alignment.inputs import first_inputs  # noqa: PLC0415
+    from pdiff.alignment.symmetry import row_symmetry  # noqa: PLC0415
+
     name = f"{task.name} {arch}"
     try:
         groups = symmetries(task.build(arch), first_inputs(task), name).groups

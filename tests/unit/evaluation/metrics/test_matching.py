@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from pdiff.common.errors import UsageError
 from pdiff.evaluation.metrics.matching import aligned_distances, symmetric_groups
 from pdiff.evaluation.metrics.weights import place
 from pdiff.evaluation.populations import Population
-from pdiff.tasks import load_task
+from pdiff.tasks import Classification, load_task
+from pdiff.tasks.base import Split
 from tests.support import bank_of
 from tests.unit.alignment.banks import MEMBERS, networks_bank, shuffled
 
@@ -44,6 +46,28 @@ def test_alignment_brings_networks_closer(tmp_path: Path) -> None:
     assert bool((aligned < plain).all())
     assert bool((aligned > 1).all()), "a member does not count as its own neighbour"
     torch.testing.assert_close(aligned_distances(bank, rows, normalizer, (), itself), plain)
+
+
+class Sorted(Classification):
+    """A network whose hidden units cannot be followed."""
+
+    name = "sorted"
+
+    def build(self, arch: str) -> nn.Module:
+        class Network(nn.Linear):
+            def forward(self, x: Tensor) -> Tensor:
+                return super().forward(x).sort(dim=-1)[0]
+
+        return Network(6, 2)
+
+    def data(self, split: Split) -> tuple[Tensor, Tensor]:
+        return torch.zeros(5, 6), torch.zeros(5, dtype=torch.long)
+
+
+def test_a_network_that_cannot_be_followed_is_refused(tmp_path: Path) -> None:
+    message = "^--align: sorted network: .* cannot be followed through aten.sort.*; leave --align out$"
+    with pytest.raises(UsageError, match=message):
+        symmetric_groups(bank_of(torch.randn(4, 6), tmp_path), Sorted(), "network")
 
 
 def test_a_bank_without_whole_hidden_units_is_refused(tmp_path: Path) -> None:
