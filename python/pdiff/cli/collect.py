@@ -119,6 +119,7 @@ def _collect_aligned(
     out, overwrite = Path(given.pop("out")), given.pop("overwrite")
     refuse_directory(out, MANIFEST, overwrite)
     arch = how.pop("arch")
+    out.parent.mkdir(parents=True, exist_ok=True)
     with scratch(out.resolve()) as folder:
         bank = collect(*roots, out=folder / "bank", warn=False, progress=console, **given)
         task = options.task_named(how, bank)

@@ -61,10 +61,12 @@ def test_the_task_beside_the_checkpoints_is_taken(
 
 
 def test_task_and_architecture_can_be_named(pdiff: Pdiff, tmp_path: Path) -> None:
-    done = pdiff("collect", "--align", "weights", "--task", "digits", "--arch", "mlp", "--json")
+    named = ["--task", "digits", "--arch", "mlp", "--out", "new/bank"]
+    done = pdiff("collect", "--align", "weights", *named, "--json")
     assert done.returncode == 0, done.stderr
-    assert Bank.open(tmp_path / "bank").manifest.aligned == "weights"
-    assert pdiff("verify", "bank").returncode == 0
+    assert Bank.open(tmp_path / "new/bank").manifest.aligned == "weights"
+    assert pdiff("verify", "new/bank").returncode == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["bank"], "and nothing beside it"
 
 
 @pytest.mark.parametrize(
