@@ -17,6 +17,7 @@ from pdiff._core import __version__
 from pdiff.common.errors import InputError, PdiffError, PreemptedError, UsageError, missing
 
 if TYPE_CHECKING:
+    from pdiff.alignment.align import align
     from pdiff.bank import Bank, collect
     from pdiff.common.config import Config
     from pdiff.evaluation.evaluate import evaluate
@@ -41,6 +42,7 @@ __all__ = [
     "Run",
     "UsageError",
     "__version__",
+    "align",
     "average",
     "build_zoo",
     "collect",
@@ -56,6 +58,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "alignment.align": ("align",),
     "bank": ("Bank", "collect"),
     "common.config": ("Config",),
     "evaluation.evaluate": ("evaluate",),

@@ -107,6 +107,7 @@ def test_a_format_that_torch_writes_and_a_task_are_asked_for_torch_before_the_wo
         ["average", "ckpts", "--task", "mnist1d"],
         ["average", "ckpts", "--format", "pth"],
         ["export", "bank", "--format", "pth"],
+        ["collect", "ckpts", "--out", "aligned", "--align"],
     ):
         done = pdiff(folder, *arguments)
         assert done.returncode == 2, (arguments, done.stderr)

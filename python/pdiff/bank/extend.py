@@ -19,7 +19,7 @@ from pdiff.checkpoints import difference
 from pdiff.checkpoints.records import Candidate, Checkpoint, Example, Opened
 from pdiff.checkpoints.roles import one_a_step
 from pdiff.common.directories import locked, require_space, require_writable
-from pdiff.common.errors import InputError, noted
+from pdiff.common.errors import InputError, UsageError, noted
 from pdiff.common.progress import Progress
 from pdiff.common.wording import agreeing, counted, shown, some
 
@@ -37,13 +37,16 @@ def extend_bank(
     With `skip_nonfinite`, those whose rows would hold NaN or infinity are left out.
     The rest is looked at in new checkpoints only: read in one, and that one compared with the others as
     `collect` does it. Until the new manifest is in place the bank is the old one; what an extension that was
-    killed left is removed by the next. Raises `UsageError` if there is no bank or another process extends it.
+    killed left is removed by the next. Raises `UsageError` if there is no bank, if its members are aligned or
+    another process extends it.
     """
     Bank.open(path)  # no lock where there is no bank
     for folder in (path, path / SHARDS):
         require_writable(path, folder)
     with locked(path, "extending"):
         bank = Bank.open(path)
+        if bank.manifest.aligned:
+            raise UsageError(f"{path}: its members are aligned; collect all checkpoints anew with --align")
         _tidy(path, bank)
         own, opened = _own_base(bank), open_all(request, progress)
         if base is None and bank.manifest.base_given and not request.majority:

@@ -43,6 +43,7 @@ def collect(
     extend: bool = False,
     resume: bool = False,
     overwrite: bool = False,
+    warn: bool = True,
     progress: AnyProgress = None,
 ) -> Bank:
     """Collect the checkpoints below `paths` into a bank at `out`, and open it.
@@ -65,7 +66,8 @@ def collect(
     `extend` adds the checkpoints to the bank that is at `out`, whose subset stays as it is. If collecting is
     interrupted, or killed, `resume` goes on after the last finished shard; the bank is the same, byte for
     byte. A disk that fails, or fills up meanwhile, leaves nothing to go on with. Memory does not grow with
-    the number of checkpoints, but for two kilobytes each.
+    the number of checkpoints, but for two kilobytes each. What speaks against learning from the bank is said,
+    but for `warn=False`.
 
     Raises `InputError` for what the files hold, `UsageError` for what was asked.
     """
@@ -102,7 +104,7 @@ def collect(
     bank = Bank.open(out)
     if table is not None and (note := shared_rows(bank.members, table)):
         progress.message(note)
-    for doubt in doubts(bank):
+    for doubt in doubts(bank) if warn else ():
         progress.message(doubt)
     return bank
 

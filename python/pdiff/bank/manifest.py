@@ -136,6 +136,8 @@ class Manifest(msgspec.Struct, frozen=True):
     base_given: bool = False
     """Whether the user said whose values everything outside the rows takes: members may differ in it."""
     task: TaskRef | None = None
+    aligned: str = ""
+    """How the members' hidden units were aligned, by `weights` or `activations`; empty if they were not."""
 
     @staticmethod
     def read(bank: Path) -> tuple["Manifest", str]:

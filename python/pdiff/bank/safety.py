@@ -84,10 +84,16 @@ def unaligned(bank: Bank) -> str | None:
     if runs.safe:
         return None
     compared = "the members" if len(chosen) == len(bank) else f"{len(chosen)} members that were compared"
+    found = counted(len(runs.runs), "independent run")
+    if bank.manifest.aligned:
+        return (
+            f"Aligned, and still apart: {compared} look like {found}. Averages of them, and most generated "
+            "models, are very likely much worse than they are."
+        )
     return (
-        f"Unaligned weights: {compared} look like {counted(len(runs.runs), 'independent run')}, which have "
-        "no weights in common. Averages of them, and most generated models, are very likely useless; make a "
-        "bank of each run, or of checkpoints that were fine-tuned from one start."
+        f"Unaligned weights: {compared} look like {found}, which have no weights in common. Averages of "
+        "them, and most generated models, are very likely useless; make a bank of each run, or of "
+        "checkpoints that were fine-tuned from one start, or try `pdiff collect --align`."
     )
 
 

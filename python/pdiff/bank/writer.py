@@ -1,6 +1,6 @@
 """Write what stands beside a bank's rows: base, statistics, companions and, last, the manifest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +69,7 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
     _core.write_checkpoint(bank / BASE, plan.base, {"format": "pt"})
     settings = constant([member.metrics for member in rows.members])
     companions = read_companions(example, plan.base.open(), settings)
-    for name, content in companions.items():
-        (bank / SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
-        _core.write_file(bank / SOURCE / name, content)
+    write_companions(bank, companions)
     digests = {name: _core.digest(content) for name, content in companions.items()}
     Manifest(
         format=FORMAT,
@@ -89,6 +87,13 @@ def finish_bank(bank: Path, plan: Plan, rows: Written) -> None:
         base_given=plan.base_given,
         task=plan.task,
     ).write(bank)
+
+
+def write_companions(bank: Path, companions: Mapping[str, bytes]) -> None:
+    """Write what stood beside the weights to the bank's folder `source`."""
+    for name, content in companions.items():
+        (bank / SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
+        _core.write_file(bank / SOURCE / name, content)
 
 
 def _ties(example: Example, layout: Layout) -> dict[str, str]:

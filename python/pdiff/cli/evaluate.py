@@ -63,7 +63,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--align",
     is_flag=True,
-    help="Distances modulo the order of hidden units, too, which the task has to declare.",
+    help="Distances modulo the order of hidden units, too.",
 )
 @click.option(
     "--cache",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pdiff.bank import Bank, View
 from pdiff.common.config import AverageConfig, Config
-from pdiff.common.errors import UsageError, unknown
+from pdiff.common.errors import UsageError
 from pdiff.common.progress import Progress
 from pdiff.common.provenance import DataKind
 from pdiff.evaluation.metrics.matching import symmetric_groups
@@ -22,9 +22,11 @@ from pdiff.generators.base import Context
 from pdiff.generators.sweeps import family_name, gradient_sweeps, weight_sweeps
 from pdiff.generators.tuned import Tuned
 from pdiff.tasks import load_task
-from pdiff.tasks.base import Permutations, Task
+from pdiff.tasks.base import Task
+from pdiff.tasks.registry import arch_of, task_of
 
 if TYPE_CHECKING:
+    from pdiff.alignment.groups import Group
     from pdiff.evaluation.evaluate import Options
 
 REESTIMATED = 4000
@@ -102,7 +104,7 @@ class Case:
     """`reestimated` says whether it is asked for."""
     inputs: int
     """Training inputs that every model's BatchNorm statistics are estimated on; 0 leaves them alone."""
-    align: Permutations
+    align: "Sequence[Group]"
     """Groups of hidden units to match; none unless asked for."""
     name: str
     options: "Options"
@@ -127,8 +129,8 @@ def open_case(
     refuse_twice([*runs, *others.values()])
     if len(bank) < 2:
         raise UsageError(f"{bank.path}: a bank of {len(bank)}; at least 2 members are wanted")
-    task = load_task(task) if isinstance(task, str) else task or _task(bank)
-    arch = _arch(bank, task, options.arch)
+    task = load_task(task) if isinstance(task, str) else task or task_of(bank)
+    arch = arch_of(bank, task, options.arch)
     name = options.name or _name(runs[0])
     groups = symmetric_groups(bank, task, arch) if options.align else ()
     access, inputs = access_of(runs, options)
@@ -175,23 +177,6 @@ def access_of(runs: Sequence[Models], options: "Options") -> tuple[AccessEntry, 
     gradients = (given or own) if kind == "gradients" else 0
     entry = AccessEntry(kind=kind, asked=kind, gradient_evaluations=gradients, reestimated=inputs > 0)
     return entry, inputs
-
-
-def _task(bank: Bank) -> Task:
-    """Return the task that the bank names."""
-    if bank.task is None:
-        raise UsageError(
-            f"{bank.path}: the bank names no task; say which with --task NAME or FILE.py:FACTORY"
-        )
-    return load_task(bank.task.name, **bank.task.options)
-
-
-def _arch(bank: Bank, task: Task, asked: str | None) -> str:
-    """Return the architecture asked for, else the bank's if the task has it, else the task's default."""
-    if asked is not None and asked not in task.architectures:
-        raise unknown(f"architecture of {task.name}", asked, task.architectures)
-    own = bank.task.arch if bank.task is not None and bank.task.arch in task.architectures else None
-    return asked or own or task.architectures[0]
 
 
 def compare(case: Case, context: Context, voters: int) -> Compared[Population]:

@@ -23,13 +23,6 @@ Data = tuple[Tensor, Tensor] | tuple[NDArray[Any], NDArray[Any]] | Dataset[Any] 
 Arrays become tensors: f64 becomes f32, integers become i64.
 """
 
-Permutations = Sequence[Sequence[tuple[str, int]]]
-"""Groups of (tensor, dimension) that have to be permuted together to leave a network's function unchanged.
-
-Dimension 0 of a layer's weight and bias, of the norm behind it, and dimension 1 of the next layer's weight. A
-dimension n times as long as the group's shortest is n consecutive numbers a unit (channels, flattened).
-"""
-
 
 @dataclass(frozen=True)
 class Metric:
@@ -97,10 +90,6 @@ class Task(ABC):
     def probabilities(self, outputs: Any) -> Tensor | None:
         """Return class probabilities [B, classes] of outputs, which soft votes need, or None."""
         return None
-
-    def permutations(self, arch: str) -> Permutations:
-        """Return the groups of hidden units of a network whose order does not matter; none by default."""
-        return ()
 
     def collate(self, samples: Sequence[Any]) -> Any:
         """Make a batch of a dataset's samples."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pdiff.common.rng import numpy_generator
 from pdiff.tasks.base import Split
-from pdiff.tasks.networks import BuiltIn, convnet2d, convnet_permutations, mlp, mlp_permutations
+from pdiff.tasks.networks import BuiltIn, convnet2d, mlp
 
 CLASSES = 10
 SIZE = 8
@@ -55,8 +55,8 @@ class Digits(BuiltIn):
     name = "digits"
     networks = MappingProxyType(
         {
-            "convnet": (partial(convnet2d, SIZE, widths=(16, 16), classes=CLASSES), convnet_permutations(2)),
-            "mlp": (partial(mlp, SIZE**2, hidden=(32, 32), classes=CLASSES), mlp_permutations(2)),
+            "convnet": partial(convnet2d, SIZE, widths=(16, 16), classes=CLASSES),
+            "mlp": partial(mlp, SIZE**2, hidden=(32, 32), classes=CLASSES),
         }
     )
     architectures = tuple(networks)

@@ -19,11 +19,8 @@ from pdiff.tasks.base import Split
 from pdiff.tasks.networks import (
     BuiltIn,
     convnet1d,
-    convnet_permutations,
     mlp,
-    mlp_permutations,
     resnet1d,
-    resnet_permutations,
 )
 
 Array = NDArray[np.float64]
@@ -155,9 +152,9 @@ class Mnist1D(BuiltIn):
     name = "mnist1d"
     networks = MappingProxyType(
         {
-            "convnet": (partial(convnet1d, LENGTH, width=16, classes=CLASSES), convnet_permutations(3)),
-            "mlp": (partial(mlp, LENGTH, hidden=(48, 48), classes=CLASSES), mlp_permutations(2)),
-            "resnet": (partial(resnet1d, LENGTH, (16, 24, 32), CLASSES), resnet_permutations(3)),
+            "convnet": partial(convnet1d, LENGTH, width=16, classes=CLASSES),
+            "mlp": partial(mlp, LENGTH, hidden=(48, 48), classes=CLASSES),
+            "resnet": partial(resnet1d, LENGTH, (16, 24, 32), CLASSES),
         }
     )
     architectures = tuple(networks)

@@ -1,35 +1,26 @@
-"""Build the small networks of the built-in tasks, which map a batch of inputs to logits [B, classes].
-
-Beside some of them stand the groups of their hidden units, whose order does not matter.
-"""
+"""Build the small networks of the built-in tasks, which map a batch of inputs to logits [B, classes]."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from pdiff.common.errors import unknown
-from pdiff.tasks.base import Classification, Permutations
-
-_NORM = ("weight", "bias", "running_mean", "running_var")
+from pdiff.tasks.base import Classification
 
 
 class BuiltIn(Classification):
     """A classification with a table of networks."""
 
-    networks: ClassVar[Mapping[str, tuple[Callable[[], nn.Module], Permutations]]]
-    """Name of each architecture → what builds it, and the groups of its hidden units."""
+    networks: ClassVar[Mapping[str, Callable[[], nn.Module]]]
+    """Name of each architecture → what builds it."""
 
     def build(self, arch: str) -> nn.Module:
         """Return a freshly initialised network; raises `UsageError` for an unknown `arch`."""
         if arch not in self.networks:
             raise unknown(f"architecture of {self.name}", arch, self.networks)
-        return self.networks[arch][0]()
-
-    def permutations(self, arch: str) -> Permutations:
-        """Return the groups of hidden units of a network."""
-        return self.networks[arch][1]
+        return self.networks[arch]()
 
 
 def mlp(inputs: int, hidden: tuple[int, ...], classes: int) -> nn.Module:
@@ -42,22 +33,6 @@ def mlp(inputs: int, hidden: tuple[int, ...], classes: int) -> nn.Module:
         width = size
     layers["head"] = nn.Linear(width, classes)
     return nn.Sequential(layers)
-
-
-def mlp_permutations(depth: int) -> Permutations:
-    """Return a group for each of the `depth` hidden layers of an `mlp`."""
-    return _chain("fc", depth, lambda layer: [(f"fc{layer}.weight", 0), (f"fc{layer}.bias", 0)])
-
-
-def _chain(name: str, depth: int, own: Callable[[int], Sequence[tuple[str, int]]]) -> Permutations:
-    """Return a group for each of the layers NAME1, NAME2, …: its `own` tensors, the next one's inputs."""
-    following = [*(f"{name}{layer}" for layer in range(2, depth + 1)), "head"]
-    return [[*own(layer), (f"{after}.weight", 1)] for layer, after in enumerate(following, start=1)]
-
-
-def _normed(layer: str, norm: str) -> list[tuple[str, int]]:
-    """Return the outputs of a layer without a bias and of the norm behind it."""
-    return [(f"{layer}.weight", 0), *((f"{norm}.{name}", 0) for name in _NORM)]
 
 
 def convnet1d(length: int, width: int, classes: int) -> nn.Module:
@@ -87,11 +62,6 @@ def convnet2d(size: int, widths: tuple[int, ...], classes: int) -> nn.Module:
     layers["flatten"] = nn.Flatten()
     layers["head"] = nn.Linear(channels * size * size, classes)
     return nn.Sequential(layers)
-
-
-def convnet_permutations(depth: int) -> Permutations:
-    """Return a group for each of the `depth` convolutions of a `convnet1d` or `convnet2d`."""
-    return _chain("conv", depth, lambda layer: _normed(f"conv{layer}", f"norm{layer}"))
 
 
 class _ResidualBlock1d(nn.Module):
@@ -131,18 +101,3 @@ def resnet1d(length: int, widths: tuple[int, ...], classes: int) -> nn.Module:
     layers["flatten"] = nn.Flatten()
     layers["head"] = nn.Linear(channels, classes)
     return nn.Sequential(layers)
-
-
-def resnet_permutations(depth: int) -> Permutations:
-    """Return the groups of a `resnet1d` of `depth` blocks: within each, and what shortcuts tie together."""
-    blocks = [f"block{index}" for index in range(1, depth + 1)]
-    within = [[*_normed(f"{b}.conv1", f"{b}.norm1"), (f"{b}.conv2.weight", 1)] for b in blocks]
-    between = [_normed(f"{b}.conv2", f"{b}.norm2") for b in blocks]
-    # The first block's shortcut is the identity, which ties its output to its input.
-    between[0] += [*_normed("conv", "norm"), ("block1.conv1.weight", 1)]
-    for group, after in zip(between, blocks[1:], strict=False):
-        group += [(f"{after}.conv1.weight", 1), (f"{after}.shortcut.weight", 1)]
-    for group, block in zip(between[1:], blocks[1:], strict=True):
-        group.append((f"{block}.shortcut.weight", 0))
-    between[-1].append(("head.weight", 1))
-    return [*within, *between]

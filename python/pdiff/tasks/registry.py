@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pdiff.bank import Bank
 from pdiff.common.blame import blamed, described, user_place
 from pdiff.common.errors import UsageError, unknown
 from pdiff.tasks.base import Task
@@ -51,6 +52,23 @@ def load_task(name: str, **options: Any) -> Task:
             f"{name}: returned a {type(task).__name__}, not a Task (a subclass of pdiff.tasks.Task)"
         )
     return task
+
+
+def task_of(bank: Bank) -> Task:
+    """Return the task that a bank names; raises `UsageError` if it names none."""
+    if bank.task is None:
+        raise UsageError(
+            f"{bank.path}: the bank names no task; say which with --task NAME or FILE.py:FACTORY"
+        )
+    return load_task(bank.task.name, **bank.task.options)
+
+
+def arch_of(bank: Bank, task: Task, asked: str | None) -> str:
+    """Return the architecture asked for, else the bank's if the task has it, else the task's default."""
+    if asked is not None and asked not in task.architectures:
+        raise unknown(f"architecture of {task.name}", asked, task.architectures)
+    own = bank.task.arch if bank.task is not None and bank.task.arch in task.architectures else None
+    return asked or own or task.architectures[0]
 
 
 def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pdiff.common.errors import InputError, UsageError
 from pdiff.tasks.base import Split
 from pdiff.tasks.hyper import cnn
 from pdiff.tasks.idx import read_idx
-from pdiff.tasks.networks import BuiltIn, convnet2d, convnet_permutations
+from pdiff.tasks.networks import BuiltIn, convnet2d
 
 CLASSES = 10
 SIZE = 28
@@ -44,9 +44,9 @@ class Fashion(BuiltIn):
     name = "fashion"
     networks = MappingProxyType(
         {
-            "convnet": (partial(convnet2d, SIZE, (16, 32, 32), CLASSES), convnet_permutations(depth=3)),
-            "resnet18": (_resnet18, ()),
-            "cnn": (partial(cnn, CLASSES, channels=1), ()),
+            "convnet": partial(convnet2d, SIZE, (16, 32, 32), CLASSES),
+            "resnet18": _resnet18,
+            "cnn": partial(cnn, CLASSES, channels=1),
         }
     )
     architectures = tuple(networks)

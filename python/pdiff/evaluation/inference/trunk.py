@@ -1,26 +1,22 @@
 """Run a network on fixed batches again and again, computing what its models share only once.
 
 Models of one bank differ in a few tensors. Whatever the network computes before it first touches one of
-them, its trunk, is the same for every model. What counts are the operations that PyTorch runs for one batch,
-in-place ones replaced: control flow on shapes, keyword arguments and nested outputs leave no trace in them.
-They are those of a batch of one shape, and what Python itself read from a tensor stays as it was: so the
-halves are compared with the whole network before they are used.
+them, its trunk, is the same for every model. What counts are the recorded operations of a batch of one shape
+(`pdiff.tasks.recording`); the halves are compared with the whole network before they are used.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from operator import attrgetter, getitem
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functionalize
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from pdiff.tasks.calls import forward
 from pdiff.tasks.data import moved, tensors_in
+from pdiff.tasks.recording import recorded
 
 
 @dataclass(frozen=True)
@@ -158,8 +154,7 @@ def halve(network: nn.Module, varying: Collection[str], inputs: Tensor) -> Halve
         return leaves
 
     try:
-        with torch.inference_mode(False), torch.no_grad():
-            module = _recorded(functionalize(run), inputs.clone())
+        module = recorded(run, inputs)
     except Exception:  # operations that depend on the data; whatever else a user's forward may raise
         return None
     _drop_input_writes(module.graph)
@@ -170,53 +165,6 @@ def halve(network: nn.Module, varying: Collection[str], inputs: Tensor) -> Halve
         return None
     trunk, tail = _cut(module, shared)
     return Halves(trunk, lambda *boundary: pytree.tree_unflatten(tail(*boundary), structure[-1]))
-
-
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records the operations that run. `make_fx` does too, but imports torch's compiler, for seconds."""
-
-    def __init__(self, inputs: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.graph = fx.Graph()
-        self.read: dict[str, Tensor] = {}
-        """Tensors that no operation made: parameters, buffers, constants."""
-        self._nodes = WeakTensorKeyDictionary()  # activations are freed as without it
-        self._nodes[inputs] = self.graph.placeholder("inputs")
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Torch asks, and where the answer is yes its compiler is imported to be told."""
-        return False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
-            raise RuntimeError("an operation depends on the data")
-        outputs = func(*args, **(kwargs or {}))
-        node = self.graph.call_function(func, *pytree.tree_map_only(Tensor, self.node, (args, kwargs or {})))
-        if isinstance(outputs, Tensor):
-            self._nodes[outputs] = node
-        else:
-            for place, output in enumerate(outputs):
-                if isinstance(output, Tensor):
-                    self._nodes[output] = self.graph.call_function(getitem, (node, place))
-        return outputs
-
-    def node(self, tensor: Tensor) -> fx.Node:
-        """Return the node whose value a tensor is."""
-        if tensor not in self._nodes:
-            name = f"tensor_{len(self.read)}"
-            self.read[name] = tensor
-            self._nodes[tensor] = self.graph.get_attr(name)
-        node: fx.Node = self._nodes[tensor]
-        return node
-
-
-def _recorded(run: Callable[[Tensor], Any], inputs: Tensor) -> fx.GraphModule:
-    """Return the operations of a run on `inputs`."""
-    with _Recorder(inputs) as recorder:
-        outputs = run(inputs)
-    recorder.graph.output(pytree.tree_map_only(Tensor, recorder.node, outputs))
-    return fx.GraphModule(recorder.read, recorder.graph)
 
 
 def _drop_input_writes(graph: fx.Graph) -> None:

@@ -8,6 +8,7 @@ Everything that distances, spans and segments need are M×K products, which stan
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,7 +19,9 @@ from pdiff.bank.rows import Normalization
 from pdiff.bank.spectrum import mean_row, spectrum
 from pdiff.evaluation.metrics.matching import aligned_distances
 from pdiff.evaluation.populations import Population, blocks
-from pdiff.tasks.base import Permutations
+
+if TYPE_CHECKING:
+    from pdiff.alignment.groups import Group
 
 _PANEL_NUMBERS = 2**22
 """Numbers of a panel of the bank's columns: 32 MiB as f64, whatever K and D are."""
@@ -106,7 +109,7 @@ def rms_to_mean(parts: Iterable[Tensor]) -> float | None:
 
 
 def place(
-    population: Population, bank: Bank, *, held_out: Sequence[int] = (), align: Permutations = ()
+    population: Population, bank: Bank, *, held_out: Sequence[int] = (), align: "Sequence[Group]" = ()
 ) -> Place:
     """Measure how near a population comes to the bank, block by block in bounded memory.
 
@@ -133,7 +136,7 @@ def joined(parts: Sequence[Place]) -> Place:
 
 
 def _block(
-    rows: Tensor, itself: Tensor | None, bank: Bank, held_out: Sequence[int], align: Permutations
+    rows: Tensor, itself: Tensor | None, bank: Bank, held_out: Sequence[int], align: "Sequence[Group]"
 ) -> Place:
     """Measure raw rows [B, D]; `itself` i64 [B] says which members they are, if they are."""
     cosine = _cosine(rows, bank)

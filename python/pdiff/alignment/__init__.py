@@ -1,0 +1,1 @@
+"""Bring the hidden units of independently trained networks into one order."""
