@@ -1,4 +1,4 @@
-"""Build the small networks of the built-in tasks, which map a batch of inputs to logits [B, classes].
+"""Build the small networks of the built-in classifications: a batch of inputs to logits [B, classes].
 
 Beside some of them stand the groups of their hidden units, whose order does not matter.
 """
@@ -10,13 +10,13 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from pdiff.common.errors import unknown
-from pdiff.tasks.base import Classification, Permutations
+from pdiff.tasks.base import Classification, Permutations, Task
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
-class BuiltIn(Classification):
-    """A classification with a table of networks."""
+class Table(Task):
+    """A task with a table of networks."""
 
     networks: ClassVar[Mapping[str, tuple[Callable[[], nn.Module], Permutations]]]
     """Name of each architecture → what builds it, and the groups of its hidden units."""
@@ -30,6 +30,10 @@ class BuiltIn(Classification):
     def permutations(self, arch: str) -> Permutations:
         """Return the groups of hidden units of a network."""
         return self.networks[arch][1]
+
+
+class BuiltIn(Table, Classification):
+    """A classification with a table of networks."""
 
 
 def mlp(inputs: int, hidden: tuple[int, ...], classes: int) -> nn.Module:

@@ -17,6 +17,9 @@ BUILT_IN = {
     "mnist1d": "pdiff.tasks.mnist1d:Mnist1D",
     "digits": "pdiff.tasks.digits:Digits",
     "fashion": "pdiff.tasks.vision:Fashion",
+    "segmentation": "pdiff.tasks.segmentation:Segmentation",
+    "detection": "pdiff.tasks.detection:Detection",
+    "denoising": "pdiff.tasks.denoising:Denoising",
 }
 """Name of each built-in task → where its class is; imported when asked for."""
 

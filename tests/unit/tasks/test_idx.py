@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pdiff.common.errors import InputError
-from pdiff.tasks.vision import read_idx
+from pdiff.tasks.fashion_files import read_idx
 
 VALUES = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
 
