@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pdiff.common.rng import numpy_generator
 from pdiff.tasks.base import Metric, Split
 from pdiff.tasks.fashion_files import DEBIAN, read_split
-from pdiff.tasks.networks import Table
+from pdiff.tasks.networks import NetworkTable
 from pdiff.tasks.unet import UNet
 
 SIZES = MappingProxyType({"train": 16_000, "validation": 500, "test": 1_000})
@@ -38,7 +38,7 @@ def _mean_square() -> Metric:
     return Metric("noise MSE", False, False, measure, lambda measured: float(measured.double().mean()))
 
 
-class Denoising(Table):
+class Denoising(NetworkTable):
     """Noisy pictures of 14×14 pixels, each at a time of its own, and their noise; f32.
 
     Inputs [N, 2, 14, 14]: the picture, and its time; targets [N, 1, 14, 14]. Times and noise are drawn once

@@ -11,11 +11,11 @@ from pdiff.tasks.base import Split
 from pdiff.tasks.detectors import Loss, faster_rcnn, fcos
 from pdiff.tasks.fashion_files import CLASSES
 from pdiff.tasks.metrics import average_precision, missed
-from pdiff.tasks.networks import Table
+from pdiff.tasks.networks import NetworkTable
 from pdiff.tasks.scenes import SCENE, SceneData
 
 
-class Detection(Table):
+class Detection(NetworkTable):
     """Scenes [N, 1, 64, 64] f32 and their boxes [N, 3, 5] f32: x1, y1, x2, y2, class, −1 where there is none.
 
     Outputs in eval mode are detections [B, Q, 6]: x1, y1, x2, y2, score, class; in training mode a function

@@ -15,7 +15,7 @@ from pdiff.tasks.base import Classification, Permutations, Task
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
-class Table(Task):
+class NetworkTable(Task):
     """A task with a table of networks."""
 
     networks: ClassVar[Mapping[str, tuple[Callable[[], nn.Module], Permutations]]]
@@ -32,7 +32,7 @@ class Table(Task):
         return self.networks[arch][1]
 
 
-class BuiltIn(Table, Classification):
+class BuiltIn(NetworkTable, Classification):
     """A classification with a table of networks."""
 
 

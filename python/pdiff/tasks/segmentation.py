@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pdiff.tasks.base import Split
 from pdiff.tasks.fashion_files import CLASSES
 from pdiff.tasks.metrics import mean_iou
-from pdiff.tasks.networks import Table
+from pdiff.tasks.networks import NetworkTable
 from pdiff.tasks.resnet import CHANNELS, torchvision, trunk
 from pdiff.tasks.scenes import SceneData
 
@@ -80,7 +80,7 @@ def _fcn(classes: int) -> nn.Module:
     return _Logits(fcn.FCN(backbone, fcn.FCNHead(CHANNELS[stages - 1], classes)))
 
 
-class Segmentation(Table):
+class Segmentation(NetworkTable):
     """Scenes [N, 1, 64, 64] f32 and their pixels' classes [N, 64, 64] u8: the background and ten garments.
 
     A region of 8×8 pixels is wrong where more than a quarter of its pixels are. Reads Fashion-MNIST as the
