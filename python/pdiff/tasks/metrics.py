@@ -9,12 +9,12 @@ from pdiff.tasks.base import Metric
 def mean_iou(classes: int) -> Metric:
     """Return the mean over classes of intersection over union, of all samples' pixels together.
 
-    Outputs are logits [B, classes, ...], targets i64 [B, ...]; pixels with another target do not count, nor
-    classes that appear neither in targets nor in predictions.
+    Outputs are logits [B, classes, ...], targets integers [B, ...]; pixels with another target do not count,
+    nor classes that appear neither in targets nor in predictions.
     """
 
     def measure(outputs: Tensor, targets: Tensor) -> Tensor:
-        predicted, targets = outputs.argmax(dim=1).flatten(1), targets.flatten(1)
+        predicted, targets = outputs.argmax(dim=1).flatten(1), targets.long().flatten(1)
         counts = targets.new_zeros(len(targets), classes * classes)
         valid = (targets >= 0) & (targets < classes)
         pairs = torch.where(valid, targets * classes + predicted, 0)
@@ -44,14 +44,33 @@ def average_precision(classes: int, *, iou: float = 0.5) -> Metric:
         return torch.cat([hits.flatten(1), torch.stack(counts, dim=1)], dim=1).float()  # [B, 3·Q + classes]
 
     def reduce(measured: Tensor) -> float:
-        hits = measured[:, :-classes].reshape(-1, 3)
         total = measured[:, -classes:].double().sum(dim=0)
-        values = [
-            _area(hits[hits[:, 2] == number], total[number]) for number in range(classes) if total[number]
-        ]
-        return float(torch.stack(values).mean()) if values else 0.0
+        if not bool(total.any()):
+            return 0.0
+        areas = _areas(measured[:, :-classes].reshape(-1, 3), total)
+        return float(areas[total > 0].mean())
 
     return Metric("AP", True, True, measure, reduce)
+
+
+def missed(outputs: Tensor, targets: Tensor, *, iou: float = 0.5) -> Tensor:
+    """Return which targets are missed: bool [B, G], of detections and targets as `average_precision` takes.
+
+    A target is found if the detection with the highest score of those that overlap it by `iou` or more is of
+    its class. Padding is never missed.
+    """
+    return torch.stack([_missed(*pair, iou) for pair in zip(outputs, targets, strict=True)])
+
+
+def _missed(found: Tensor, wanted: Tensor, iou: float) -> Tensor:
+    """Return which targets of an image are missed: [Q, 6], [G, 5] → bool [G]."""
+    there = found[found[:, 5] >= 0]
+    if not len(there):
+        return wanted[:, 4] >= 0
+    scores = torch.where(_overlaps(there[:, :4], wanted[:, :4]) >= iou, there[:, 4, None], -torch.inf)
+    best, which = scores.max(dim=0)
+    right = (there[which, 5] == wanted[:, 4]) & (best > -torch.inf)
+    return ~right & (wanted[:, 4] >= 0)
 
 
 def _hits(found: Tensor, wanted: Tensor, iou: float) -> Tensor:
@@ -76,12 +95,18 @@ def _overlaps(ours: Tensor, theirs: Tensor) -> Tensor:
     return both / (areas[0][:, None] + areas[1][None] - both).clamp(min=torch.finfo(ours.dtype).tiny)
 
 
-def _area(hits: Tensor, total: Tensor) -> Tensor:
-    """Return the area under precision over recall of detections [n, 3]; equal scores come in together."""
-    scores, order = hits[:, 0].sort(descending=True)
-    right = hits[order, 1].double().cumsum(dim=0)
+def _areas(hits: Tensor, total: Tensor) -> Tensor:
+    """Return the area under precision over recall of each class with `total` targets: f64 [classes].
+
+    The detections [n, 3] of all classes are gone through together, the highest score first; equal scores come
+    in together. Where a class has no detection its curve stays where it is.
+    """
+    there = hits[hits[:, 2] >= 0]
+    scores, order = there[:, 0].sort(descending=True)
     last = torch.cat([scores[1:] != scores[:-1], scores.new_ones(len(scores[:1]), dtype=torch.bool)])
-    right, count = right[last], torch.arange(1, len(scores) + 1, device=scores.device)[last]
-    precision = (right / count).flip(0).cummax(dim=0).values.flip(0)
-    recall = torch.cat([right.new_zeros(1), right / total.to(right.device)])
-    return (precision * recall.diff()).sum()
+    its_own = there[order, 2] == torch.arange(len(total), device=hits.device)[:, None]  # [classes, n]
+    right = (its_own * there[order, 1]).double().cumsum(dim=1)[:, last]
+    count = its_own.double().cumsum(dim=1)[:, last]
+    precision = (right / count.clamp(min=1)).flip(1).cummax(dim=1).values.flip(1)
+    recall = torch.cat([right.new_zeros(len(total), 1), right / total[:, None].clamp(min=1)], dim=1)
+    return (precision * recall.diff(dim=1)).sum(dim=1)

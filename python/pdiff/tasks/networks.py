@@ -1,4 +1,4 @@
-"""Build the small networks of the built-in tasks, which map a batch of inputs to logits [B, classes]."""
+"""Build the small networks of the built-in classifications: a batch of inputs to logits [B, classes]."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -7,11 +7,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from pdiff.common.errors import unknown
-from pdiff.tasks.base import Classification
+from pdiff.tasks.base import Classification, Task
 
 
-class BuiltIn(Classification):
-    """A classification with a table of networks."""
+class NetworkTable(Task):
+    """A task with a table of networks."""
 
     networks: ClassVar[Mapping[str, Callable[[], nn.Module]]]
     """Name of each architecture → what builds it."""
@@ -21,6 +21,10 @@ class BuiltIn(Classification):
         if arch not in self.networks:
             raise unknown(f"architecture of {self.name}", arch, self.networks)
         return self.networks[arch]()
+
+
+class BuiltIn(NetworkTable, Classification):
+    """A classification with a table of networks."""
 
 
 def mlp(inputs: int, hidden: tuple[int, ...], classes: int) -> nn.Module:

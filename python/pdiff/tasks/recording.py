@@ -39,7 +39,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if _reads_the_data(func, args):
             raise RuntimeError("an operation depends on the data")
         outputs = func(*args, **(kwargs or {}))
         node = self.graph.call_function(func, *pytree.tree_map_only(Tensor, self.node, (args, kwargs or {})))
@@ -64,6 +64,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._remember(tensor, self.graph.get_attr(name))
         node: fx.Node = self._nodes[tensor]
         return node
+
+
+def _reads_the_data(func: Any, args: tuple[Any, ...]) -> bool:
+    """Return whether Python learns something of the data by an operation: a number, or its output's size."""
+    if func is torch.ops.aten._local_scalar_dense.default:
+        return True
+    if torch.Tag.dynamic_output_shape not in func.tags:
+        return False
+    chosen_by = args[1] if func is torch.ops.aten.index.Tensor else None
+    if chosen_by is None:
+        return True
+    return any(each is not None and each.dtype in (torch.bool, torch.uint8) for each in chosen_by)
 
 
 def recorded(

@@ -20,6 +20,9 @@ BUILT_IN = {
     "digits": "pdiff.tasks.digits:Digits",
     "fashion": "pdiff.tasks.vision:Fashion",
     "fortunes": "pdiff.tasks.text:Fortunes",
+    "segmentation": "pdiff.tasks.segmentation:Segmentation",
+    "detection": "pdiff.tasks.detection:Detection",
+    "denoising": "pdiff.tasks.denoising:Denoising",
 }
 """Name of each built-in task → where its class is; imported when asked for."""
 

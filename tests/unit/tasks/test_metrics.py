@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pdiff.tasks.metrics import average_precision, mean_iou
+from pdiff.tasks.metrics import average_precision, mean_iou, missed
 from pdiff.tasks.regression import rmse
 
 
@@ -139,3 +139,27 @@ def test_nothing_to_find_is_zero() -> None:
     metric = average_precision(2)
     assert metric.reduce(metric.measure(torch.zeros(1, 3, 6), none)) == 0.0
     assert mean_iou(2).reduce(mean_iou(2).measure(torch.randn(1, 2, 3), torch.full((1, 3), -1))) == 0.0
+
+
+def test_a_target_is_found_by_the_best_detection_at_its_place() -> None:
+    targets = torch.tensor([[[0.0, 0, 10, 10, 2], [20, 20, 30, 30, 5], [-1, -1, -1, -1, -1]]])
+    right = [0.0, 0, 10, 9, 0.6, 2]
+    other = [0.0, 0, 9, 10, 0.7, 3]
+    nowhere = [20.0, 20, 24, 24, 0.9, 5]
+    padding = [0.0, 0, 0, 0, 0, -1]
+    for detections, expected in (
+        ([padding, padding], [True, True, False]),
+        ([right, padding], [False, True, False]),
+        ([right, other], [True, True, False]),
+        ([right, nowhere], [False, True, False]),
+        ([right, [20.0, 20, 30, 30, 0.1, 5]], [False, False, False]),
+    ):
+        assert missed(torch.tensor([detections]), targets).tolist() == [expected]
+    assert missed(torch.tensor([[right, other]]), targets, iou=0.95).tolist() == [[True, True, False]]
+
+
+def test_mean_iou_takes_bytes_for_classes() -> None:
+    metric = mean_iou(11)
+    outputs = torch.randn(2, 11, 20, 20, generator=torch.Generator().manual_seed(0))
+    targets = torch.randint(11, (2, 20, 20), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(metric.measure(outputs, targets.byte()), metric.measure(outputs, targets))

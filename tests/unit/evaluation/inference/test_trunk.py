@@ -115,6 +115,22 @@ class Branches(Block):
         return super().forward(x if x.sum() > 0 else -x)
 
 
+class Selects(Block):
+    """How many numbers are chosen is up to each model, and Python pads them by that."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x).flatten()
+        chosen = y[y > -100]
+        return torch.cat([chosen, chosen.new_zeros(len(y) - len(chosen))])
+
+
+class SelectsByNumbers(Block):
+    """As many numbers for every model."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[:, torch.tensor([2, 0])]
+
+
 class WritesToInput(Block):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.mul_(2))
@@ -189,6 +205,8 @@ def assert_exact(network: nn.Module, names: Collection[str], forward: RepeatedFo
         (ReadsIntoNumpy, VARYING, 0),
         (KeepsANumber, VARYING, 0),
         (Branches, VARYING, 0),
+        (Selects, VARYING, 0),
+        (SelectsByNumbers, VARYING, 3),
         (BranchesOnShape, VARYING, 3),
         (Random, VARYING, 0),
         (Counts, VARYING, 0),
