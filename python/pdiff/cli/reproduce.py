@@ -35,7 +35,7 @@ _COUNT = click.IntRange(1)
 @options.device
 @options.json_output
 def command(table: str, as_json: bool, **given: Any) -> None:
-    """Run the rows of TABLE (table1, minis, hyper or small; `pdiff zoo --list`) from data to verdict.
+    """Run the rows of TABLE (table1, minis, small, …; `pdiff zoo --list`) from data to verdict.
 
     Each row is a folder of --out: checkpoints, bank, runs, generated rows and the evaluation. The same
     command goes on where it was interrupted.

@@ -14,7 +14,15 @@ def test_rows_are_chosen_by_globs():
     assert len(chosen("table1")) == 36
     assert [row.name for row in chosen("table1", ["cifar100/resnet18"])] == ["cifar100/resnet18"]
     assert {row.task for row in chosen("table1", ["stl10/*", "pets/*"])} == {"stl10", "pets"}
-    assert {row.table for row in rows()} == {"table1", "minis", "hyper", "text", "small"}
+    assert {row.table for row in rows()} == {
+        "table1",
+        "minis",
+        "hyper",
+        "text",
+        "dense",
+        "denoising",
+        "small",
+    }
 
 
 @pytest.mark.parametrize(
