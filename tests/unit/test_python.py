@@ -69,3 +69,20 @@ def test_results_say_how_good_and_how_new() -> None:
     assert page.count("<tr>") == page.count("</tr>") == 4
     for sentence in results.verdict.advice.sentences:
         assert escape(sentence) in page
+
+
+def test_presets_classes_and_paths_are_taken_as_people_write_them(tmp_path):
+    from pdiff.alignment.align import as_task as in_alignment
+    from pdiff.evaluation.evaluate import Options
+    from pdiff.tasks.digits import Digits
+    from pdiff.tasks.registry import as_task
+
+    assert isinstance(as_task(Digits), Digits)
+    assert isinstance(in_alignment("digits"), Digits)
+    assert Options.of({"cache": str(tmp_path)}).cache == tmp_path
+    assert Options.of({"cache": None}).cache is None
+    with pytest.raises(pdiff.UsageError, match="unknown preset 'papper'; did you mean 'paper'") as caught:
+        pdiff.Config.preset("papper")
+    assert not hasattr(caught.value, "__notes__")
+    error = pdiff.UsageError("name a generator with --generator")
+    assert error.__notes__ == ["In Python: config=pdiff.Config.preset(…)"]

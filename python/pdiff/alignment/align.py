@@ -20,8 +20,8 @@ from pdiff.common.directories import refuse_directory
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import AnyProgress, Progress, as_progress
 from pdiff.common.wording import agreeing, counted
-from pdiff.tasks import Task, load_task
-from pdiff.tasks.registry import arch_of, task_of
+from pdiff.tasks import Task
+from pdiff.tasks.registry import arch_of, as_task, task_of
 
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -55,7 +55,7 @@ def align(
         raise UsageError(f"inputs is {inputs}; expected {TRACED} or more")
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
     refuse_directory(out, MANIFEST, overwrite)
-    task = load_task(task) if isinstance(task, str) else task or task_of(bank)
+    task = task_of(bank) if task is None else as_task(task)
     count = inputs if method == "activations" else TRACED
     members = Members.opened(bank, task, arch_of(bank, task, arch), count)
     _tell(members, progress)

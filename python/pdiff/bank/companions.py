@@ -18,6 +18,7 @@ _SETTINGS = ("config.json", "generation_config.json", "adapter_config.json")
 _SETTINGS_BYTES = 2**20
 _MODULES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
 _MODULE = "[0-9]_*/config.json"
+_MODULE_WEIGHTS = ("[0-9]_*/model.safetensors", "[0-9]_*/pytorch_model.bin")
 """What makes sentence-transformers of a transformer: without them another pooling is taken in silence."""
 _MOST_MODULES = 10
 _TOKENIZER = (
@@ -56,8 +57,8 @@ def read_companions(example: Example, base: Checkpoint, settings: Container[str]
         beside[AGENT] = agent
     if candidate.folder is None:
         return beside
-    modules = (f"{path.parent.name}/{path.name}" for path in candidate.folder.glob(_MODULE))
-    names = (*_TOKENIZER, *_MODULES, *sorted(filter(str.isprintable, modules))[:_MOST_MODULES])
+    modules = [*_below(candidate.folder, _MODULE), *module_weights(candidate)]
+    names = (*_TOKENIZER, *_MODULES, *modules)
     paths = ((name, candidate.folder / name) for name in names)
     copied = ((name, read_companion(path, _TOKENIZER_BYTES, as_it_is=True)) for name, path in paths)
     beside |= {name: content for name, content in copied if content is not None}
@@ -68,6 +69,18 @@ def read_companions(example: Example, base: Checkpoint, settings: Container[str]
         wanted += [(path, _INDEX_BYTES) for path in islice(own, 1)]
     found = ((path.name, read_companion(path, limit)) for path, limit in wanted)
     return beside | {name: content for name, content in found if content is not None}
+
+
+def module_weights(candidate: Candidate) -> list[str]:
+    """Return the weights of other modules of sentence-transformers below a checkpoint's folder, by name."""
+    if candidate.folder is None or not (candidate.folder / _MODULES[0]).is_file():
+        return []
+    return [name for pattern in _MODULE_WEIGHTS for name in _below(candidate.folder, pattern)]
+
+
+def _below(folder: Path, pattern: str) -> list[str]:
+    names = (f"{path.parent.name}/{path.name}" for path in folder.glob(pattern))
+    return sorted(filter(str.isprintable, names))[:_MOST_MODULES]
 
 
 def _rest(base: Checkpoint) -> str | None:

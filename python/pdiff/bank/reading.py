@@ -8,6 +8,7 @@ from shlex import quote
 
 from pdiff import _core
 from pdiff.bank.base import beside_base, holds_more
+from pdiff.bank.companions import module_weights
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.bank.tables import Table
 from pdiff.checkpoints import difference, find_checkpoints, none_found, open_checkpoints
@@ -67,6 +68,8 @@ def one_group(opened: Opened, request: Request, progress: Progress, base: Path |
             whole = any(holds_more(other.example, example) for other in others)
             way = "name the file that all else is taken from with --base" if whole else "collect them apart"
             raise noted(InputError(f"{what}; {way}, or take the largest group with --majority"))
+        if len(others[0].checkpoints) == len(group.checkpoints):
+            raise InputError(f"{what}, as many; of kinds as large as each other none is taken")
         progress.message(f"{what}; the largest group is taken")
     group = replace(group, checkpoints=one_a_step(group, progress))
     check_averaged(group.checkpoints, request.choice)
@@ -164,6 +167,11 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
             "for agent.policy.load_state_dict(torch.load(FILE))"
         )
         yield f"{source}: the policy of a Stable-Baselines3 agent; --format source writes {written}"
+    if modules := module_weights(example.candidate):
+        yield (
+            f"{source}: {some(modules)} {agreeing(len(modules), 'belong')} to the same model, and "
+            f"{agreeing(len(modules), 'are')} not generated; --format source writes those of one checkpoint"
+        )
     if lost := header.rest[1]:
         yield f"{source}: --format source writes what stands beside the weights again, but for {some(lost)}"
 

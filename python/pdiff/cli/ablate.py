@@ -61,20 +61,14 @@ def command(grid: str, as_json: bool, **given: Any) -> None:
     except msgspec.ValidationError as error:
         raise UsageError(f"{grid}: {error}") from None
     outcomes = ablate(cells, experiment, out=out, data_root=data_root, device=device, progress=console)
-    header = (
-        "change",
-        "originals",
-        "average",
-        "best",
-        "mean",
-        "max-similarity",
-        "GG",
-        "dispersion",
-        "published",
-    )
+    header = ["change", "originals", "average", "best", "mean", "max-similarity", "GG", "dispersion"]
     title = f"{cells.about or grid}: {experiment.task} {experiment.arch}"
-    console.table(title, header, list(map(_cells, outcomes)))
-    console.say("originals: mean; average: of all; best and mean: of the generated; published: best / mean.")
+    said = ""
+    if any(outcome.cell.published for outcome in outcomes):
+        header, said = [*header, "published"], " published: best / mean of the paper's, in per cent."
+    rows = [_cells(outcome)[: len(header)] for outcome in outcomes]
+    console.table(title, header, rows)
+    console.say(f"originals: mean; average: of all; best and mean: of the generated.{said}")
     if len(outcomes) > 1:
         console.say(f"Page: {out / 'report.html'}; figures: {out / 'ablation.json'}")
     console.result({"cells": msgspec.to_builtins(outcomes)})

@@ -170,6 +170,7 @@ def show(console: "Console", results: "Results", out: Path, *, everything: bool)
     """Say advice, table, verdict, findings and warnings, or print the results as JSON."""
     import msgspec
 
+    from pdiff.cli.process import typed
     from pdiff.common.wording import printable
     from pdiff.report import REPORT, SCORES, terminal_table
 
@@ -177,7 +178,7 @@ def show(console: "Console", results: "Results", out: Path, *, everything: bool)
     for sentence in advice.sentences:
         console.say(sentence)
     if advice.command:
-        console.say(f"  {advice.command}")
+        console.say(f"  {typed()} {advice.command.removeprefix('pdiff ')}")
     table = terminal_table(results, console.width, everything=everything)
     console.table(f"{results.task.name} {results.task.arch}", table.header, table.rows)
     console.say(_explained(results, table))

@@ -40,8 +40,11 @@ _ARGUMENTS = {
     **dict.fromkeys(("out", "base", "bank", "task", "arch", "conditions", "key", "n", "last", "every"), "…"),
     **dict.fromkeys(("data_access", "gradient_evaluations", "reestimate", "batch_size", "device"), "…"),
     "ema": "True or False",
+    "config": "pdiff.Config.preset(…)",
 }
 """Arguments of functions that are options too, and what they are given."""
+_CALLED = dict.fromkeys(("generator", "preset", "set"), "config")
+"""Options whose argument has another name."""
 _OPTION = re.compile(r"(?<=--)[a-z]+(?:-[a-z]+)*")
 
 Raised = TypeVar("Raised", bound=BaseException)
@@ -49,7 +52,8 @@ Raised = TypeVar("Raised", bound=BaseException)
 
 def noted(error: Raised) -> Raised:
     """Return an error with a note on the arguments that stand for the options in its message, if any do."""
-    names = dict.fromkeys(name.replace("-", "_") for name in _OPTION.findall(str(error)))
+    options = (name.replace("-", "_") for name in _OPTION.findall(str(error)))
+    names = dict.fromkeys(_CALLED.get(name, name) for name in options)
     if arguments := [f"{name}={_ARGUMENTS[name]}" for name in names if name in _ARGUMENTS]:
         error.add_note(f"In Python: {', '.join(arguments)}")
     return error

@@ -71,8 +71,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         for name in values:
             if name not in Options.__struct_fields__:
                 raise unknown("option", name, Options.__struct_fields__)
+        cache = values.get("cache")
         try:
-            return msgspec.convert(dict(values), Options, strict=False)
+            return msgspec.convert({**values, "cache": cache and Path(cache)}, Options, strict=False)
         except msgspec.ValidationError as error:
             raise UsageError(f"evaluate: {error}") from None
 

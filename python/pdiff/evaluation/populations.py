@@ -21,9 +21,8 @@ from pdiff.generators import fit
 from pdiff.generators.base import Context
 from pdiff.generators.sweeps import family_name, gradient_sweeps, weight_sweeps
 from pdiff.generators.tuned import Tuned
-from pdiff.tasks import load_task
 from pdiff.tasks.base import Task
-from pdiff.tasks.registry import arch_of, task_of
+from pdiff.tasks.registry import arch_of, as_task, task_of
 
 if TYPE_CHECKING:
     from pdiff.alignment.groups import Group
@@ -129,7 +128,7 @@ def open_case(
     refuse_twice([*runs, *others.values()])
     if len(bank) < 2:
         raise UsageError(f"{bank.path}: a bank of {len(bank)}; at least 2 members are wanted")
-    task = load_task(task) if isinstance(task, str) else task or task_of(bank)
+    task = task_of(bank) if task is None else as_task(task)
     arch = arch_of(bank, task, options.arch)
     name = options.name or _name(runs[0])
     groups = symmetric_groups(bank, task, arch) if options.align else ()

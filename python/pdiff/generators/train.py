@@ -34,7 +34,7 @@ def train(
     bank: Bank | Path | str,
     *,
     out: str | Path = "run",
-    config: AnyConfig | None = None,
+    config: AnyConfig | str | None = None,
     device: str | None = None,
     task: "Task | str | None" = None,
     arch: str | None = None,
@@ -42,7 +42,7 @@ def train(
     overwrite: bool = False,
     progress: AnyProgress = None,
 ) -> Run:
-    """Fit the generator that `config` describes to a bank and leave the run in directory `out`.
+    """Fit the generator that `config` describes, or a preset's name, and leave the run in directory `out`.
 
     Members that the configuration holds out are not learned from, and listed in the result. Families that
     look at data take `task` and `arch`, or else what the bank says. `resume` goes on with what is there, by
@@ -52,7 +52,7 @@ def train(
     out, bank = Path(out), bank if isinstance(bank, Bank) else Bank.open(bank)
     if config is None and resume and (out / RUN).is_file():
         config = Config.from_values(Description.read(out).config)
-    config = config or Config.preset("default")
+    config = Config.preset(config or "default") if config is None or isinstance(config, str) else config
     target, progress = choose_device(device), as_progress(progress)
     context = task_context(bank, task, arch, device=target, folder=out, progress=progress)
     prepare_directory(out, RUN, resume=resume, overwrite=overwrite)
@@ -60,7 +60,9 @@ def train(
         progress.message(f"{out}: nothing to resume, training on {bank.path} from the beginning")
     named = "" if context.task is None else " ".join(filter(None, (context.task.name, arch)))
     Description(FORMAT, BankReference.of(bank, out), config.values(), named).write(out)
-    if not (out / RESULT).exists():
+    if (out / RESULT).exists():
+        progress.message(f"{out}: is finished")
+    else:
         for doubt in doubts(bank):
             progress.message(doubt)
         try:
@@ -115,10 +117,10 @@ def task_context(
     bank: Bank, task: "Task | str | None" = None, arch: str | None = None, **given: Any
 ) -> Context:
     """Return what fitting to `bank` needs: the task that is named, or else what the bank says of its own."""
-    if isinstance(task, str):
-        from pdiff.tasks import load_task  # noqa: PLC0415 (not needed by those that name none)
+    if task is not None:
+        from pdiff.tasks.registry import as_task  # noqa: PLC0415 (not needed by those that name none)
 
-        task = load_task(task)
+        task = as_task(task)
     return Context(task=task, arch=arch, reference=bank.task, **given)
 
 

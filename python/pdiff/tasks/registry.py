@@ -12,7 +12,7 @@ from typing import Any
 
 from pdiff.bank import Bank
 from pdiff.common.blame import blamed, described, user_place
-from pdiff.common.errors import UsageError, unknown
+from pdiff.common.errors import UsageError, nearest, unknown
 from pdiff.tasks.base import Task
 
 BUILT_IN = {
@@ -74,6 +74,13 @@ def arch_of(bank: Bank, task: Task, asked: str | None) -> str:
     return asked or own or task.architectures[0]
 
 
+def as_task(task: Task | type[Task] | str) -> Task:
+    """Return a task that is given itself, by its name, or as a class that needs no arguments."""
+    if isinstance(task, str):
+        return load_task(task)
+    return task() if isinstance(task, type) else task
+
+
 def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
     """Refuse options that the factory does not take, and the lack of those that it needs."""
     parameters = inspect.signature(factory).parameters.values()
@@ -92,9 +99,14 @@ def _factory_from_file(name: str) -> Callable[..., object]:
     file, _, attribute = name.rpartition(":")
     if not file or not attribute:
         raise UsageError(f"{name}: name the task in it, as in {name.rstrip(':')}:Mine")
-    factory = getattr(_import_file(Path(file)), attribute, None)
+    module = _import_file(Path(file))
+    factory = getattr(module, attribute, None)
     if not callable(factory):
-        raise UsageError(f"{file}: has no task {attribute!r}, a class or a function")
+        own = [
+            name for name, each in vars(module).items() if getattr(each, "__module__", "") == module.__name__
+        ]
+        why = f"{file}: has no task {attribute!r}, a class or a function"
+        raise UsageError(f"{why}; {nearest(attribute, own)}it has {', '.join(own) or 'none'}")
     return factory  # type: ignore[no-any-return]  # callable() narrows Any to Any
 
 

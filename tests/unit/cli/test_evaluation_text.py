@@ -4,6 +4,7 @@ PDIFF_GOLDEN=1 pytest tests/unit/cli/test_evaluation_text.py    # writes them an
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ def printed(
     """Return what stdout gets on a terminal of this width; the table's lines fit it."""
     console = Console()
     monkeypatch.setattr(console._out, "width", width)
+    monkeypatch.setattr(sys, "argv", ["pdiff", "evaluate"])  # advice begins with what was typed
     show(console, results, Path("evaluation"), everything=False)
     text = capsys.readouterr().out
     table = text[text.index("mnist1d") : text.index("\nmean:")].splitlines()

@@ -181,7 +181,8 @@ def _novelty(results: Results) -> _Novelty:
     )
     if ours.max_similarity > theirs.max_similarity + AS_NEW:
         return _Novelty(False, "but closer to them than they are to each other", sentence)
-    return _Novelty(True, "and new", sentence)
+    closer = ours.max_similarity > theirs.max_similarity
+    return _Novelty(True, "and as new as those are to each other" if closer else "and new", sentence)
 
 
 @dataclass(frozen=True)
@@ -274,15 +275,23 @@ def _next(
         return f"{kept} To generate more, train another generator:", command
     good = results.verdict.position == "above" or quality in {"as good", "better"}
     if good and novelty.new:
-        return f"Use the generated models{_named(results.generated.best, scale)}.", ""
+        return f"Use the generated models{_named(_best_single(results), scale)}.", ""
     return kept, ""
+
+
+def _best_single(results: Results) -> Selected | None:
+    """Return the network that is best on validation, a generated one where originals are no better."""
+    ours, theirs = results.generated.best, results.original.best
+    if ours is None or theirs is None:
+        return ours
+    return theirs if results.task.metric.better(theirs.validation, ours.validation) else ours
 
 
 def _named(best: Selected | None, scale: Scale) -> str:
     """Name the model that is best on validation, where one was chosen."""
     if best is None:
         return ""
-    return f"; the best on validation is {printable(best.file)} ({scale.text(best.test)})"
+    return f"; the best on validation is {printable(best.file)} ({scale.text(best.test)} on the samples here)"
 
 
 def judgement(results: Results) -> Judgement:
