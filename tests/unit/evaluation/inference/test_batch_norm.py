@@ -108,7 +108,7 @@ def test_a_single_number_has_no_variance(tmp_path: Path, inputs: int, batch_size
 
     bank = save_bank(tmp_path, Dense().build("dense"), ["1.weight", "2.running_mean", "2.running_var"])
     with pytest.raises(
-        UsageError, match=rf"statistics of {inputs} training inputs?, 1 at a time .*2 or more$"
+        UsageError, match=rf"statistics of {inputs} training inputs?, 1 at a time .*have to be 2 or more"
     ):
         assert Predictor(bank, Dense(), "dense", batch_size=batch_size, reestimate=inputs).estimates
     assert Predictor(bank, Dense(), "dense", batch_size=2, reestimate=2).estimates
