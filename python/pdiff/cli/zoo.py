@@ -19,7 +19,7 @@ _COUNT = click.IntRange(1)
 @click.command("zoo")
 @click.argument("task", required=False)
 @click.option("--list", "listed", is_flag=True, help="List the networks that have a recipe, and stop.")
-@click.option("--arch", metavar="NAME", help="Network to train.  [default: the task's first]")
+@click.option("--arch", metavar="NAME", help="Network to train.  [default: the first of its recipes]")
 @options.out("ckpts")
 @click.option("--k", type=_COUNT, default=300, show_default=True, help="Checkpoints of each run.")
 @click.option(
@@ -68,14 +68,15 @@ def command(task: str | None, listed: bool, as_json: bool, **given: Any) -> None
 
     from pdiff.tasks import load_task
     from pdiff.zoo import build_zoo
-    from pdiff.zoo.recipes import row_for
+    from pdiff.zoo.recipes import row_for, rows
 
     if ".py:" in task:  # the folder of checkpoints remembers the task, wherever it is collected
         task = str(Path(task).resolve())
     data_root, download = given.pop("data_root"), given.pop("download")
     own: dict[str, Any] = {"data_root": str(data_root)} if data_root else {}
     own |= {"download": True} if download else {}
-    arch = given.pop("arch") or load_task(task, **own).architectures[0]
+    first = next((row.arch for row in rows() if row.task == task), None)
+    arch = given.pop("arch") or first or load_task(task, **own).architectures[0]
     row = row_for(task, arch)
     how = {**row.options, **own}
     built = load_task(task, **how)

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from pdiff.common.errors import UsageError, unknown
+from pdiff.tasks.registry import PICTURES
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
@@ -147,10 +148,16 @@ def rows() -> tuple[Row, ...]:
 
 
 def row_for(task: str, arch: str) -> Row:
-    """Return the experiment with a network of a task; of any other, one like a small convnet's."""
+    """Return the experiment with a network of a task.
+
+    Of photographs without one it is that of the same network on others, of anything else a small convnet's.
+    """
     for row in rows():
         if (row.task, row.arch) == (task, arch):
             return row
+    for row in rows():
+        if row.arch == arch and row.task in PICTURES and task in PICTURES:
+            return msgspec.structs.replace(row, table="", task=task, published=None)
     return Row(table="", task=task, arch=arch, subset="all", recipe="convnet", preset="default")
 
 

@@ -7,7 +7,7 @@ from pdiff.common.errors import UsageError
 from pdiff.tasks import BUILT_IN, load_task
 from pdiff.tasks.backbones import BACKBONES
 from pdiff.zoo import select_subset
-from pdiff.zoo.recipes import SGD_FACTOR, Phase, recipe_for, rows
+from pdiff.zoo.recipes import SGD_FACTOR, Phase, recipe_for, row_for, rows
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -79,3 +79,14 @@ def test_the_small_networks_have_the_published_sizes(row):
     model = load_task(row.task, **row.options).build(row.arch)
     assert sum(parameter.numel() for parameter in model.parameters()) == row.numbers
     assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 10)
+
+
+def test_a_network_of_photographs_without_a_row_is_trained_as_on_others():
+    row = row_for("cifar10", "resnet18")
+    assert (row.recipe, row.subset, row.options, row.published) == (
+        "pretrained",
+        "last-norms:2",
+        {"size": 224},
+        None,
+    )
+    assert row_for("mine.py:factory", "resnet18").options == {}
