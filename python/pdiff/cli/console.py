@@ -1,7 +1,6 @@
 """Print what commands say: results on stdout, progress and messages on stderr."""
 
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ class Console(Shown):
         super().__init__()
         self.as_json = as_json
         self._out = RichConsole(soft_wrap=True)
-        if not self._out.is_terminal and "COLUMNS" not in os.environ:
+        if not self._out.is_terminal:
             self._out.width = _PLAIN_WIDTH
 
     @property
