@@ -16,7 +16,7 @@ _COUNT = click.IntRange(1)
 @click.command("ablate")
 @click.argument("grid")
 @click.option("--task", metavar="TASK", help="Built-in name or FILE.py:FACTORY.")
-@click.option("--arch", metavar="NAME", help="Network to train.  [default: the task's first]")
+@click.option("--arch", metavar="NAME", help="Network to train.  [default: the first of its recipes]")
 @click.option("--subset", help="What changes in the bank's steps.  [default: the recipe's]")
 @options.out("ablation")
 @options.data_root
@@ -44,7 +44,7 @@ def command(grid: str, as_json: bool, **given: Any) -> None:
     from pdiff.experiments.ablate import Grid, ablate
     from pdiff.experiments.experiment import Experiment
     from pdiff.tasks import load_task
-    from pdiff.zoo.recipes import row_for
+    from pdiff.zoo.recipes import default_arch, row_for
 
     console = Console(as_json)
     out, data_root, device = (given.pop(name) for name in ("out", "data_root", "device"))
@@ -54,7 +54,7 @@ def command(grid: str, as_json: bool, **given: Any) -> None:
     if "task" not in base:
         raise UsageError("which task? give --task, or `task` in the file")
     own = {} if data_root is None else {"data_root": str(data_root)}
-    base.setdefault("arch", load_task(base["task"], **own).architectures[0])
+    base.setdefault("arch", default_arch(base["task"]) or load_task(base["task"], **own).architectures[0])
     row = row_for(base["task"], base["arch"])
     try:
         experiment = msgspec.convert({"subset": row.subset, "options": row.options, **base}, Experiment)
@@ -76,8 +76,6 @@ def command(grid: str, as_json: bool, **given: Any) -> None:
 
 def _cells(outcome: "CellOutcome") -> tuple[str, ...]:
     """Return the cells of a row of the table."""
-    from pdiff.experiments.ablate import best
-
     generated, published = outcome.generated, outcome.cell.published
     return (
         outcome.cell.name,
@@ -86,7 +84,7 @@ def _cells(outcome: "CellOutcome") -> tuple[str, ...]:
             (
                 outcome.original.score.mean,
                 outcome.average.score.mean,
-                best(generated, outcome.scale),
+                outcome.scale.best(generated.score),
                 generated.score.mean,
             ),
         ),

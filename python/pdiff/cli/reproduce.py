@@ -49,7 +49,7 @@ def command(table: str, as_json: bool, **given: Any) -> None:
     chosen(table, given["only"])
     outcomes = reproduce(table, progress=console, **given)
     header = ("row", "original", "average", "generated", "mean", "max-similarity", "verdict", "published")
-    what = "a trial, whose figures mean nothing" if given["smoke"] else "best of each, in per cent"
+    what = "a trial, whose figures mean nothing" if given["smoke"] else "best of each"
     console.table(f"{table}: {what}", header, list(map(_cells, outcomes)))
     console.say("mean: of all generated; published: original / average / generated, best of each.")
     console.result({"rows": msgspec.to_builtins(outcomes)})
@@ -60,10 +60,7 @@ def _cells(outcome: "Outcome") -> tuple[str, ...]:
     published = outcome.row.published
     return (
         outcome.row.name,
-        f"{outcome.original[0]:.1%}",
-        f"{outcome.average:.1%}",
-        f"{outcome.generated[0]:.1%}",
-        f"{outcome.generated[1]:.1%}",
+        *map(outcome.scale.text, (outcome.original[0], outcome.average, *outcome.generated)),
         f"{outcome.max_similarity[1]:.3f}",
         outcome.position or "none",
         " / ".join(map(str, published)) if published else "–",

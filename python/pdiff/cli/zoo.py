@@ -68,15 +68,14 @@ def command(task: str | None, listed: bool, as_json: bool, **given: Any) -> None
 
     from pdiff.tasks import load_task
     from pdiff.zoo import build_zoo
-    from pdiff.zoo.recipes import row_for, rows
+    from pdiff.zoo.recipes import default_arch, row_for
 
     if ".py:" in task:  # the folder of checkpoints remembers the task, wherever it is collected
         task = str(Path(task).resolve())
     data_root, download = given.pop("data_root"), given.pop("download")
     own: dict[str, Any] = {"data_root": str(data_root)} if data_root else {}
     own |= {"download": True} if download else {}
-    first = next((row.arch for row in rows() if row.task == task), None)
-    arch = given.pop("arch") or first or load_task(task, **own).architectures[0]
+    arch = given.pop("arch") or default_arch(task) or load_task(task, **own).architectures[0]
     row = row_for(task, arch)
     how = {**row.options, **own}
     built = load_task(task, **how)

@@ -71,6 +71,10 @@ class Scale(_Entry, frozen=True, kw_only=True):
         text = f"{100 * value:+.2f}" if self.percent else f"{value:+.4g}"
         return f"−{text[1:]}" if text.startswith("-") else text
 
+    def best(self, scores: "Spread") -> float:
+        """Return the best of some scores."""
+        return scores.max if self.higher_is_better else scores.min
+
     def better(self, a: float, b: float) -> bool:
         """Return whether score `a` is better than `b`."""
         return a > b if self.higher_is_better else a < b

@@ -123,11 +123,6 @@ class CellOutcome(msgspec.Struct, frozen=True):
         )
 
 
-def best(models: FamilyEntry, scale: Scale) -> float:
-    """Return the best score of some models on the split that they are judged on, as the paper reports it."""
-    return models.score.max if scale.higher_is_better else models.score.min
-
-
 def ablate(
     grid: Grid,
     base: Experiment,

@@ -10,7 +10,7 @@ import msgspec
 from pdiff.common.artifacts import write_json
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import AnyProgress, as_progress
-from pdiff.evaluation.schema import Results
+from pdiff.evaluation.schema import Results, Scale
 from pdiff.experiments.experiment import Experiment, run_experiment
 from pdiff.zoo.recipes import Row, rows
 
@@ -29,6 +29,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     row: Row
     folder: str
+    scale: Scale
     original: tuple[float, float]
     """Best and mean of the originals on the test split."""
     average: float
@@ -43,13 +44,14 @@ class Outcome(msgspec.Struct, frozen=True):
     @staticmethod
     def of(row: Row, folder: Path, results: Results) -> "Outcome":
         """Take the figures of a row out of its evaluation."""
-        original, generated = results.original, results.generated
+        original, generated, scale = results.original, results.generated, results.task.metric
         return Outcome(
             row,
             str(folder),
-            (original.score.max, original.score.mean),
+            scale,
+            (scale.best(original.score), original.score.mean),
             results.ensemble.score.mean,
-            (generated.score.max, generated.score.mean),
+            (scale.best(generated.score), generated.score.mean),
             (original.max_similarity, generated.max_similarity),
             results.verdict.position,
         )

@@ -224,6 +224,7 @@ def _description(plan: _Plan, result: ZooResult) -> dict[str, Any]:
         "recipe": {
             "epochs": plan.recipe.epochs,
             "augment": plan.recipe.augment,
+            "first": plan.recipe.first,
             "converge": msgspec.to_builtins(plan.recipe.converge),
             "bank": msgspec.to_builtins(plan.phase),
         },

@@ -147,6 +147,11 @@ def rows() -> tuple[Row, ...]:
     return tuple(row for name, table in _tables().tables.items() for row in table.expanded(name))
 
 
+def default_arch(task: str) -> str | None:
+    """Return the network of a task's first experiment, None where it has none."""
+    return next((row.arch for row in rows() if row.task == task), None)
+
+
 def row_for(task: str, arch: str) -> Row:
     """Return the experiment with a network of a task.
 

@@ -6,8 +6,9 @@ from click.testing import CliRunner
 from pdiff.cli.reproduce import command
 from pdiff.common.errors import UsageError
 from pdiff.experiments import reproduce
-from pdiff.experiments.reproduce import chosen
+from pdiff.experiments.reproduce import Outcome, chosen
 from pdiff.zoo.recipes import rows
+from tests.unit.report.sample import changed, lean_results
 
 
 def test_rows_are_chosen_by_globs():
@@ -54,3 +55,11 @@ def test_a_row_runs_from_data_to_a_table_beside_the_published_figures(tmp_path):
     assert results["generated"]["score"]["mean"] == row["generated"][1]
     again = CliRunner().invoke(command, arguments[:-1], catch_exceptions=False)
     assert "digits/mlp" in again.stdout
+
+
+def test_where_less_is_better_the_best_is_the_least(tmp_path):
+    lower = {"task.metric.higher_is_better": False, "task.metric.percent": False}
+    results = changed(lean_results(), lower)
+    outcome = Outcome.of(chosen("denoising")[0], tmp_path, results)
+    assert outcome.generated[0] == results.generated.score.min < results.generated.score.max
+    assert outcome.original[0] == results.original.score.min
