@@ -137,7 +137,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """Whether the user said whose values everything outside the rows takes: members may differ in it."""
     task: TaskRef | None = None
     aligned: str = ""
-    """How the members' hidden units were aligned, by `weights` or `activations`; empty if they were not."""
+    """How the members were aligned: `weights`, `activations` or `lora`; empty if they were not."""
 
     @staticmethod
     def read(bank: Path) -> tuple["Manifest", str]:

@@ -15,11 +15,14 @@ from pdiff.bank.writer import rows_bytes, write_companions, write_statistics
 from pdiff.common.arrays import Array, write_arrays
 from pdiff.common.directories import require_space, staged_directory
 
+Change = Callable[[int, NDArray[Any]], NDArray[Any]]
+"""Member i, and its row [D] as it is stored → another row of the same dtype."""
+
 
 def rewrite(
     bank: Bank,
     out: Path,
-    change: Callable[[int, NDArray[Any]], NDArray[Any]],
+    change: Change,
     *,
     aligned: str,
     overwrite: bool = False,
@@ -47,9 +50,7 @@ def rewrite(
     return Bank.open(out)
 
 
-def _shard(
-    bank: Bank, index: int, staged: Path, change: Callable[[int, NDArray[Any]], NDArray[Any]]
-) -> ShardEntry:
+def _shard(bank: Bank, index: int, staged: Path, change: Change) -> ShardEntry:
     begin, end = bank.starts[index : index + 2].tolist()
     rows = np.stack([change(row, bank.row(row)) for row in range(begin, end)])
     file = f"{SHARDS}/{index:05d}.safetensors"

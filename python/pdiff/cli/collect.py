@@ -11,7 +11,7 @@ from pdiff.common.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pdiff.alignment.members import Method
+    from pdiff.alignment.align import Method
     from pdiff.bank import Bank
     from pdiff.cli.console import Console
 
@@ -56,12 +56,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--align",
-    metavar="activations|weights",
-    type=click.Choice(["activations", "weights"]),
+    metavar="activations|weights|lora",
+    type=click.Choice(["activations", "weights", "lora"]),
     is_flag=False,
     flag_value="activations",
     help="Put the hidden units of independently trained networks into one order, by what they do on training "
-    "inputs of the task (also without a value) or by their weights.",
+    "inputs of the task (also without a value) or by their weights; or make the factors of LoRA adapters "
+    "comparable.",
 )
 @options.task
 @click.option("--extend", is_flag=True, help="Add to the bank in --out; its selection stays.")
@@ -83,8 +84,9 @@ def command(
     console = Console(as_json)
     how = {name: given.pop(name) for name in ("task", "arch", "data_root")}
     given = options.named(given | {"store_dtype": store_dtype.upper()})
-    if align is None:
+    if align in {None, "lora"}:
         _refuse(f"--{name.replace('_', '-')}" for name, value in how.items() if value is not None)
+    if align is None:
         bank = collect(*roots, progress=console, **given)
     else:
         bank = _collect_aligned(console, roots, align, how, given)
@@ -101,7 +103,7 @@ def _refuse(options_given: "Iterable[str]") -> None:
     from pdiff.common.errors import UsageError
 
     for option in options_given:
-        raise UsageError(f"{option}: only with --align, which runs the network of a task")
+        raise UsageError(f"{option}: only where --align runs the network of a task")
 
 
 def _collect_aligned(
@@ -122,7 +124,7 @@ def _collect_aligned(
     out.parent.mkdir(parents=True, exist_ok=True)
     with scratch(out.resolve()) as folder:
         bank = collect(*roots, out=folder / "bank", warn=False, progress=console, **given)
-        task = options.task_named(how, bank)
+        task = None if method == "lora" else options.task_named(how, bank)
         return align(
             bank, out=out, method=method, task=task, arch=arch, overwrite=overwrite, progress=console
         )
