@@ -93,7 +93,8 @@ def unaligned(bank: Bank) -> str | None:
     return (
         f"Unaligned weights: {compared} look like {found}, which have no weights in common. Averages of "
         "them, and most generated models, are very likely useless; make a bank of each run, or of "
-        "checkpoints that were fine-tuned from one start, or try `pdiff collect --align`."
+        "checkpoints that were fine-tuned from one start, or try `pdiff collect --align` (`--align lora` for "
+        "LoRA adapters)."
     )
 
 

@@ -8,10 +8,12 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 from safetensors.torch import save_file
+from torch import nn
 
 from pdiff.bank import Bank
 from pdiff.bank.manifest import TaskRef
 from pdiff.common.artifacts import write_json
+from pdiff.common.torch_rng import seeded
 from pdiff.tasks import load_task
 from tests import command
 from tests.unit.alignment.banks import state_of
@@ -89,3 +91,29 @@ def test_what_cannot_be_is_one_line(
     assert done.returncode == code, done.stderr
     assert message in done.stderr.splitlines()[-1]
     assert {path.name for path in tmp_path.iterdir()} == {"ckpts"}
+
+
+def test_lora_adapters_of_peft_need_no_task(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    for index in range(MEMBERS):
+        with seeded(index, "adapter"):
+            model = peft.get_peft_model(
+                nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5)),
+                peft.LoraConfig(r=2, target_modules=["0", "2"], init_lora_weights=False),
+            )
+        model.save_pretrained(tmp_path / f"ckpts/step-{index}")
+    done = command.pdiff(tmp_path, "collect", "--align", "lora")
+    assert done.returncode == 0, done.stderr
+    assert "2 pairs of LoRA factors are aligned\n" in done.stderr
+    assert Bank.open(tmp_path / "bank").manifest.aligned == "lora"
+    average = ["--generator", "average", "--n", "1", "--format", "source"]
+    assert command.pdiff(tmp_path, "generate", "bank", *average).returncode == 0
+    (found,) = (path.parent for path in (tmp_path / "generated").rglob("adapter_config.json"))
+    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5))
+    loaded = peft.PeftModel.from_pretrained(network, str(found)).state_dict()
+    rows = Bank.open(tmp_path / "bank").gathered(range(MEMBERS))
+    numbers = np.concatenate([each.numpy().ravel() for name, each in loaded.items() if "lora_" in name])
+    np.testing.assert_allclose(np.sort(numbers), np.sort(rows.mean(axis=0)), atol=1e-6)
+    refused = command.pdiff(tmp_path, "collect", "--align", "lora", "--task", "digits", "--out", "other")
+    assert refused.returncode == 2
+    assert "--task: only where --align runs the network of a task" in refused.stderr
