@@ -18,6 +18,12 @@ _COUNT = click.IntRange(1)
 @click.option("--task", metavar="TASK", help="Built-in name or FILE.py:FACTORY.")
 @click.option("--arch", metavar="NAME", help="Network to train.  [default: the first of its recipes]")
 @click.option("--subset", help="What changes in the bank's steps.  [default: the recipe's]")
+@click.option(
+    "--bank",
+    metavar="DIRECTORY",
+    type=click.Path(path_type=Path),
+    help="A bank that is there, of your own checkpoints: none is trained.",
+)
 @options.out("ablation")
 @options.data_root
 @click.option("--seeds", type=_COUNT, help="Generators of each cell, each of its own seed.  [default: 1]")
@@ -35,7 +41,8 @@ def command(grid: str, as_json: bool, **given: Any) -> None:
 
     The file has fields of the experiment (task, arch, k, subset, preset, seeds, …) and tables [[vary]] of
     lists: the combinations of a table's values are its cells. Keys with a dot are values of the generator's
-    configuration. The same command goes on where it was interrupted; torchrun shares the cells out.
+    configuration. With --bank the bank is yours, and only what is done with it can vary. The same command
+    goes on where it was interrupted; torchrun shares the cells out.
     """
     import msgspec
 
@@ -51,6 +58,8 @@ def command(grid: str, as_json: bool, **given: Any) -> None:
     file = Path(grid)
     cells, base = Grid.read(file) if file.suffix == ".toml" else (Grid.built_in(grid), {})
     base = {"preset": "paper", **base, **{name: value for name, value in given.items() if value is not None}}
+    if base.get("bank") is not None:
+        base = _of_bank(Path(base["bank"])) | base | {"bank": str(Path(base["bank"]).resolve())}
     if "task" not in base:
         raise UsageError("which task? give --task, or `task` in the file")
     own = {} if data_root is None else {"data_root": str(data_root)}
@@ -72,6 +81,19 @@ def command(grid: str, as_json: bool, **given: Any) -> None:
     if len(outcomes) > 1:
         console.say(f"Page: {out / 'report.html'}; figures: {out / 'ablation.json'}")
     console.result({"cells": msgspec.to_builtins(outcomes)})
+
+
+def _of_bank(path: Path) -> dict[str, Any]:
+    """Return the fields of an experiment that a bank decides."""
+    from pdiff.bank import Bank
+
+    bank = Bank.open(path)
+    task = (
+        {}
+        if bank.task is None
+        else {"task": bank.task.name, "arch": bank.task.arch, "options": bank.task.options}
+    )
+    return {"k": len(bank), **task}
 
 
 def _cells(outcome: "CellOutcome") -> tuple[str, ...]:

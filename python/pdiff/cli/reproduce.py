@@ -8,7 +8,7 @@ import click
 from pdiff.cli import options
 
 if TYPE_CHECKING:
-    from pdiff.experiments.reproduce import Outcome
+    from pdiff.experiments.reproduce import RowOutcome
 
 _COUNT = click.IntRange(1)
 
@@ -55,13 +55,14 @@ def command(table: str, as_json: bool, **given: Any) -> None:
     console.result({"rows": msgspec.to_builtins(outcomes)})
 
 
-def _cells(outcome: "Outcome") -> tuple[str, ...]:
+def _cells(outcome: "RowOutcome") -> tuple[str, ...]:
     """Return the cells of a row of the table."""
-    published = outcome.row.published
+    published, generated, best = outcome.row.published, outcome.generated, outcome.scale.best
+    average, mean = outcome.average.score.mean, generated.score.mean
     return (
         outcome.row.name,
-        *map(outcome.scale.text, (outcome.original[0], outcome.average, *outcome.generated)),
-        f"{outcome.max_similarity[1]:.3f}",
+        *map(outcome.scale.text, (best(outcome.original.score), average, best(generated.score), mean)),
+        f"{generated.max_similarity:.3f}",
         outcome.position or "none",
         " / ".join(map(str, published)) if published else "–",
     )

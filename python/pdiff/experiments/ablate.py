@@ -14,8 +14,9 @@ from pdiff.common.artifacts import write_json
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import AnyProgress, as_progress
 from pdiff.common.settings import read_toml
-from pdiff.evaluation.schema import RESULTS, FamilyEntry, Results, Scale, read_results
+from pdiff.evaluation.schema import RESULTS, read_results
 from pdiff.experiments.experiment import BANK, Experiment, run_experiment
+from pdiff.experiments.outcome import Outcome
 from pdiff.report import make_report
 
 FIELDS = Experiment.__struct_fields__
@@ -37,6 +38,8 @@ class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return an experiment with the change; raises `UsageError` for values that it does not take."""
         fields = {key: value for key, value in self.change.items() if key in FIELDS}
         settings = {key: value for key, value in self.change.items() if key not in FIELDS}
+        if base.bank is not None and (decides := fields.keys() & set(BANK) - {"bank"}):
+            raise UsageError(f"{self.name}: {min(decides)} decides the bank, and one is given")
         values = msgspec.structs.asdict(base) | fields | {"settings": base.settings | settings}
         try:
             changed = msgspec.convert(values, Experiment)
@@ -95,32 +98,10 @@ def _name(change: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in change.items()) or "base"
 
 
-class CellOutcome(msgspec.Struct, frozen=True):
-    """What a cell came to: scores are in the metric's unit, accuracies fractions."""
+class CellOutcome(Outcome, frozen=True, kw_only=True):
+    """What a cell of a grid came to."""
 
     cell: Cell
-    folder: str
-    scale: Scale
-    original: FamilyEntry
-    average: FamilyEntry
-    generated: FamilyEntry
-    runs: list[float]
-    """Mean score of each seed of the generator."""
-    position: str | None
-
-    @staticmethod
-    def of(cell: Cell, folder: Path, results: Results) -> "CellOutcome":
-        """Take a cell's figures out of its evaluation."""
-        return CellOutcome(
-            cell,
-            str(folder),
-            results.task.metric,
-            results.original,
-            results.ensemble,
-            results.generated,
-            [run.models.score.mean for run in results.runs],
-            results.verdict.position,
-        )
 
 
 def ablate(
@@ -150,11 +131,11 @@ def ablate(
             progress.message(f"{cell.name}")
             place = out / "banks" / bank
             run_experiment(
-                experiment, out / "cells" / cell.name, bank=place, data_root=data_root, device=device,
+                experiment, out / "cells" / cell.name, place=place, data_root=data_root, device=device,
                 progress=progress,
             )  # fmt: skip
     outcomes = [
-        CellOutcome.of(cell, folder, read_results(folder / "evaluation"))
+        CellOutcome.of(folder, read_results(folder / "evaluation"), cell=cell)
         for cell in grid.cells
         if ((folder := out / "cells" / cell.name) / "evaluation" / RESULTS).is_file()
     ]

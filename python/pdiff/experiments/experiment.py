@@ -60,6 +60,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of the bank, and the first of the generator."""
     baselines_n: Annotated[int, Meta(ge=2)] = 30
     """Models of each baseline."""
+    bank: str | None = None
+    """A bank that is there: none is trained, and what else would decide one says nothing."""
 
     def config(self, seed: int) -> AnyConfig:
         """Return the generator's configuration; raises `UsageError` for settings that it has not."""
@@ -67,7 +69,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return Config.preset(self.preset).changed([*changes, f"seed={seed}"])
 
 
-BANK = ("task", "arch", "options", "init", "subset", "k", "optimizer", "lr", "epochs", "seed")
+BANK = ("task", "arch", "options", "init", "subset", "k", "optimizer", "lr", "epochs", "seed", "bank")
 """Fields of an experiment that decide its bank."""
 
 
@@ -75,27 +77,35 @@ def run_experiment(
     experiment: Experiment,
     out: Path,
     *,
-    bank: Path | None = None,
+    place: Path | None = None,
     data_root: Path | None = None,
     device: str | None = None,
     progress: Progress,
 ) -> Results:
     """Do what is left of an experiment in folder `out` and return its evaluation.
 
-    `bank` is the folder of checkpoints and bank, if it is not `out`. Raises `UsageError` and `InputError` as
+    `place` is the folder of checkpoints and bank, if it is not `out`. Raises `UsageError` and `InputError` as
     the steps do, and for folders of another experiment.
     """
     _describe(experiment, out)
     if (out / "evaluation" / RESULTS).is_file():
         return read_results(out / "evaluation")
     options = experiment.options | ({} if data_root is None else {"data_root": str(data_root)})
-    found = _bank(experiment, bank or out, options, progress)
+    found = _bank(experiment, place or out, options, progress)
+    named: dict[str, Any] = (
+        {} if found.task is not None else {"task": experiment.task, "arch": experiment.arch}
+    )
     folders = [
-        _generated(experiment, found, out, seed, device=device, progress=progress)
+        _generated(experiment, found, out, seed, device=device, progress=progress, **named)
         for seed in range(experiment.seed, experiment.seed + experiment.seeds)
     ]
     results = evaluate(
-        folders, device=device, seed=experiment.seed, baselines_n=experiment.baselines_n, progress=progress
+        folders,
+        device=device,
+        seed=experiment.seed,
+        baselines_n=experiment.baselines_n,
+        progress=progress,
+        **named,
     )
     assert results is not None  # this process is alone
     save_report(results, out / "evaluation")
@@ -114,6 +124,8 @@ def _generated(experiment: Experiment, bank: Bank, out: Path, seed: int, **how: 
 
 def _bank(experiment: Experiment, folder: Path, options: dict[str, Any], progress: Progress) -> Bank:
     """Return the bank of an experiment, trained and collected if it is not there."""
+    if experiment.bank is not None:
+        return Bank.open(experiment.bank)
     if (folder / "bank" / MANIFEST).is_file():
         return Bank.open(folder / "bank")
     ckpts = folder / "ckpts"

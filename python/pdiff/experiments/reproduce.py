@@ -10,8 +10,8 @@ import msgspec
 from pdiff.common.artifacts import write_json
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import AnyProgress, as_progress
-from pdiff.evaluation.schema import Results, Scale
 from pdiff.experiments.experiment import Experiment, run_experiment
+from pdiff.experiments.outcome import Outcome
 from pdiff.zoo.recipes import Row, rows
 
 SMOKE: dict[str, Any] = {"k": 6, "n": 3, "epochs": 1, "baselines_n": 2}
@@ -24,37 +24,10 @@ _SMOKE_SETTINGS: dict[str, dict[str, Any]] = {
 _SMOKE_SETTINGS["paper-full"] = _SMOKE_SETTINGS["paper"]
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """A row of a table beside what came out: scores are in the metric's unit, accuracies fractions."""
+class RowOutcome(Outcome, frozen=True, kw_only=True):
+    """What a row of a table came to."""
 
     row: Row
-    folder: str
-    scale: Scale
-    original: tuple[float, float]
-    """Best and mean of the originals on the test split."""
-    average: float
-    """The average of all originals."""
-    generated: tuple[float, float]
-    """Best and mean of the generated models of all seeds."""
-    max_similarity: tuple[float, float]
-    """Of originals and generated models, means."""
-    position: str | None
-    """Of the verdict: above, on or below the baselines' Pareto front, or none."""
-
-    @staticmethod
-    def of(row: Row, folder: Path, results: Results) -> "Outcome":
-        """Take the figures of a row out of its evaluation."""
-        original, generated, scale = results.original, results.generated, results.task.metric
-        return Outcome(
-            row,
-            str(folder),
-            scale,
-            (scale.best(original.score), original.score.mean),
-            results.ensemble.score.mean,
-            (scale.best(generated.score), generated.score.mean),
-            (original.max_similarity, generated.max_similarity),
-            results.verdict.position,
-        )
 
 
 def chosen(table: str, only: Sequence[str] = ()) -> list[Row]:
@@ -83,7 +56,7 @@ def reproduce(
     smoke: bool = False,
     progress: AnyProgress = None,
     **changes: Any,
-) -> list[Outcome]:
+) -> list[RowOutcome]:
     """Run the rows of a table, each in `out`/TABLE/TASK-ARCH, and write `out`/TABLE/table.json.
 
     What is finished is not done again. `init` is a checkpoint that the zoo starts from, of one network, so
@@ -103,7 +76,7 @@ def reproduce(
         experiment = _experiment(row, init, seeds, changes, smoke=smoke)
         progress.message(f"{row.name}: {folder}")
         results = run_experiment(experiment, folder, data_root=data_root, device=device, progress=progress)
-        outcomes.append(Outcome.of(row, folder, results))
+        outcomes.append(RowOutcome.of(folder, results, row=row))
     write_json(Path(out) / table / "table.json", outcomes)
     return outcomes
 

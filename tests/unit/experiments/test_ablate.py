@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -7,6 +8,7 @@ from pdiff.cli.ablate import command
 from pdiff.common.errors import UsageError
 from pdiff.experiments import Grid, ablate
 from pdiff.experiments.ablate import Cell
+from tests.unit.experiments.conftest import TASK
 
 
 def test_combinations_of_a_table_are_cells_and_tables_follow_each_other(tmp_path):
@@ -92,3 +94,26 @@ def test_the_command_takes_a_file_and_options_over_it(experiment, judged, tmp_pa
     assert len(folders[0].bank) == 12
     assert how["baselines_n"] == 2
     assert cell["cell"]["change"] == {"scale": 1.0}
+
+
+def test_a_bank_that_is_there_is_taken(bank, judged, tmp_path):
+    file = tmp_path / "grid.toml"
+    file.write_text('[[vary]]\npreset = ["gaussian", "average"]\n')
+    task = tmp_path / "mine.py"
+    task.write_text(TASK)
+    out = tmp_path / "out"
+    arguments = [str(file), "--bank", str(bank.path), "--task", f"{task}:Mine", "--n", "2", "--out", str(out)]
+    result = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False)
+    assert [cell["cell"]["change"]["preset"] for cell in json.loads(result.stdout)["cells"]] == [
+        "gaussian",
+        "average",
+    ]
+    assert [folders[0].bank.digest for folders, _ in judged] == [bank.digest] * 2
+    assert {how["task"] for _, how in judged} == {f"{task}:Mine"}
+    assert not (out / "banks").exists()
+
+
+def test_what_decides_a_bank_cannot_vary_where_one_is_given(experiment, tmp_path):
+    given = msgspec.structs.replace(experiment, bank=str(tmp_path))
+    with pytest.raises(UsageError, match="k=20: k decides the bank, and one is given"):
+        ablate(Grid([Cell({"k": 20})]), given, out=tmp_path / "out")

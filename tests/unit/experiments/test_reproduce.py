@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from pdiff.cli.reproduce import command
 from pdiff.common.errors import UsageError
 from pdiff.experiments import reproduce
-from pdiff.experiments.reproduce import Outcome, chosen
+from pdiff.experiments.reproduce import RowOutcome, chosen
 from pdiff.zoo.recipes import rows
 from tests.unit.report.sample import changed, lean_results
 
@@ -48,11 +48,12 @@ def test_a_row_runs_from_data_to_a_table_beside_the_published_figures(tmp_path):
     first = CliRunner().invoke(command, arguments, catch_exceptions=False)
     (row,) = json.loads(first.stdout)["rows"]
     assert row["row"]["task"] == "digits"
-    assert 0 < row["generated"][1] <= row["generated"][0] <= 1
+    score = row["generated"]["score"]
+    assert 0 < score["mean"] <= score["max"] <= 1
     assert row["position"] is None  # six checkpoints
     assert json.loads((tmp_path / "small" / "table.json").read_text()) == [row]
     results = json.loads((tmp_path / "small" / "digits-mlp" / "evaluation" / "results.json").read_text())
-    assert results["generated"]["score"]["mean"] == row["generated"][1]
+    assert results["generated"]["score"]["mean"] == score["mean"]
     again = CliRunner().invoke(command, arguments[:-1], catch_exceptions=False)
     assert "digits/mlp" in again.stdout
 
@@ -60,6 +61,6 @@ def test_a_row_runs_from_data_to_a_table_beside_the_published_figures(tmp_path):
 def test_where_less_is_better_the_best_is_the_least(tmp_path):
     lower = {"task.metric.higher_is_better": False, "task.metric.percent": False}
     results = changed(lean_results(), lower)
-    outcome = Outcome.of(chosen("denoising")[0], tmp_path, results)
-    assert outcome.generated[0] == results.generated.score.min < results.generated.score.max
-    assert outcome.original[0] == results.original.score.min
+    outcome = RowOutcome.of(tmp_path, results, row=chosen("denoising")[0])
+    best = outcome.scale.best(outcome.generated.score)
+    assert best == results.generated.score.min < results.generated.score.max
