@@ -81,10 +81,11 @@ def exit_code(error: BaseException) -> int:
 
 def missing(error: ImportError, what: str) -> UsageError | None:
     """Return the error that says how to get the package that `what` lacks; None if it is none of an extra."""
-    extra = _EXTRAS.get((error.name or "").partition(".")[0])
+    package = (error.name or "").partition(".")[0]
+    extra = _EXTRAS.get(package)
     if extra is None or not isinstance(error, ModuleNotFoundError):
         return None
-    return UsageError(f"{what} needs {error.name}, which is not installed: pip install 'pdiff-nn[{extra}]'")
+    return UsageError(f"{what} needs {package}, which is not installed: pip install 'pdiff-nn[{extra}]'")
 
 
 def unknown(what: str, given: str, accepted: Iterable[str]) -> UsageError:

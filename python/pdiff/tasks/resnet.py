@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from pdiff.common.errors import UsageError
+from pdiff.common.errors import missing
 
 CHANNELS = (64, 128, 256, 512)
 """Of what each of the four stages gives."""
@@ -16,8 +16,8 @@ def torchvision(module: str, network: str) -> Any:
     """Import `torchvision.MODULE`; raises `UsageError` that names the network which needs it."""
     try:
         return import_module(f"torchvision.{module}")  # an optional extra
-    except ImportError:
-        raise UsageError(f"{network} needs torchvision: pip install 'pdiff-nn[vision]'") from None
+    except ImportError as error:
+        raise missing(error, network) or error from None
 
 
 def resnet18(classes: int, network: str = "resnet18") -> nn.Module:

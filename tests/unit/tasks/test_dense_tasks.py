@@ -155,5 +155,6 @@ def test_without_torchvision_the_extra_is_named(monkeypatch, name, arch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     for module in [module for module in sys.modules if module.startswith("torchvision.")]:
         monkeypatch.delitem(sys.modules, module)
-    with pytest.raises(UsageError, match=rf"{arch} needs torchvision: pip install 'pdiff-nn\[vision\]'"):
+    wanted = rf"{arch} needs torchvision, which is not installed: pip install 'pdiff-nn\[vision\]'"
+    with pytest.raises(UsageError, match=wanted):
         load_task(name).build(arch)
