@@ -25,9 +25,10 @@ from pdiff.evaluation.metrics.soft_voting import vote_table
 from pdiff.evaluation.metrics.weights import joined
 from pdiff.evaluation.populations import Case, Compared, is_gaussian, open_case
 from pdiff.evaluation.schema import AccessEntry, BankEntry, Cost, Results, RunEntry, Scale, TaskEntry, Votes
-from pdiff.evaluation.verdict.advice import advice, supported
+from pdiff.evaluation.verdict.advice import advice
 from pdiff.evaluation.verdict.comparison import Comparison
 from pdiff.evaluation.verdict.diagnostics import findings, more_errors, warnings
+from pdiff.evaluation.verdict.support import supported
 from pdiff.evaluation.verdict.verdict import decide, fronts
 from pdiff.generation.models import Models, Source
 from pdiff.tasks.base import Split, Task

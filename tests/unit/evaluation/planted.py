@@ -14,7 +14,8 @@ from pdiff.evaluation.schema import (
     Results,
     Spread,
 )
-from pdiff.evaluation.verdict.advice import advice, supported
+from pdiff.evaluation.verdict.advice import advice
+from pdiff.evaluation.verdict.support import supported
 from tests.unit.report.sample import lean_results as sample
 
 

@@ -1,7 +1,7 @@
 """Answer what a practitioner asks of an evaluation, in plain sentences.
 
 Are the generated models as good as the checkpoints? Are they new? Does something simpler do better? What is
-to be done next, by which command? And before all that: can this bank, and these samples, support an answer?
+to be done next, by which command? And before all that (`support.py`): can bank and samples support an answer?
 
 The thresholds stand below; the answers rest on the results' own figures and on the verdict's findings.
 """
@@ -9,14 +9,10 @@ The thresholds stand below; the answers rest on the results' own figures and on 
 import shlex
 from dataclasses import dataclass
 
-from msgspec.structs import replace
-
 from pdiff.bank.safety import FEWEST
-from pdiff.common.wording import counted, printable
+from pdiff.common.wording import printable
 from pdiff.evaluation.schema import (
     Advice,
-    Difference,
-    Fronts,
     Kind,
     PlaneEntry,
     Quality,
@@ -24,7 +20,7 @@ from pdiff.evaluation.schema import (
     Scale,
     Selected,
 )
-from pdiff.evaluation.verdict.diagnostics import ALIKE
+from pdiff.evaluation.verdict.support import uncertain, unsupporting, within
 from pdiff.generation.card import Judgement
 
 CLEARLY = 0.5
@@ -32,20 +28,8 @@ CLEARLY = 0.5
 RUINED_ERRORS, RUINED_RIGHT, RUINED_SPREADS = 3.0, 0.5, 3.0
 """Ruined models make so many times as many errors, or so small a share of what is right is left, and their
 mean score is so many standard deviations of the checkpoints' scores below."""
-COARSE = 0.5
-"""Share of the checkpoints' mean error beyond which half an interval is too wide to say anything."""
 AS_NEW = 0.01
 """By how much the overlap with the nearest checkpoint may be above that of checkpoints themselves."""
-
-_BANK = "This bank supports no verdict"
-
-
-def supported(results: Results) -> Results:
-    """Return results without position, planes and fronts, where the bank supports no verdict."""
-    if not _unsupporting(results):
-        return results
-    verdict = replace(results.verdict, position=None, sentence="", at_max_similarity=None, at_gg=None)
-    return replace(results, verdict=verdict, fronts=Fronts(max_similarity=[], gg=[]))
 
 
 def advice(results: Results, more_errors: float) -> Advice:
@@ -55,11 +39,11 @@ def advice(results: Results, more_errors: float) -> Advice:
     checkpoints is advised where its mean score (of all members' average, or of averages of k random ones, so
     that no lucky one is picked) is clearly above the mean checkpoint's, and above the generated models'.
     """
-    if why := _unsupporting(results):
+    if why := unsupporting(results):
         few = results.bank.members < FEWEST
         how = "." if few else " that differ: save them further apart, or at a higher rate."
         return Advice(unsupported=why, next=f"Collect more checkpoints{how}")
-    unsupported = _uncertain(results)
+    unsupported = uncertain(results)
     quality = _quality(results, more_errors)
     novelty = _novelty(results)
     simpler, averaging = _simpler(results, quality)
@@ -73,43 +57,6 @@ def advice(results: Results, more_errors: float) -> Advice:
         next=done,
         command=command,
     )
-
-
-def _unsupporting(results: Results) -> str:
-    """Say why the bank supports no verdict; an empty string where it does."""
-    ours, scale = results.original, results.task.metric
-    if ours.gg is not None and ours.gg >= ALIKE:
-        why = (
-            f"its checkpoints are all alike: {scale.text(ours.score.mean)} with a standard deviation of "
-            f"{scale.bare(ours.score.std, 2)}, and each makes the others' errors (overlap {ours.gg:.3f})"
-        )
-        return f"{_BANK}: {why}."
-    if results.bank.members < FEWEST:
-        why = f"it has {counted(results.bank.members, 'checkpoint')}, and {FEWEST} or more are wanted"
-        return f"{_BANK}: {why}."
-    return ""
-
-
-def _uncertain(results: Results) -> str:
-    """Say if samples and models are too few for a verdict; an empty string where they are not."""
-    scale = results.task.metric
-    low, high = results.verdict.over_originals.interval
-    error = _error(results)
-    if error is not None and high - low > 2 * COARSE * error:
-        return (
-            f"{results.task.samples:,} {results.task.split} samples and "
-            f"{counted(results.generated.n, 'generated model')} support no verdict: the difference from your "
-            f"checkpoints is only known to {_within(results.verdict.over_originals, scale)}."
-        )
-    return ""
-
-
-def _error(results: Results) -> float | None:
-    """Return how far the mean original is from a perfect score; None where nothing says what that is."""
-    scale, score = results.task.metric, results.original.score.mean
-    if scale.percent and scale.higher_is_better:
-        return 1 - score
-    return None if scale.higher_is_better else score
 
 
 def _quality(results: Results, more_errors: float) -> Quality:
@@ -145,7 +92,7 @@ def _headline(results: Results, quality: Quality, novelty: _Novelty) -> str:
         "worse": "less accurate than" if accurate else "worse than",
     }
     ours, theirs = scale.text(results.generated.score.mean), scale.text(results.original.score.mean)
-    difference = _within(results.verdict.over_originals, scale)
+    difference = within(results.verdict.over_originals, scale)
     if quality == "ruined":
         return (
             f"The generated models are ruined: {ours} on average, your checkpoints {theirs} ({difference})."
@@ -154,11 +101,6 @@ def _headline(results: Results, quality: Quality, novelty: _Novelty) -> str:
         f"The generated models are {compared[quality]} your checkpoints ({ours} and {theirs} on average; "
         f"{difference}), {novelty.clause}."
     )
-
-
-def _within(found: Difference, scale: Scale) -> str:
-    low, high = map(scale.difference, found.interval)
-    return f"{scale.difference(found.difference)} {scale.points}, {low} to {high}"
 
 
 def _novelty(results: Results) -> _Novelty:

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from pdiff.evaluation.schema import Scale
-from pdiff.evaluation.verdict.advice import advice, judgement, supported
+from pdiff.evaluation.verdict.advice import advice, judgement
+from pdiff.evaluation.verdict.support import supported
 from tests.unit.evaluation.planted import AVERAGES, COPIES, DAMAGED, answered, case, family
 from tests.unit.report.sample import RMSE
 from tests.unit.report.sample import lean_results as sample
