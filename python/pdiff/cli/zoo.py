@@ -44,7 +44,7 @@ _COUNT = click.IntRange(1)
 @options.data_root
 @click.option("--download", is_flag=True, help="Let torchvision fetch the data set into --data-root.")
 @options.seed
-@options.threads
+@options.device
 @options.output
 def command(task: str | None, listed: bool, as_json: bool, **given: Any) -> None:
     """Train a network of TASK (mnist1d, cifar10, … or FILE.py:FACTORY), then save checkpoints of it.

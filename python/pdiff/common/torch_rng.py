@@ -78,11 +78,16 @@ def torch_generator(seed: int, purpose: str, index: int = 0) -> torch.Generator:
 
 
 @contextmanager
-def seeded(seed: int, purpose: str, index: int = 0) -> Iterator[None]:
-    """Seed torch's global CPU generator, which layers initialise from, and put it back afterwards."""
-    state = torch.random.get_rng_state()
-    torch.default_generator.manual_seed(torch_generator(seed, purpose, index).initial_seed())
-    try:
+def seeded(seed: int, purpose: str, index: int = 0, *, device: torch.device | None = None) -> Iterator[None]:
+    """Seed torch's global CPU generator, which layers initialise from, and put it back afterwards.
+
+    On a `device` that is a GPU its generator too, from which layers draw there.
+    """
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(gpus):
+        number = torch_generator(seed, purpose, index).initial_seed()
+        torch.default_generator.manual_seed(number)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(number)
         yield
-    finally:
-        torch.random.set_rng_state(state)

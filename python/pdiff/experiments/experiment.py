@@ -91,7 +91,7 @@ def run_experiment(
     if (out / "evaluation" / RESULTS).is_file():
         return read_results(out / "evaluation")
     options = experiment.options | ({} if data_root is None else {"data_root": str(data_root)})
-    found = _bank(experiment, place or out, options, progress)
+    found = _bank(experiment, place or out, options, device, progress)
     named: dict[str, Any] = (
         {} if found.task is not None else {"task": experiment.task, "arch": experiment.arch}
     )
@@ -122,7 +122,9 @@ def _generated(experiment: Experiment, bank: Bank, out: Path, seed: int, **how: 
     return generate(run, n=experiment.n, out=folder, seed=seed, format="rows", **how)
 
 
-def _bank(experiment: Experiment, folder: Path, options: dict[str, Any], progress: Progress) -> Bank:
+def _bank(
+    experiment: Experiment, folder: Path, options: dict[str, Any], device: str | None, progress: Progress
+) -> Bank:
     """Return the bank of an experiment, trained and collected if it is not there."""
     if experiment.bank is not None:
         return Bank.open(experiment.bank)
@@ -143,6 +145,7 @@ def _bank(experiment: Experiment, folder: Path, options: dict[str, Any], progres
             epochs=experiment.epochs,
             init=None if experiment.init is None else Path(experiment.init),
             seed=experiment.seed,
+            device=device,
             parts=experiment.subset != "all",
             progress=progress,
         )

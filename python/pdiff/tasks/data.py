@@ -21,21 +21,24 @@ Batch = tuple[Any, Any]
 
 
 class SplitData:
-    """A split of a task's data; `batches` and `shuffled` yield `(inputs, targets)` on the CPU."""
+    """A split of a task's data; `batches` and `shuffled` yield `(inputs, targets)`."""
 
-    def __init__(self, task: Task, split: Split, limit: int | None = None) -> None:
-        """Take at most the first `limit` samples.
+    def __init__(
+        self, task: Task, split: Split, limit: int | None = None, *, device: torch.device | None = None
+    ) -> None:
+        """Take at most the first `limit` samples; batches come on the CPU, or on `device`.
 
-        Raises `UsageError` for a split that the task does not give, tensors of different lengths, and what is
-        no data or can be read only once.
+        Two tensors are kept on a GPU if they take no more than half of its free memory. Raises `UsageError`
+        for a split that the task does not give, tensors of different lengths, and what is no data or can be
+        read only once.
         """
-        self._task, self._split, self._limit = task, split, limit
+        self._task, self._split, self._limit, self._device = task, split, limit, device
         self._data = data = self._given()
         if self.tensors is not None:
             inputs, targets = self.tensors
             if len(inputs) != len(targets):
                 raise UsageError(f"task {task.name}: {len(inputs)} inputs, {len(targets)} targets ({split})")
-            self._data = (inputs[:limit], targets[:limit])
+            self._data = self._kept((inputs[:limit], targets[:limit]))
         elif self._is_map:
             self._data = data if limit is None else Subset(data, range(min(limit, len(data))))
         elif isinstance(data, Iterator):
@@ -68,6 +71,23 @@ class SplitData:
             )
         return data
 
+    def _kept(self, tensors: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return two tensors where they are kept: on the device, unless it is a GPU without room."""
+        device = self._device
+        if device is None:
+            return tensors
+        room = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else None
+        if room is not None and sum(tensor.nbytes for tensor in tensors) > room:
+            return tensors
+        inputs, targets = (tensor.to(device) for tensor in tensors)
+        return inputs, targets
+
+    def _there(self, batch: Batch) -> Batch:
+        """Return a batch on the device."""
+        return (
+            batch if self._device is None else (moved(batch[0], self._device), moved(batch[1], self._device))
+        )
+
     @property
     def tensors(self) -> tuple[Tensor, Tensor] | None:
         """Inputs and targets as two tensors, if that is what the task gives."""
@@ -90,11 +110,12 @@ class SplitData:
         """Yield all samples in their fixed order, `size` at a time; an iterable has its own batches."""
         if self.tensors is not None:
             inputs, targets = self.tensors
-            yield from zip(torch.split(inputs, size), torch.split(targets, size), strict=True)
+            found: Iterable[Batch] = zip(torch.split(inputs, size), torch.split(targets, size), strict=True)
         elif self._is_map:
-            yield from self._loader(range(len(self._data)), size)
+            found = self._loader(range(len(self._data)), size)
         else:
-            yield from self._iterated()
+            found = self._iterated()
+        yield from map(self._there, found)
 
     def shuffled(
         self, size: int, *, seed: int, purpose: str, vary: Callable[[Any, torch.Generator], Any] | None = None
@@ -107,7 +128,7 @@ class SplitData:
             raise UsageError(f"task {self._task.name}: the {self._split} split has no samples")
         for epoch in itertools.count():
             generator = torch_generator(seed, purpose, epoch)
-            for inputs, targets in self._epoch(size, generator):
+            for inputs, targets in map(self._there, self._epoch(size, generator)):
                 yield (inputs if vary is None else vary(inputs, generator)), targets
 
     def _epoch(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
@@ -121,7 +142,8 @@ class SplitData:
             yield from self._loader(order.tolist(), size)
         else:
             inputs, targets = self.tensors
-            yield from ((inputs[chosen], targets[chosen]) for chosen in order.view(-1, size))
+            chosen = order.to(inputs.device).view(-1, size)
+            yield from ((inputs[each], targets[each]) for each in chosen)
 
     def _loader(self, order: Iterable[int], size: int) -> Iterator[Batch]:
         workers, collate = self._task.workers, self._task.collate

@@ -38,6 +38,11 @@ _RESUME = "the state is saved, go on with --resume"
 _PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
 
 
+def unseen_losses(device: torch.device) -> int:
+    """Return the losses of how many steps on a device are read together."""
+    return 1 if device.type == "cpu" else _UNSEEN
+
+
 class Interruption:
     """The signal that asked for a stop, if one did."""
 
@@ -141,7 +146,7 @@ class Trainer:
         self.metrics: list[dict[str, float]] = []
         self._unseen: list[Tensor] = []
         """Losses of the last steps, where the module is; their entries in the metrics lack them."""
-        self._most_unseen = 1 if self._device.type == "cpu" else _UNSEEN
+        self._most_unseen = unseen_losses(self._device)
 
     def run(self, progress: Progress, interruption: Interruption) -> None:
         """Train to the last step and leave the weights to keep in the module: the average, if there is one.

@@ -25,7 +25,8 @@ def flip_and_shift(images: Tensor, generator: torch.Generator, reach: int = 2) -
     columns = (torch.arange(width) + right).clamp(0, width - 1)
     mirrored = torch.rand(n, 1, generator=generator) < 0.5
     columns = torch.where(mirrored, columns.flip(1), columns)
-    sample = torch.arange(n)[:, None, None]
+    sample = torch.arange(n, device=images.device)[:, None, None]
+    rows, columns = rows.to(images.device), columns.to(images.device)
     return images[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 

@@ -8,11 +8,13 @@ from time import perf_counter
 from typing import Any, Literal, get_args
 
 import msgspec
+import torch
 from torch import nn
 
 from pdiff.bank.manifest import BASE, TASK_FILE, ZOO, TaskRef
 from pdiff.common.artifacts import write_json
 from pdiff.common.directories import staged_directory
+from pdiff.common.distributed import choose_device
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import AnyProgress, Progress, as_progress
 from pdiff.common.provenance import provenance
@@ -69,6 +71,7 @@ class _Plan:
     """Checkpoint that training starts from."""
     parts: bool
     """Whether checkpoints hold the subset alone."""
+    device: torch.device
     progress: Progress
     training: SplitData
     validation: SplitData
@@ -94,6 +97,7 @@ def build_zoo(
     seed: int = 0,
     runs: int = 1,
     fmt: Format = "safetensors",
+    device: str | None = None,
     init: Path | None = None,
     parts: bool = False,
     overwrite: bool = False,
@@ -109,7 +113,8 @@ def build_zoo(
     weights. With `parts` the checkpoints hold the subset alone, beside `base.safetensors`, the converged
     network: kilobytes instead of megabytes where the subset is small.
 
-    The same seed gives the same checkpoints, bit for bit, at the same number of threads. Raises `UsageError`
+    The same seed gives the same checkpoints, bit for bit, on a CPU at the same number of threads. Without
+    `device` a GPU is used if there is one. Raises `UsageError`
     for a choice that cannot work, `InputError` when training diverges.
     """
     if arch not in task.architectures:
@@ -125,18 +130,34 @@ def build_zoo(
     recipe = recipe if epochs is None else msgspec.structs.replace(recipe, epochs=epochs)
     phase = recipe.bank_phase(subset, optimizer, lr)
     names = select_subset(initialise(task, arch, seed, run=0), subset)
-    result = ZooResult(out, [], [])
+    result, where = ZooResult(out, [], []), choose_device(device)
     with (
         staged_directory(out, marker=ZOO, overwrite=overwrite) as staged,
-        seeded(seed, "zoo/forward"),  # networks with dropout draw from torch's own generator
+        seeded(seed, "zoo/forward", device=where),  # networks with dropout draw from torch's own generator
     ):
-        data = SplitData(task, "train"), SplitData(task, "validation", recipe.validation_samples)
+        data = (
+            SplitData(task, "train", device=where),
+            SplitData(task, "validation", recipe.validation_samples, device=where),
+        )
         if not len(data[1]):
             raise UsageError(
                 f"task {task.name}: the validation split has no samples, by which a zoo is judged"
             )
         plan = _Plan(
-            task, arch, recipe, phase, subset, names, k, seed, fmt, init, parts, as_progress(progress), *data
+            task,
+            arch,
+            recipe,
+            phase,
+            subset,
+            names,
+            k,
+            seed,
+            fmt,
+            init,
+            parts,
+            where,
+            as_progress(progress),
+            *data,
         )
         with on_threads(_threads(plan)):
             for run in range(runs):
@@ -150,7 +171,7 @@ def build_zoo(
 
 def _threads(plan: _Plan) -> int:
     batches = plan.training.batches(plan.recipe.converge.batch_size)
-    network = initialise(plan.task, plan.arch, plan.seed, run=0)
+    network = initialise(plan.task, plan.arch, plan.seed, run=0).to(plan.device)
     return suitable_threads(network, lambda: calls.forward(network, next(batches)[0]))
 
 
@@ -159,6 +180,7 @@ def _one_run(plan: _Plan, folder: Path, run: int, result: ZooResult) -> None:
     model = initialise(plan.task, plan.arch, plan.seed, run)
     if plan.init is not None:
         load_start(model, plan.init, plan.progress)
+    model.to(plan.device)
     phase, n = plan.recipe.converge, len(plan.training)
     steps = plan.recipe.epochs * (n // min(phase.batch_size, n))
     source = plan.batches(phase, f"zoo/train/run-{run}")
@@ -202,7 +224,7 @@ def write_checkpoint(
     `.safetensors` carries the facts (score, step, run) as strings in its metadata; `.pth` is a dictionary
     with `state_dict` and the facts as numbers.
     """
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}  # tied ones apart
+    state = {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}  # tied apart
     if names is not None:
         state = {name: state[name] for name in names}
     if path.suffix == ".safetensors":
@@ -220,6 +242,7 @@ def _description(plan: _Plan, result: ZooResult) -> dict[str, Any]:
         "seed": plan.seed,
         "k": plan.k,
         "runs": len(result.converged),
+        "device": str(plan.device),
         "init": None if plan.init is None else str(plan.init.resolve()),
         "recipe": {
             "epochs": plan.recipe.epochs,

@@ -5,7 +5,8 @@ from itertools import islice
 from math import cos, isfinite, pi
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pdiff.common.errors import InputError
@@ -14,6 +15,7 @@ from pdiff.tasks import Task, calls
 from pdiff.tasks.data import Batch
 from pdiff.training.frozen import FrozenRest
 from pdiff.training.optimizers import SGD, Adam, AdamW
+from pdiff.training.trainer import unseen_losses
 from pdiff.zoo.recipes import Phase
 
 WARM_UP = 0.15
@@ -36,12 +38,16 @@ def converge(
     """
     optimizer = _optimizer(phase, model.parameters())
     rest.train()
+    unseen: list[Tensor] = []
     with progress.track("Training", steps, "step") as tracker:
         for step, (inputs, targets) in enumerate(islice(source, steps)):
             for group in optimizer.param_groups:
                 group["lr"] = phase.lr * one_cycle(step, steps)
-            tracker.advance(1, loss=_step(task, model, optimizer, inputs, targets))
+            unseen.append(_step(task, model, optimizer, inputs, targets))
             rest.restore()
+            if len(unseen) >= unseen_losses(unseen[0].device) or step == steps - 1:
+                tracker.advance(len(unseen), loss=_last(unseen, optimizer))
+                unseen.clear()
     model.eval()
 
 
@@ -59,7 +65,7 @@ def bank_steps(
         loss = _step(task, model, optimizer, inputs, targets)
         rest.restore()
         model.eval()
-        yield loss
+        yield _last([loss], optimizer)
 
 
 def one_cycle(step: int, steps: int) -> float:
@@ -78,15 +84,22 @@ def _optimizer(phase: Phase, parameters: Iterable[nn.Parameter]) -> Optimizer:
     return kind(trainable, phase.lr, weight_decay=phase.weight_decay, fused=True)
 
 
-def _step(task: Task, model: nn.Module, optimizer: Optimizer, inputs: Any, targets: Any) -> float:
+def _step(task: Task, model: nn.Module, optimizer: Optimizer, inputs: Any, targets: Any) -> Tensor:
+    """Take a step; returns its loss, which nothing has waited for."""
     optimizer.zero_grad()
     loss = calls.loss(task, calls.forward(model, inputs), targets)
-    value = loss.item()
-    if not isfinite(value):
-        rate = optimizer.param_groups[0]["lr"]
-        raise InputError(
-            f"training diverged: the loss is {value} at learning rate {rate:.3g}; choose a lower one"
-        )
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     optimizer.step()
-    return value
+    return loss.detach()
+
+
+def _last(losses: list[Tensor], optimizer: Optimizer) -> float:
+    """Return the last of the losses; raises `InputError` if one of them is not finite."""
+    values = torch.stack(losses).tolist()
+    for value in values:
+        if not isfinite(value):
+            rate = optimizer.param_groups[0]["lr"]
+            raise InputError(
+                f"training diverged: the loss is {value} at learning rate {rate:.3g}; choose a lower one"
+            )
+    return float(values[-1])

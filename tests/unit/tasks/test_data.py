@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 
 from pdiff.common.errors import UsageError
 from pdiff.common.torch_rng import torch_generator
 from pdiff.tasks import Classification, SplitData
 from pdiff.tasks.data import count, digest_of, moved, tensors_in
+from pdiff.zoo.augment import flip_and_shift
 
 N = 23
 
@@ -203,3 +204,32 @@ def test_nested_values_move_whole():
     assert all(torch.equal(a, b) and a.data_ptr() != b.data_ptr() for a, b in zip(ours, theirs, strict=True))
     assert count({"boxes": torch.ones(4, 2), "n": 1}) == count([1, 2, 3, 4]) == 4
     assert digest_of([torch.ones(2)]) != digest_of([torch.ones(1, 2)]) != digest_of([torch.ones(2).double()])
+
+
+META = torch.device("meta")  # a device without numbers
+
+
+@pytest.mark.parametrize("kind", ["tensors", "dataset", "batches"])
+def test_batches_come_on_the_device(kind):
+    def given(inputs, targets):
+        pictures = torch.zeros(N, 1, 6, 6)
+        if kind == "tensors":
+            return pictures, targets
+        return TensorDataset(pictures, targets) if kind == "dataset" else [(pictures[:5], targets[:5])] * 4
+
+    split = SplitData(Kind(given), "train", device=META)
+    shuffled = split.shuffled(5, seed=0, purpose="test", vary=flip_and_shift)
+    found = [*islice(split.batches(5), 4), *islice(shuffled, 3)]
+    assert [(batch.device, labels.device) for batch, labels in found] == [(META, META)] * 7
+    assert {(batch.shape, labels.shape) for batch, labels in found} == {((5, 1, 6, 6), (5,))}
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_data_stays_where_it_is_if_a_gpu_has_no_room(monkeypatch, fits):
+    size = N * (3 * 4 + 8)
+    free, moves = 2 * size - (0 if fits else 1), []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: moves.append(device) or tensor)
+    gpu = torch.device("cuda", 3)
+    SplitData(Kind(), "train", device=gpu)
+    assert moves == ([gpu] * 2 if fits else [])

@@ -272,3 +272,11 @@ def test_a_recipe_may_train_the_head_alone_at_first(build, task, monkeypatch):
     start, (first, *_) = initialise(task, "batchnorm", 0, run=0).state_dict(), states(result.path)
     changed = {name for name in start if not torch.equal(start[name], first[name])}
     assert changed == {"9.weight", "9.bias", "7.weight", "7.bias"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_makes_the_checkpoints_of_the_cpu_up_to_rounding(build):
+    on_cpu, on_gpu = (states(build(name, device=name).path) for name in ("cpu", "cuda"))
+    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+        for name, tensor in theirs.items():
+            torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-3)
