@@ -31,7 +31,7 @@ NEEDS_TORCH = {
     "reproduce": ["small"],
     "ablate": ["k"],
     "generate": ["bank", "--generator", "gaussian"],
-    "evaluate": ["ckpts", "--bank", "bank"],
+    "evaluate": ["ckpts", "--bank", "bank", "--task", "mnist1d"],
     "report": ["evaluation"],
 }
 NEEDS_NONE = {"inspect", "collect", "average", "export", "verify", "convert", "task", "doctor", "config"}
@@ -134,6 +134,7 @@ def test_what_cannot_work_is_refused_before_torch_is_loaded(folder: Path) -> Non
         (["evaluate", "nothere"], "nothere: no generated checkpoints here"),
         (["evaluate", "ckpts"], "ckpts: not written by `pdiff generate`; say of which bank they are"),
         (["evaluate", "ckpts", "--bank", "bank"], "evaluation: not empty; replace it with --overwrite"),
+        (["evaluate", "ckpts", "--bank", "bank", "--out", "new"], "bank: the bank names no task; say which"),
         (["zoo", "mnist1d"], "ckpts: not empty; replace it with --overwrite"),
         (["demo"], "pdiff-demo: not empty; replace it with --overwrite"),
         (["collect", "nothere"], "nothere: no such file or folder"),

@@ -14,6 +14,7 @@ from pdiff._core import Layout, Normalizer
 from pdiff.bank.manifest import SOURCE, FileEntry, Manifest, Member, TaskRef
 from pdiff.bank.rows import Indices, Normalization, Rows, accepted, checked, flatten, lend, restore
 from pdiff.common.arrays import Arrays, read_arrays
+from pdiff.common.errors import UsageError
 from pdiff.common.rng import numpy_generator
 
 if TYPE_CHECKING:
@@ -155,6 +156,14 @@ class Bank(Rows, _Members):
     def task(self) -> TaskRef | None:
         """The task that the checkpoints solve, if the folder said so."""
         return self.manifest.task
+
+    def required_task(self) -> TaskRef:
+        """Return the task that the checkpoints solve; `UsageError` if the folder did not say."""
+        if self.task is None:
+            raise UsageError(
+                f"{self.path}: the bank names no task; say which with --task NAME or FILE.py:FACTORY"
+            )
+        return self.task
 
     @cached_property
     def base(self) -> "dict[str, Tensor]":

@@ -101,6 +101,8 @@ def command(
     given["bank"] = bank_of(opened, bank)
     if not dry_run:
         refuse_directory(given["out"], RESULTS, given["overwrite"])
+    if given["task"] is None:
+        given["bank"].required_task()
     given["task"] = options.task_named(given, given["bank"])
     given["controls"] = dict(map(_control, given["controls"]))
     console = Console(as_json)

@@ -59,11 +59,8 @@ def load_task(name: str, **options: Any) -> Task:
 
 def task_of(bank: Bank) -> Task:
     """Return the task that a bank names; raises `UsageError` if it names none."""
-    if bank.task is None:
-        raise UsageError(
-            f"{bank.path}: the bank names no task; say which with --task NAME or FILE.py:FACTORY"
-        )
-    return load_task(bank.task.name, **bank.task.options)
+    task = bank.required_task()
+    return load_task(task.name, **task.options)
 
 
 def arch_of(bank: Bank, task: Task, asked: str | None) -> str:
