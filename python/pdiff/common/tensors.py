@@ -1,12 +1,15 @@
 """Read and write torch's tensors; what needs no torch works on `pdiff.common.arrays`."""
 
+import io
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pdiff import _core
 from pdiff.common.arrays import NUMPY_DTYPES, Array, Arrays, read_arrays, read_weights, write_arrays
 
 TORCH_DTYPES = {
@@ -56,6 +59,18 @@ def write_tensors(
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a whole safetensors file that `pdiff` wrote."""
     return to_tensors(read_arrays(path))
+
+
+def torch_bytes(content: Any) -> memoryview:
+    """Return what `torch.save` makes of `content`."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
+
+
+def write_torch(path: Path, content: Any) -> None:
+    """Write what `torch.save` makes of `content`, durably."""
+    _core.write_file(path, torch_bytes(content))
 
 
 def read_checkpoint(

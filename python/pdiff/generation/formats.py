@@ -84,7 +84,7 @@ def write_models(
                 renamed = {source.names.get(plain, plain): array for plain, array in part.items()}
                 write_arrays(folder / file, renamed, said | metadata)
             else:
-                from pdiff.training.trainer import torch_bytes  # noqa: PLC0415 (imports torch)
+                from pdiff.common.tensors import torch_bytes  # noqa: PLC0415 (imports torch)
 
                 content = torch_bytes(_content(source, part, rest))
                 _core.write_file(folder / file, with_policy(agent, content) if agent else content)

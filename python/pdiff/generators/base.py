@@ -21,7 +21,7 @@ from pdiff.common.errors import UsageError
 from pdiff.common.progress import SILENT, Progress
 from pdiff.common.provenance import DataAccess, DataKind
 from pdiff.common.tensors import read_tensors, write_tensors
-from pdiff.training.trainer import NEVER, Interruption
+from pdiff.training.interruption import NEVER, Interruption
 
 if TYPE_CHECKING:
     from pdiff.tasks import Task

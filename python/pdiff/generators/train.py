@@ -20,8 +20,9 @@ from pdiff.generators import family
 from pdiff.generators.base import Context, Generator
 from pdiff.generators.estimate import plan, require_memory
 from pdiff.generators.stages import SECONDS
+from pdiff.training.interruption import catch_signals
+from pdiff.training.metrics import METRICS
 from pdiff.training.run import FORMAT, RESULT, RUN, BankReference, Description, Result, Run
-from pdiff.training.trainer import METRICS, catch_signals
 
 if TYPE_CHECKING:
     from pdiff.tasks import Task

@@ -1,102 +1,26 @@
-"""Train one module: AdamW, a schedule, a moving average, metrics, and a state file to resume from.
+"""Train one module: AdamW, a schedule, a moving average, metrics, and a state file to resume from."""
 
-Signals stop it between two steps: they set a flag, the loop looks at it, saves its state and leaves.
-"""
-
-import io
-import json
 import math
 import pickle
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from pdiff import _core
 from pdiff.common.config import Optimisation
-from pdiff.common.errors import InputError, PdiffError, PreemptedError, noted
+from pdiff.common.errors import InputError, PdiffError, noted
 from pdiff.common.progress import Progress
+from pdiff.common.tensors import write_torch
 from pdiff.training.health import LOOKS, Health, collapsed, distance_from_health
+from pdiff.training.interruption import Interruption
+from pdiff.training.metrics import METRICS, MetricsLog, unseen_losses
 from pdiff.training.optimizers import AdamW
 
-METRICS = ".metrics.jsonl"
-"""How the name of a stage's metrics ends."""
-
 _SAVE_SECONDS = 30.0
-_UNSEEN = 50
-"""Steps of a GPU whose losses are read together: reading one waits for all that it was given to do."""
-_RESUME = "the state is saved, go on with --resume"
-_PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
-
-
-def unseen_losses(device: torch.device) -> int:
-    """Return the losses of how many steps on a device are read together."""
-    return 1 if device.type == "cpu" else _UNSEEN
-
-
-class Interruption:
-    """The signal that asked for a stop, if one did."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.signal is not None
-
-    def check(self) -> None:
-        """Raise what a signal stands for, if there was one: `KeyboardInterrupt` or `PreemptedError`."""
-        if self.signal == signal.SIGINT:
-            raise noted(KeyboardInterrupt(f"interrupted; {_RESUME}"))
-        if self.signal is not None:
-            raise noted(PreemptedError(f"stopped by a signal; {_RESUME}"))
-
-
-NEVER = Interruption()
-"""The one of fits that no signal stops."""
-
-
-@contextmanager
-def catch_signals() -> Iterator[Interruption]:
-    """Turn SIGINT, SIGTERM and SIGUSR1 into a flag while the block runs; a second SIGINT is not caught.
-
-    Outside the main thread, where Python delivers no signals, the flag is simply never set.
-    """
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interruption
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        interruption.signal = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, *_PREEMPTING)}
-    try:
-        yield interruption
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def torch_bytes(content: Any) -> memoryview:
-    """Return what `torch.save` makes of `content`."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getbuffer()
-
-
-def write_torch(path: Path, content: Any) -> None:
-    """Write what `torch.save` makes of `content`, durably."""
-    _core.write_file(path, torch_bytes(content))
 
 
 class Trainer:
@@ -143,7 +67,7 @@ class Trainer:
         self.average = _average(module, config.ema, lambda: self.step + 1) if config.ema else None
         self.seconds = 0.0
         """Time spent training, over all sessions."""
-        self.metrics: list[dict[str, float]] = []
+        self.log = MetricsLog(None if folder is None else folder / f"{name}{METRICS}")
         self._unseen: list[Tensor] = []
         """Losses of the last steps, where the module is; their entries in the metrics lack them."""
         self._most_unseen = unseen_losses(self._device)
@@ -155,6 +79,7 @@ class Trainer:
         """
         if self._state_path is not None and self._state_path.exists():
             self._restore(self._state_path)
+        self.log.begin(self.step)
         saved = begin = time.monotonic()
         before = self.seconds
         self.module.train()
@@ -174,6 +99,8 @@ class Trainer:
                     )
                     break
                 self.seconds = before + time.monotonic() - begin
+                if due or look:
+                    self.log.write()
                 if due and self._state_path is not None:
                     self._save(self._state_path)
                     saved = time.monotonic()
@@ -182,9 +109,7 @@ class Trainer:
         if self.looks and collapsed(self.looks) and self._healthiest is not None:
             self.module.load_state_dict(self._healthiest)
         self.module.eval()
-        if self.folder is not None:
-            lines = "".join(json.dumps(line) + "\n" for line in self.metrics)
-            _core.write_file(self.folder / f"{self.name}{METRICS}", lines.encode())
+        self.log.write()
 
     def finish(self) -> None:
         """Remove the state file, once the result is safely written."""
@@ -207,7 +132,7 @@ class Trainer:
     def _healthy(self, health: Health) -> bool:
         """Look, remember the state if it is the healthiest so far, and return whether to go on."""
         look = health.look(self._kept)
-        self.metrics[-1] |= look
+        self.log.lines[-1] |= look
         if not self.looks or distance_from_health(look) <= min(map(distance_from_health, self.looks)):
             self._healthiest = {name: t.clone() for name, t in self._kept.state_dict().items()}
         self.looks.append(look)
@@ -228,7 +153,7 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.module)
         waited = {"waited": self.waited()} if self.waited else {}
-        self.metrics.append({"step": self.step, "loss": math.nan, "lr": lr, **waited})
+        self.log.lines.append({"step": self.step, "loss": math.nan, "lr": lr, **waited})
         self._unseen.append(torch.stack(losses).sum())
         self.step += 1
 
@@ -245,7 +170,7 @@ class Trainer:
         """
         losses = torch.stack(self._unseen).tolist()
         self._unseen.clear()
-        for entry, loss in zip(self.metrics[-len(losses) :], losses, strict=True):
+        for entry, loss in zip(self.log.lines[-len(losses) :], losses, strict=True):
             entry["loss"] = loss
             if not math.isfinite(loss):
                 raise PdiffError(
@@ -262,7 +187,6 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "metrics": self.metrics,
             "looks": self.looks,
             "healthiest": self._healthiest,
         }
@@ -282,7 +206,6 @@ class Trainer:
         self.scheduler.load_state_dict(state["scheduler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.metrics = state["metrics"]
         self.looks, self._healthiest = state["looks"], state["healthiest"]
 
 

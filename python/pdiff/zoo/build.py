@@ -18,14 +18,13 @@ from pdiff.common.distributed import choose_device
 from pdiff.common.errors import UsageError, unknown
 from pdiff.common.progress import AnyProgress, Progress, as_progress
 from pdiff.common.provenance import provenance
-from pdiff.common.tensors import write_tensors
+from pdiff.common.tensors import write_tensors, write_torch
 from pdiff.common.threads import on_threads, suitable_threads
 from pdiff.common.torch_rng import seeded
 from pdiff.tasks import Task, calls
 from pdiff.tasks.data import Batch, SplitData
 from pdiff.tasks.scoring import score
 from pdiff.training.frozen import FrozenRest
-from pdiff.training.trainer import write_torch
 from pdiff.zoo.augment import AUGMENTATIONS
 from pdiff.zoo.recipes import Phase, Recipe, recipe_for
 from pdiff.zoo.start import initialise, load_start

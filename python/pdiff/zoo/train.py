@@ -14,8 +14,8 @@ from pdiff.common.progress import Progress
 from pdiff.tasks import Task, calls
 from pdiff.tasks.data import Batch
 from pdiff.training.frozen import FrozenRest
+from pdiff.training.metrics import unseen_losses
 from pdiff.training.optimizers import SGD, Adam, AdamW
-from pdiff.training.trainer import unseen_losses
 from pdiff.zoo.recipes import Phase
 
 WARM_UP = 0.15

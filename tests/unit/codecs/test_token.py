@@ -14,7 +14,8 @@ from pdiff.bank import Bank, View
 from pdiff.codecs.token import TokenCodec, cut, principal_axes
 from pdiff.common.config import Config, LatentConfig, Optimisation, TokenCodecConfig
 from pdiff.common.progress import SILENT
-from pdiff.training.trainer import NEVER, Trainer
+from pdiff.training.interruption import NEVER
+from pdiff.training.trainer import Trainer
 from tests.support import bank_of
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from pdiff.generators.base import Context
 from pdiff.generators.sweeps import family_name, gradient_sweeps
 from pdiff.generators.tuned import Tuned
 from pdiff.generators.tuner import Tuner
-from pdiff.training.trainer import Interruption
+from pdiff.training.interruption import Interruption
 from tests.unit.evaluation.waves import Waves, save_bank
 from tests.unit.generators.rows import everyone, made, rows, waves
 

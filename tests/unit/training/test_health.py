@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pdiff.common.config import Optimisation
 from pdiff.training.health import Health, collapsed, distance_from_health, warnings
-from pdiff.training.trainer import NEVER, Trainer
+from pdiff.training.interruption import NEVER
+from pdiff.training.trainer import Trainer
 from tests.support import Said
 
 MEMBERS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))

@@ -21,7 +21,9 @@ from pdiff.common.progress import SILENT
 from pdiff.common.provenance import DataAccess
 from pdiff.generators.train import load_generator, train
 from pdiff.training import Run
-from pdiff.training.trainer import Trainer, catch_signals
+from pdiff.training.interruption import catch_signals
+from pdiff.training.metrics import MetricsLog
+from pdiff.training.trainer import Trainer
 from tests.support import MEMBERS, TINY, Said
 
 MakeRun = Callable[..., Run]
@@ -58,6 +60,27 @@ def most_unseen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         self._most_unseen = request.param
 
     monkeypatch.setattr(Trainer, "__init__", made)
+
+
+def written(folder: Path) -> list[dict[str, float]]:
+    """The metrics in the folder of a training."""
+    return [json.loads(line) for line in (folder / "net.metrics.jsonl").read_text().splitlines()]
+
+
+def test_metrics_are_there_while_a_training_goes_on_and_lines_of_a_killed_one_go(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "net.metrics.jsonl")
+    log.begin(0)
+    for step in range(3):
+        log.lines.append({"step": step, "loss": 1.0})
+    log.write()
+    assert [line["step"] for line in written(tmp_path)] == [0, 1, 2]
+    with (tmp_path / "net.metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')  # it was killed here; its state was saved after two steps
+    again = MetricsLog(tmp_path / "net.metrics.jsonl")
+    again.begin(2)
+    again.lines.append({"step": 2, "loss": 2.0})
+    again.write()
+    assert [(line["step"], line["loss"]) for line in written(tmp_path)] == [(0, 1.0), (1, 1.0), (2, 2.0)]
 
 
 @pytest.mark.usefixtures("most_unseen")
@@ -108,7 +131,7 @@ def test_losses_in_bfloat16_are_nearly_those_in_full(tmp_path: Path) -> None:
         fitting = trainer(tmp_path)
         fitting.config = msgspec.structs.replace(fitting.config, precision=precision)
         run(fitting)
-        losses.append([line["loss"] for line in fitting.metrics])
+        losses.append([line["loss"] for line in written(tmp_path)])
         assert all(p.dtype == torch.float32 for p in fitting.module.parameters())
         (tmp_path / "net.state.pt").unlink(missing_ok=True)
     assert losses[0] != losses[1]
@@ -128,7 +151,7 @@ def test_the_average_follows_the_weights(tmp_path: Path) -> None:
 def test_the_learning_rate_falls_as_a_cosine(tmp_path: Path) -> None:
     fitted = trainer(tmp_path, steps=10)
     run(fitted)
-    rates = [line["lr"] for line in fitted.metrics]
+    rates = [line["lr"] for line in written(tmp_path)]
     assert rates[0] == pytest.approx(1e-2)
     assert rates[5] == pytest.approx(5e-3)
     assert rates == sorted(rates, reverse=True)

@@ -10,7 +10,7 @@ import msgspec
 from pdiff.evaluation.figure_data.weight_space import rounded
 from pdiff.evaluation.schema import Curve, TrainingData
 from pdiff.training import Run
-from pdiff.training.trainer import METRICS
+from pdiff.training.metrics import METRICS
 
 _POINTS = 120
 _TENTH = 10
