@@ -52,6 +52,7 @@ class Texts:
         hook.remove()
         self.states = torch.cat(kept).clone()
         self.masks, self.labels = (torch.cat(each) for each in zip(*parts, strict=True))
+        self.lengths = self.masks.sum(dim=1)
 
 
 class Judge:
@@ -59,6 +60,7 @@ class Judge:
 
     def __init__(self, seed: int) -> None:
         self._task, self._seed = Fortunes(), seed
+        self._loaded: peft.PeftModel | None = None
         whole = self._network()
         self.train, self.test = (Texts(self._task, whole, split) for split in ("train", "test"))
 
@@ -74,15 +76,20 @@ class Judge:
             return peft.get_peft_model(self._network(), config)
 
     def loaded(self, folder: Path) -> peft.PeftModel:
-        """Return the network with the adapter of a folder, as peft loads it."""
-        return peft.PeftModel.from_pretrained(self._network(), str(folder))
+        """Return the network with the adapter of a folder, as peft loads it; one takes all in turn."""
+        if self._loaded is None:
+            self._loaded = peft.PeftModel.from_pretrained(self._network(), str(folder))
+        found = peft.set_peft_model_state_dict(self._loaded, peft.load_peft_weights(str(folder)))
+        assert not found.unexpected_keys
+        return self._loaded
 
     @staticmethod
     def logits(model: peft.PeftModel, texts: Texts, chosen: Tensor) -> Tensor:
         """Return what a model says of the chosen texts, from their kept states on."""
         network = model.get_base_model()
-        mask = texts.masks[chosen]
-        hidden = texts.states[chosen]
+        longest = int(texts.lengths[chosen].max())
+        mask = texts.masks[chosen, :longest]
+        hidden = texts.states[chosen, :longest]
         open_to = torch.zeros(mask.shape).masked_fill(mask == 0, -torch.inf)[:, None, None]
         for layer in network.encoder.encoder.layer[LAYERS[0] :]:
             hidden = layer(hidden, open_to)
@@ -94,10 +101,11 @@ class Judge:
     def score(self, model: peft.PeftModel) -> tuple[float, float]:
         """Return mean loss and accuracy on the test texts."""
         model.eval()
-        blocks = torch.arange(len(self.test.labels)).split(200)
-        logits = torch.cat([self.logits(model, self.test, block) for block in blocks])
-        loss = nn.functional.cross_entropy(logits, self.test.labels)
-        return loss.item(), (logits.argmax(dim=1) == self.test.labels).float().mean().item()
+        order = self.test.lengths.argsort()  # short texts together, which take less time
+        logits = torch.cat([self.logits(model, self.test, block) for block in order.split(50)])
+        labels = self.test.labels[order]
+        loss = nn.functional.cross_entropy(logits, labels)
+        return loss.item(), (logits.argmax(dim=1) == labels).float().mean().item()
 
     def run(self, seed: int, folder: Path, saved: Sequence[int]) -> None:
         """Train an adapter and save it after the steps `saved`, in a folder each."""
