@@ -131,7 +131,7 @@ def test_what_cannot_work_is_refused_before_torch_is_loaded(folder: Path) -> Non
         (["generate", "nothere"], "nothere: no run here"),
         (["generate", "bank", "--sampler", "ddim"], "bank: a bank; --sampler and its steps"),
         (["generate", "bank", "--generator", "noise"], "generated: not empty; replace it with --overwrite"),
-        (["evaluate", "nothere"], "nothere: no generated checkpoints here"),
+        (["evaluate", "nothere"], "nothere: no such folder; `pdiff generate` makes one"),
         (["evaluate", "ckpts"], "ckpts: not written by `pdiff generate`; say of which bank they are"),
         (["evaluate", "ckpts", "--bank", "bank"], "evaluation: not empty; replace it with --overwrite"),
         (["evaluate", "ckpts", "--bank", "bank", "--out", "new"], "bank: the bank names no task; say which"),

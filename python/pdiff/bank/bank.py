@@ -161,7 +161,7 @@ class Bank(Rows, _Members):
         """Return the task that the checkpoints solve; `UsageError` if the folder did not say."""
         if self.task is None:
             raise UsageError(
-                f"{self.path}: the bank names no task; say which with --task NAME or FILE.py:FACTORY"
+                f"{self.path}: the bank names no task; say which with --task NAME or FILE.py:NAME"
             )
         return self.task
 

@@ -80,7 +80,7 @@ class TaskRef(msgspec.Struct, frozen=True, rename={"name": "task"}):
     """How to rebuild the task and network that the checkpoints belong to: the content of `task.json`."""
 
     name: str
-    """Built-in name, or `file.py:factory`."""
+    """Built-in name, or `file.py:NAME`."""
     arch: str
     options: dict[str, Any] = {}
 

@@ -124,7 +124,7 @@ def judge_weights(samples: Numbers, matrices: Flags) -> Safety:
         return Safety("same network", [len(samples)], None, spread, neighbours, sentence)
     weights = rows[:, matrices]
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True).clip(min=1e-12)
-    cosines = unit @ unit.T
+    cosines = (unit @ unit.T).clip(max=1.0)
     runs = _runs(cosines > SAME)
     sizes = np.unique(runs, return_counts=True)[1].tolist()
     nearby = float(cosines.diagonal(1).min()) if len(rows) > 1 else 1.0

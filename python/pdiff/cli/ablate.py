@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from pdiff.experiments.ablate import CellOutcome
 
 _COUNT = click.IntRange(1)
+_LEAST_FIRST = ("dispersion", "average", "best", "GG", "originals", "published")
+"""Columns in the order in which a narrow terminal leaves them out."""
 
 
 @click.command("ablate")
 @click.argument("grid")
-@click.option("--task", metavar="TASK", help="Built-in name or FILE.py:FACTORY.")
+@click.option("--task", metavar="TASK", help="Built-in name or FILE.py:NAME.")
 @click.option("--arch", metavar="NAME", help="Network to train.  [default: the first of its recipes]")
 @click.option("--subset", help="What changes in the bank's steps.  [default: the recipe's]")
 @click.option(
@@ -39,17 +41,19 @@ _COUNT = click.IntRange(1)
 def command(grid: str, as_json: bool, **given: Any) -> None:
     """Run every cell of GRID: k, noise, timesteps, optimizer, subset, generator (the paper's), or GRID.toml.
 
-    The file has fields of the experiment (task, arch, k, subset, preset, seeds, …) and tables [[vary]] of
-    lists: the combinations of a table's values are its cells. Keys with a dot are values of the generator's
-    configuration. With --bank the bank is yours, and only what is done with it can vary. The same command
-    goes on where it was interrupted; torchrun shares the cells out.
+    The file has fields of the experiment (task, arch, options, init, bank, k, subset, optimizer, lr, epochs,
+    preset, n, seeds, seed, baselines_n), values of the generator's configuration ("train.steps" = 200), and
+    tables [[vary]] of lists: the combinations of a table's values are its cells. With --bank the bank is
+    yours, and only what is done with it can vary. The same command goes on where it was interrupted; torchrun
+    shares the cells out.
     """
     import msgspec
 
     from pdiff.cli.console import Console
     from pdiff.common.errors import UsageError
-    from pdiff.experiments.ablate import Grid, ablate
+    from pdiff.experiments.ablate import FIELDS, Grid, ablate
     from pdiff.experiments.experiment import Experiment
+    from pdiff.report.tables import fitted
     from pdiff.tasks import load_task
     from pdiff.zoo.recipes import default_arch, row_for
 
@@ -69,6 +73,12 @@ def command(grid: str, as_json: bool, **given: Any) -> None:
         experiment = msgspec.convert({"subset": row.subset, "options": row.options, **base}, Experiment)
     except msgspec.ValidationError as error:
         raise UsageError(f"{grid}: {error}") from None
+    try:
+        experiment.config(experiment.seed)
+    except UsageError as error:
+        raise UsageError(
+            f"{grid}: {str(error).removeprefix('--set ')}; an experiment has {', '.join(FIELDS)}"
+        ) from None
     outcomes = ablate(cells, experiment, out=out, data_root=data_root, device=device, progress=console)
     header = ["change", "originals", "average", "best", "mean", "max-similarity", "GG", "dispersion"]
     title = f"{cells.about or grid}: {experiment.task} {experiment.arch}"
@@ -76,8 +86,11 @@ def command(grid: str, as_json: bool, **given: Any) -> None:
     if any(outcome.cell.published for outcome in outcomes):
         header, said = [*header, "published"], " published: best / mean of the paper's, in per cent."
     rows = [_cells(outcome)[: len(header)] for outcome in outcomes]
-    console.table(title, header, rows)
+    names, cells_shown, left_out = fitted(header, rows, _LEAST_FIRST, console.width)
+    console.table(title, names, cells_shown)
     console.say(f"originals: mean; average: of all; best and mean: of the generated.{said}")
+    if left_out:
+        console.say(f"Left out for want of space: {', '.join(left_out)}.")
     if len(outcomes) > 1:
         console.say(f"Page: {out / 'report.html'}; figures: {out / 'ablation.json'}")
     console.result({"cells": msgspec.to_builtins(outcomes)})

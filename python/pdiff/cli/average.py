@@ -76,7 +76,7 @@ def _show(console: "Console", scores: "Scores") -> None:
     ]
     console.table(f"{scores.task} {scores.arch}", ["", scores.metric, "95 % interval"], rows)
     low, high = (scale * end for end in scores.gain.interval)
-    verdict = "better than" if low > 0 else "worse than" if high < 0 else "as good as"
+    verdict = "is better than" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
     points = "points" if scores.percent else scores.metric
-    gain = f"{scale * scores.gain.value:+.2f} {points} ({low:+.2f} to {high:+.2f})"
-    console.say(f"The average is {verdict} the best checkpoint: {gain}.")
+    gain = f"{scale * scores.gain.value:+.2f} {points} ({low:+.2f} to {high:+.2f})".replace("-", "−")
+    console.say(f"The average {verdict} the best checkpoint: {gain}.")

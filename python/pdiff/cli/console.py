@@ -48,7 +48,7 @@ class Console(Shown):
         table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         table.collapse_padding = True
         for number, name in enumerate(header):
-            table.add_column(name, justify="right" if number else "left", no_wrap=True)
+            table.add_column(name, justify="right" if number else "left", no_wrap=number > 0, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         needed = Measurement.get(self._out, self._out.options.update(width=_PLAIN_WIDTH), table).maximum

@@ -83,8 +83,10 @@ data_root = click.option(
     help="Folder of the data set, for a task that reads one.",
 )
 task = _together(
-    click.option("--task", metavar="TASK", help="Built-in name or FILE.py:FACTORY.  [default: the bank's]"),
-    click.option("--arch", metavar="NAME", help="Network of the checkpoints.  [default: the bank's]"),
+    click.option(
+        "--task", metavar="TASK", help="Built-in name or FILE.py:NAME.  [default: the checkpoints' own]"
+    ),
+    click.option("--arch", metavar="NAME", help="Network of the checkpoints.  [default: their own]"),
     data_root,
 )
 settings = _together(

@@ -47,7 +47,7 @@ _COUNT = click.IntRange(1)
 @options.device
 @options.output
 def command(task: str | None, listed: bool, as_json: bool, **given: Any) -> None:
-    """Train a network of TASK (mnist1d, cifar10, … or FILE.py:FACTORY), then save checkpoints of it.
+    """Train a network of TASK (mnist1d, cifar10, … or FILE.py:NAME), then save checkpoints of it.
 
     The paper's protocol: after convergence only the subset goes on training, at a constant learning rate,
     and every step is saved, K of them.

@@ -67,14 +67,19 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def read(file: Path) -> tuple["Grid", dict[str, Any]]:
         """Read `[[vary]]` tables, each of lists whose combinations are cells, and the experiment they change.
 
-        Raises `UsageError` that names the file.
+        What is no field of it is a value of the generator's configuration. Raises `UsageError` that names the
+        file.
         """
         content = read_toml(file)
         vary = content.pop("vary", None)
         if not isinstance(vary, list) or not all(isinstance(each, dict) for each in vary) or not vary:
             raise UsageError(f"{file}: has no [[vary]] table, whose lists are what is varied")
         cells = [Cell(change) for table in vary for change in _combinations(file, _flat(table))]
-        return Grid(cells), content
+        fields = {key: value for key, value in content.items() if key in FIELDS}
+        others = {key: value for key, value in content.items() if key not in FIELDS}
+        if settings := fields.get("settings", {}) | _flat(others):
+            fields["settings"] = settings
+        return Grid(cells), fields
 
 
 def _combinations(file: Path, lists: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

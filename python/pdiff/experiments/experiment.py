@@ -34,7 +34,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Everything that decides an experiment, but for the data and the device."""
 
     task: str
-    """Built-in name or `file.py:factory`."""
+    """Built-in name or `file.py:NAME`."""
     arch: str
     options: dict[str, Any] = {}
     """What the task is built with."""

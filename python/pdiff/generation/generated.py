@@ -98,6 +98,8 @@ class Generated(Sequence["dict[str, Tensor]"]):
         Raises `UsageError` if it is none, `InputError` if it is damaged.
         """
         path = Path(path)
+        if not path.exists():
+            raise UsageError(f"{path}: no such folder; `pdiff generate` makes one")
         if not (path / GENERATED).is_file():
             raise UsageError(
                 f"{path}: no generated checkpoints here (no {GENERATED}); make some with `pdiff generate`"

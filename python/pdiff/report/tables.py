@@ -56,18 +56,27 @@ def terminal_table(results: Results, width: int, *, everything: bool = False) ->
     families that draw the Pareto front nearest to the generated models, and the controls.
     """
     found = summary(results)
-    chosen, names = found if everything else _short(results, found), columns(results)
+    chosen = found if everything else _short(results, found)
+    header, rows, left_out = fitted(columns(results), [row.cells for row in chosen], _LEAST_FIRST, width)
+    return Table(header, rows, len(found) - len(chosen), left_out)
+
+
+def fitted(
+    names: Sequence[str], rows: Sequence[Sequence[str]], least_first: Sequence[str], width: int
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...]]:
+    """Leave out columns of a table, `least_first`, until it is no wider than `width` characters.
+
+    Returns heading and rows of what is left, and the names of the columns that are not.
+    """
     kept = list(range(len(names)))
-    cells = [names, *(row.cells for row in chosen)]
-    widths = [max(len(row[column]) for row in cells) for column in kept]
-    for name in _LEAST_FIRST:
+    widths = [max(len(row[column]) for row in (names, *rows)) for column in kept]
+    for name in least_first:
         if sum(widths[column] + _GAP for column in kept) <= width:
             break
         if name in names:
             kept.remove(names.index(name))
-    header, *rows = (tuple(row[column] for column in kept) for row in cells)
-    left_out = tuple(name for column, name in enumerate(names) if column not in kept)
-    return Table(header, rows, len(found) - len(chosen), left_out)
+    header, *others = (tuple(row[column] for column in kept) for row in (names, *rows))
+    return header, others, tuple(name for column, name in enumerate(names) if column not in kept)
 
 
 def _short(results: Results, rows: Sequence[Row]) -> list[Row]:

@@ -31,7 +31,7 @@ PICTURES = ("cifar10", "cifar100", "stl10", "flowers102", "pets", "food101", "im
 
 
 def load_task(name: str, **options: Any) -> Task:
-    """Return a task by built-in name, or by `path/to/file.py:factory`, built with `options`.
+    """Return a task by built-in name, or by `path/to/file.py:NAME`, built with `options`.
 
     Raises `UsageError` if the name or an option is not known, or if the factory does not return a `Task`.
     """
@@ -46,7 +46,7 @@ def load_task(name: str, **options: Any) -> Task:
         factory = _factory_from_file(name)
     else:
         error = unknown("task", name, (*BUILT_IN, *PICTURES))
-        raise UsageError(f"{error}, or your own as file.py:factory")
+        raise UsageError(f"{error}, or your own as file.py:NAME")
     _check_options(name, factory, options)
     with blamed(name):
         task = factory(**options)
@@ -92,7 +92,7 @@ def _check_options(name: str, factory: Callable[..., object], options: dict[str,
 
 
 def _factory_from_file(name: str) -> Callable[..., object]:
-    """Import the user's file and return the function that `file.py:factory` names."""
+    """Import the user's file and return the function that `file.py:NAME` names."""
     file, _, attribute = name.rpartition(":")
     if not file or not attribute:
         raise UsageError(f"{name}: name the task in it, as in {name.rstrip(':')}:Mine")
@@ -110,7 +110,7 @@ def _factory_from_file(name: str) -> Callable[..., object]:
 def _import_file(path: Path) -> ModuleType:
     """Import a Python file under a name of its own; modules beside it are found after all others."""
     if not path.is_file():
-        raise UsageError(f"{path}: no such file; a task is given as file.py:factory or by name")
+        raise UsageError(f"{path}: no such file; a task is given as file.py:NAME or by name")
     spec = importlib.util.spec_from_file_location(f"pdiff_task_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: not a Python file")

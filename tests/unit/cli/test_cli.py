@@ -91,7 +91,7 @@ def test_help_comes_without_torch() -> None:
         (["collect"], 3, "pdiff: ckpts: no such file or folder"),
         (["train"], 2, "pdiff: bank: no bank here (no bank.json); make one with `pdiff collect`"),
         (["generate"], 2, "pdiff: run: no run here (no run.json); make one with `pdiff train`"),
-        (["evaluate"], 2, "pdiff: generated: no generated checkpoints here"),
+        (["evaluate"], 2, "pdiff: generated: no such folder; `pdiff generate` makes one"),
         (["train", "--set", "train.lrr=1"], 2, "'train.lrr'; did you mean 'train.lr'?"),
         (["zoo", "minst1d"], 2, "did you mean 'mnist1d'?"),
         (["zoo", "mnist1d", "--arch", "convnt"], 2, "convnt"),

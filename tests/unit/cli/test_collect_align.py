@@ -74,7 +74,7 @@ def test_task_and_architecture_can_be_named(pdiff: Pdiff, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--align"], 2, "the bank names no task; say which with --task NAME or FILE.py:FACTORY"),
+        (["--align"], 2, "the bank names no task; say which with --task NAME or FILE.py:NAME"),
         (["--align", "--task", "digits"], 3, "the network 'digits convnet' does not take the checkpoints"),
         (["--align=weight"], 2, "'weight' is not one of 'activations', 'weights'"),
         (["--task", "digits"], 2, "--task: only where --align runs the network of a task"),

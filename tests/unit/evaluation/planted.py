@@ -78,6 +78,7 @@ def case(
 COPIES = Finding(kind="copies", sentence="Copies: they lie nearer to the training members.")
 AVERAGES = Finding(kind="averages", sentence="Averages: the models spread 0.30 times as far.")
 DAMAGED = Finding(kind="damaged", sentence="Damaged members: four times as many errors.")
+CONCENTRATED = Finding(kind="concentrated", sentence="Concentrated: GG above OO.")
 
 
 def answered(results: Results, more_errors: float = 1.0) -> Results:

@@ -21,6 +21,30 @@ def test_combinations_of_a_table_are_cells_and_tables_follow_each_other(tmp_path
     ]
 
 
+def test_values_of_the_configuration_can_stand_beside_the_experiments_fields(tmp_path):
+    file = tmp_path / "grid.toml"
+    file.write_text('task = "digits"\n"train.steps" = 200\nsettings = {check = false}\n[[vary]]\nk = [10]\n')
+    assert Grid.read(file)[1] == {"task": "digits", "settings": {"check": False, "train.steps": 200}}
+
+
+def test_a_misspelt_field_is_refused_with_those_that_there_are(tmp_path):
+    (tmp_path / "grid.toml").write_text('task = "digits"\nepoch = 3\n[[vary]]\nk = [10]\n')
+    result = CliRunner().invoke(command, [str(tmp_path / "grid.toml")])
+    message = str(result.exception)
+    assert "grid.toml: epoch=3: unknown key 'epoch'" in message
+    assert "an experiment has task, arch, options, init" in message
+
+
+def test_a_narrow_terminal_shows_numbers_whole(experiment, judged, tmp_path, monkeypatch):
+    monkeypatch.setattr("pdiff.cli.console.Console.width", 60)
+    (tmp_path / "grid.toml").write_text('[[vary]]\n"train.steps" = [2]\n"codec.latent_dim" = [3]\n')
+    given = ["--task", experiment.task, "--preset", "default", "--k", "12", "--n", "2", "--epochs", "1"]
+    arguments = [str(tmp_path / "grid.toml"), *given, "--out", str(tmp_path / "out")]
+    said = CliRunner().invoke(command, arguments, catch_exceptions=False).stdout
+    assert "…" not in said
+    assert "Left out for want of space: originals, average, best, GG, dispersion" in said
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

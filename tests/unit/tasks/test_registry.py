@@ -69,7 +69,7 @@ def test_own_file_and_its_options(own):
     ("name", "options", "message"),
     [
         ("mnist-1d", {}, "unknown task 'mnist-1d'; did you mean 'mnist1d'"),
-        ("zzz", {}, "svhn, or your own as file.py:factory"),
+        ("zzz", {}, "svhn, or your own as file.py:NAME"),
         ("fashion", {"data_rot": "x"}, "did you mean 'data_root'"),
         ("mnist1d", {"data_root": "x"}, "unknown option of task mnist1d 'data_root'; accepted: none"),
         ("nowhere.py:factory", {}, "nowhere.py: no such file"),

@@ -165,7 +165,8 @@ def setting(bank: Bank, task: Task, data: Sequence[str], options: Sequence[Any])
         {
             "bank": [bank.layout.fingerprint, sorted(bank.subset_names)],
             "base": [names, digest_of(base[name] for name in names)],
-            "task": [task.name, task.version, task.tolerance, task.metric_name, held, sources],
+            "task": [task.name, type(task).__qualname__, task.version, task.tolerance, task.metric_name],
+            "code": [held, sources],
             "data": list(data),
             "options": list(options),
             "versions": [str(torch.__version__), _core.__version__],

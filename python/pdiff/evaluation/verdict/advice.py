@@ -31,6 +31,17 @@ mean score is so many standard deviations of the checkpoints' scores below."""
 AS_NEW = 0.01
 """By how much the overlap with the nearest checkpoint may be above that of checkpoints themselves."""
 
+_NOT_NEW: dict[Kind, str] = {
+    "copies": "but copies of them",
+    "damaged": "and repeat their errors",
+    "averages": "but little more than averages of them",
+}
+_NEW: dict[Kind, str] = {
+    "concentrated": "and new, but more alike than those are",
+    "another": "and new, like those of another training run",
+}
+"""What findings say of novelty, in a clause."""
+
 
 def advice(results: Results, more_errors: float) -> Advice:
     """Return the answers.
@@ -106,23 +117,19 @@ def _headline(results: Results, quality: Quality, novelty: _Novelty) -> str:
 def _novelty(results: Results) -> _Novelty:
     """Say whether the generated models are new, by the first finding that is about that."""
     ours, theirs = results.generated, results.original
-    clauses: dict[Kind, tuple[bool, str]] = {
-        "copies": (False, "but copies of them"),
-        "damaged": (False, "and repeat their errors"),
-        "averages": (False, "but little more than averages of them"),
-        "concentrated": (True, "and new, but more alike than those are"),
-        "another": (True, "and new, like those of another training run"),
-    }
     found = {finding.kind: finding.sentence for finding in results.verdict.findings}
-    for kind, (new, clause) in clauses.items():
+    for kind, clause in _NOT_NEW.items():
         if kind in found:
-            return _Novelty(new, clause, found[kind])
+            return _Novelty(False, clause, found[kind])
     sentence = (
         f"Their errors overlap with those of the nearest checkpoint by {ours.max_similarity:.3f} (1: the "
         f"same errors); a checkpoint's own do so by {theirs.max_similarity:.3f}."
     )
     if ours.max_similarity > theirs.max_similarity + AS_NEW:
         return _Novelty(False, "but closer to them than they are to each other", sentence)
+    for kind, clause in _NEW.items():
+        if kind in found:
+            return _Novelty(True, clause, found[kind])
     closer = ours.max_similarity > theirs.max_similarity
     return _Novelty(True, "and as new as those are to each other" if closer else "and new", sentence)
 
@@ -162,7 +169,7 @@ def _simpler(results: Results, quality: Quality) -> tuple[str, _Average | None]:
         sentence = _beside(gg, scale, "at this overlap with one another or less")
     if averaging is not None:
         also = averaging.name[0].upper() + averaging.name[1:]
-        sentence += f" {also} is the better single network ({scale.text(averaging.score)})."
+        sentence += f" {also} is better than the mean checkpoint ({scale.text(averaging.score)})."
     return sentence, averaging
 
 

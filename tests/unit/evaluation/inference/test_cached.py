@@ -188,6 +188,15 @@ def test_a_changed_file_of_a_task_takes_nothing_from_before(
     assert evaluated() == 6
 
 
+def test_classes_of_one_file_and_name_take_nothing_from_each_other(
+    predictor: Callable[..., Predictor], tmp_path: Path
+) -> None:
+    (tmp_path / "task.py").write_text(TASK + TASK.replace("Mine", "Other").replace("amax", "amin"))
+    for name in ("Mine", "Other"):
+        made = predictor(load_task(f"{tmp_path / 'task.py'}:{name}"))
+        assert len(predictions(made)) == made.computed
+
+
 def test_a_class_in_no_file_is_said_not_to_be_cached(norm_bank: Bank, tmp_path: Path) -> None:
     typed: dict[str, Any] = {"Waves": Waves, "__name__": "typed"}
     exec("class Typed(Waves): pass", typed)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pdiff.evaluation.schema import Scale
 from pdiff.evaluation.verdict.advice import advice, judgement
 from pdiff.evaluation.verdict.support import supported
-from tests.unit.evaluation.planted import AVERAGES, COPIES, DAMAGED, answered, case, family
+from tests.unit.evaluation.planted import AVERAGES, CONCENTRATED, COPIES, DAMAGED, answered, case, family
 from tests.unit.report.sample import RMSE
 from tests.unit.report.sample import lean_results as sample
 
@@ -51,6 +51,19 @@ def test_copies() -> None:
     assert found.next == "Use your checkpoints."
 
 
+@pytest.mark.parametrize(("similarity", "new"), [(0.87, False), (0.855, True), (0.8, True)])
+def test_models_closer_to_checkpoints_than_those_to_each_other_are_not_new(
+    similarity: float, new: bool
+) -> None:
+    """Whether they are more alike than checkpoints comes after that."""
+    found = advice(case(similarity=similarity, finding=CONCENTRATED), 1.0)
+    closer = "but closer to them than they are to each other."
+    assert found.headline.endswith("and new, but more alike than those are." if new else closer)
+    assert new or found.novelty.startswith(
+        "Their errors overlap with those of the nearest checkpoint by 0.87"
+    )
+
+
 def test_ruined_models_are_called_ruined_with_the_finding_that_says_why() -> None:
     results = case(generated=0.85, similarity=0.27, finding=DAMAGED, half=0.02)
     found = advice(results, more_errors=4.0)
@@ -83,8 +96,8 @@ def test_averages_and_the_command_that_writes_a_better_one() -> None:
     assert found.headline.endswith("but little more than averages of them.")
     assert found.simpler == (
         "Something simpler does better: noise σ 0.1, at this overlap with the nearest checkpoint or less, "
-        "is better by 0.30 points (0.20 to 0.40). An average of 16 of your checkpoints is the better single "
-        "network (97.50%)."
+        "is better by 0.30 points (0.20 to 0.40). An average of 16 of your checkpoints is better than the "
+        "mean checkpoint (97.50%)."
     )
     assert found.next == "Use an average of 16 of your checkpoints (97.50%):"
     assert shlex.split(found.command) == [
