@@ -192,6 +192,12 @@ def is_weights(name: str) -> bool:
     return name.endswith(_SUFFIXES) and not _BESIDE_WEIGHTS.match(name)
 
 
+def ending(name: str) -> str:
+    """Return how the name of a file of weights ends (`.pth.tar`), as it is typed; "" for another name."""
+    known = max((each for each in _SUFFIXES if name.lower().endswith(each)), key=len, default="")
+    return name[len(name) - len(known) :]
+
+
 def foreign(name: str) -> str | None:
     """Return what to do about a file of this name that holds weights in a format that is not read, if so."""
     if not _KERAS.fullmatch(name.lower()):
