@@ -13,6 +13,7 @@ from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.bank.tables import Table
 from pdiff.checkpoints import difference, find_checkpoints, none_found, open_checkpoints
 from pdiff.checkpoints.agents import is_agent, without_policy
+from pdiff.checkpoints.listing import training_state
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
 from pdiff.checkpoints.roles import of_one_kind_of_average, one_a_step
 from pdiff.common.errors import InputError, noted
@@ -167,6 +168,12 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
             "for agent.policy.load_state_dict(torch.load(FILE))"
         )
         yield f"{source}: the policy of a Stable-Baselines3 agent; --format source writes {written}"
+    folder = example.candidate.folder
+    if state := training_state(folder) if folder else []:
+        yield (
+            f"{source}: --format source writes folders like this one again, without {some(state)}: "
+            "the state of a training, which a generated model has not"
+        )
     if modules := module_weights(example.candidate):
         yield (
             f"{source}: {some(modules)} {agreeing(len(modules), 'belong')} to the same model, and "
