@@ -7,13 +7,14 @@ from pathlib import Path
 from shlex import quote
 
 from pdiff import _core
-from pdiff.bank.base import beside_base, holds_more
+from pdiff.bank.base import beside_base
 from pdiff.bank.companions import module_weights
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.bank.tables import Table
 from pdiff.checkpoints import difference, find_checkpoints, none_found, open_checkpoints
 from pdiff.checkpoints.agents import is_agent, without_policy
 from pdiff.checkpoints.listing import training_state
+from pdiff.checkpoints.parts import holds_more
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
 from pdiff.checkpoints.roles import of_one_kind_of_average, one_a_step
 from pdiff.common.errors import InputError, noted
