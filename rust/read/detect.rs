@@ -8,7 +8,7 @@ use super::room::Room;
 use super::safetensors::{Header, TensorInfo};
 use super::source::Source;
 use super::weights::rest::Rest;
-use super::{sniff, torch_legacy, torch_zip, weights};
+use super::{holes, sniff, torch_legacy, torch_zip, weights};
 use crate::error::{Error, Result};
 use crate::runtime::parallel::Cancel;
 
@@ -30,6 +30,7 @@ pub fn together(
         join(&mut weights, declared(source, &choice, room, cancel)?, file);
     }
     check_names(sources, &weights)?;
+    holes::check(sources, &weights)?;
     Ok(weights)
 }
 
