@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pdiff._core import Layout
 from pdiff.bank.bank import Bank
+from pdiff.checkpoints.roles import sorts_of_one_step
 from pdiff.common.arrays import Array
 from pdiff.common.wording import counted
 
@@ -64,6 +65,8 @@ def doubts(bank: Bank) -> list[str]:
         found.append(
             f"{count}: too few for `pdiff evaluate` to reach a verdict, which takes {FEWEST} or more"
         )
+    if sorts := sorts_of_one_step([member.source for member in bank.members]):
+        found.append(sorts)
     if warning := unaligned(bank):
         found.append(warning)
     return found
