@@ -1,5 +1,6 @@
 """Read checkpoints of one network, and say which files are skipped or refused, and what can be chosen."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ _KEYS = 5
 _READ = 64
 """Checkpoints looked through at a time: often enough to show progress."""
 _EXTRA = "_extra_state"
+_STATE = re.compile(r"(^|\.)(optim(izer)?|opt_state|(max_)?exp_avg(_sq)?|momentum_buffer|grad)(\.|$)")
+"""In the name of a tensor that is none of the network's."""
 _TRUST = "--i-trust-this-file"
 
 
@@ -157,6 +160,12 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
         yield f"{source}: the weights are those of {_key(header.key)}, the only ones"
     for prefix, count in header.prefixes:
         yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
+    if state := [t.name for t in header.tensors if _STATE.search(t.name)]:
+        yield (
+            f"{source}: {some(state)} {agreeing(len(state), 'look')} like the state of an optimiser, and "
+            f"{agreeing(len(state), 'are')} taken as weights; collect files without it, or --select the "
+            "others and say with --base FILE whose values the state has"
+        )
     beside = header.key and any(key == "" for key, _, _ in header.candidates)
     way = "; --key '' takes the tensors among them too" if beside else ""
     yield from _left_out(source, header.left_out, way)

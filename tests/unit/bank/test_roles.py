@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.utils import prune
 
 from pdiff.bank import Bank, collect
 from pdiff.checkpoints.roles import averaged_by_name, sorts_of_one_step
@@ -191,8 +192,8 @@ def test_sorts_of_files_of_the_same_steps_are_named(tmp_path: Path, names: Seque
     said = Said()
     assert len(collect(folder, out=tmp_path / "bank", progress=said)) == 2 * len(STEPS)
     assert (
-        f"5 checkpoints like {names[0].format(1)} and 5 like {names[1].format(1)} are of the same steps: if a "
-        "sort holds another network, averages or gradients, collect without it"
+        f"5 checkpoints like {names[0].format(1)} and 5 like {names[1].format(1)} are of the same steps: if "
+        "a sort holds another network, averages or gradients, collect without it"
     ) in said
 
 
@@ -227,7 +228,8 @@ def test_placeholders_are_no_weights(tmp_path: Path) -> None:
 def test_placeholders_beside_whole_biases_and_norms_are_no_weights(tmp_path: Path) -> None:
     """ZeRO-3 keeps small parameters whole."""
     for number in STEPS:
-        whole = {name: torch.full((3,), 1.0 * number) for name in ("a.bias", "b.bias", "norm.weight", "norm.bias")}
+        names = ("a.bias", "b.bias", "norm.weight", "norm.bias")
+        whole = {name: torch.full((3,), 1.0 * number) for name in names}
         (tmp_path / "ckpts").mkdir(exist_ok=True)
         content = {"a.weight": torch.zeros(0), "b.weight": torch.zeros(0), **whole}
         torch.save(content, tmp_path / f"ckpts/{number}.pt")
@@ -240,3 +242,47 @@ def test_one_empty_tensor_among_weights_is_carried(tmp_path: Path) -> None:
         (tmp_path / "ckpts").mkdir(exist_ok=True)
         torch.save(state(float(number)) | {"none": torch.zeros(0, 3)}, tmp_path / f"ckpts/{number}.pt")
     assert len(collect(tmp_path / "ckpts", out=tmp_path / "bank")) == len(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("key", "beside"),
+    [("weights", "grads"), ("params", "momentum"), ("params", "masks"), ("mean", "sq_mean"), ("a", "prev")],
+)
+def test_what_has_the_shapes_of_the_weights_beside_them_is_asked_about(
+    tmp_path: Path, key: str, beside: str
+) -> None:
+    (tmp_path / "ckpts").mkdir()
+    for number in STEPS:
+        torch.save({key: state(1.0 * number), beside: state(0.5)}, tmp_path / f"ckpts/{number}.pt")
+    with pytest.raises(InputError, match="several weights of one size, .*--key"):
+        collect(tmp_path / "ckpts", out=tmp_path / "bank")
+    assert len(collect(tmp_path / "ckpts", out=tmp_path / "bank", key=key)) == len(STEPS)
+
+
+def test_the_state_of_an_optimiser_among_the_names_of_weights_is_said(tmp_path: Path) -> None:
+    """As a flattened tree of flax has it, or a script that puts all into one safetensors file."""
+    (tmp_path / "ckpts").mkdir()
+    for number in STEPS:
+        flat = {f"params.{name}": tensor for name, tensor in state(1.0 * number).items()}
+        flat |= {f"opt_state.0.mu.{name}": tensor for name, tensor in state(0.1 * number).items()}
+        save_file(flat, tmp_path / f"ckpts/{number}.safetensors")
+    said = Said()
+    collect(tmp_path / "ckpts", out=tmp_path / "bank", progress=said)
+    line = "1.safetensors: opt_state.0.mu.b, opt_state.0.mu.w look like the state of an optimiser"
+    assert any(each.startswith(line) for each in said)
+    base = tmp_path / "ckpts/1.safetensors"
+    bank = collect(tmp_path / "ckpts", out=tmp_path / "other", select_globs=["params.*"], base=base)
+    assert bank.subset_names == {"params.w", "params.b"}
+
+
+def test_masks_among_the_weights_are_said(tmp_path: Path) -> None:
+    """torch's pruning leaves `weight_orig` and `weight_mask`, which differ where each network is pruned."""
+    (tmp_path / "ckpts").mkdir()
+    for number in STEPS:
+        torch.manual_seed(number)
+        network = torch.nn.Linear(8, 8)
+        prune.l1_unstructured(network, "weight", amount=0.5)
+        torch.save(network.state_dict(), tmp_path / f"ckpts/{number}.pt")
+    said = Said()
+    collect(tmp_path / "ckpts", out=tmp_path / "bank", progress=said)
+    assert any(line.startswith("weight_mask: 0 and 1 alone, and generated numbers lie ") for line in said)
