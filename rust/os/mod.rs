@@ -56,6 +56,11 @@ impl Stamp {
     }
 }
 
+/// Bytes that a file takes on disk; `None` where that is not known, as of files that are somewhere else.
+pub fn on_disk(file: &File) -> Option<u64> {
+    this::on_disk(file).filter(|&bytes| bytes > 0)
+}
+
 /// Fills `bytes` with those of the file from `at` on; fails with `UnexpectedEof` if there are fewer.
 pub fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
     this::read_exact_at(file, bytes, at)

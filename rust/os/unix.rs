@@ -42,6 +42,12 @@ pub fn stamp(file: &File) -> io::Result<Stamp> {
     })
 }
 
+pub fn on_disk(file: &File) -> Option<u64> {
+    /// What blocks are counted in, whatever those of the file system are.
+    const BLOCK: u64 = 512;
+    Some(file.metadata().ok()?.blocks() * BLOCK)
+}
+
 /// Device and inode of what `path` leads to, a link itself.
 pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = fs::symlink_metadata(path)?;

@@ -72,6 +72,11 @@ pub fn stamp(file: &File) -> io::Result<Stamp> {
     })
 }
 
+/// The standard library does not say.
+pub fn on_disk(_: &File) -> Option<u64> {
+    None
+}
+
 /// Volume and index of what `path` leads to, a link itself.
 pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let file = OpenOptions::new()

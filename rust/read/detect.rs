@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use super::declared::{Begin, Candidate, Choice, Format, Key, Storage, Tensor, Weights};
-use super::pickle::{Cursor, Fault, Machine};
+use super::pickle::{Cursor, Fault, Machine, TOO_LONG};
 use super::room::Room;
 use super::safetensors::{Header, TensorInfo};
 use super::source::Source;
 use super::weights::rest::Rest;
-use super::{sniff, torch_legacy, torch_zip, weights};
+use super::{holes, sniff, torch_legacy, torch_zip, weights};
 use crate::error::{Error, Result};
 use crate::runtime::parallel::Cancel;
+
+const ACCEPTED: &str = "accepted: safetensors or torch files";
 
 /// Reads what the files of one state dict declare together, when there is `room` for it.
 pub fn together(
@@ -28,6 +30,7 @@ pub fn together(
         join(&mut weights, declared(source, &choice, room, cancel)?, file);
     }
     check_names(sources, &weights)?;
+    holes::check(sources, &weights)?;
     Ok(weights)
 }
 
@@ -37,7 +40,7 @@ fn declared(source: &Source, choice: &Choice, room: &mut Room, cancel: &Cancel) 
     let prefix = &mut bytes[..source.size().min(sniff::PREFIX as u64) as usize];
     source.read_exact_at(prefix, 0)?;
     if prefix.is_empty() {
-        return Err(source.refuse("an empty file; accepted: safetensors or torch files"));
+        return Err(source.refuse(format!("an empty file; {ACCEPTED}")));
     }
     if !sniff::is_safetensors(prefix) {
         if torch_zip::is_zip(prefix) {
@@ -46,11 +49,11 @@ fn declared(source: &Source, choice: &Choice, room: &mut Room, cancel: &Cancel) 
         if torch_legacy::is_legacy(prefix) {
             return torch_legacy::read(source, choice, cancel);
         }
+        if let Some(what) = sniff::foreign(prefix) {
+            return Err(source.refuse(format!("{what}; {ACCEPTED}")));
+        }
         if sniff::is_pickle(prefix) {
             return Err(raw_pickle(source, cancel));
-        }
-        if let Some(what) = sniff::foreign(prefix) {
-            return Err(source.refuse(format!("{what}; accepted: safetensors or torch files")));
         }
     }
     let mut weights = of_safetensors(Header::read_in(source, room, cancel)?);
@@ -82,18 +85,25 @@ fn take_below(weights: &mut Weights, key: String) -> std::result::Result<(), Str
     Ok(())
 }
 
-/// What to say of a pickle that torch did not write.
+/// What to say of a pickle that torch did not write: converting helps only where it may make weights.
 fn raw_pickle(source: &Source, cancel: &Cancel) -> Error {
+    const WHAT: &str = "that torch.save did not write";
     let mut machine = Machine::new(Cursor::of(source), cancel);
-    if let Err(Fault::Source(error)) = machine.load() {
-        return *error;
+    match machine.load() {
+        Err(Fault::Content(why)) if !why.starts_with(TOO_LONG) => {
+            return source.refuse(format!("a pickle {WHAT}: {why}; {ACCEPTED}"));
+        }
+        Err(fault @ Fault::Source(_)) => return fault.of(source),
+        _ => {}
     }
-    let what = if machine.values.names_arrays() {
-        "a pickle of NumPy arrays that torch.save did not write"
+    let values = &machine.values;
+    if values.names_arrays() {
+        Error::code(source.path(), format!("a pickle of NumPy arrays {WHAT}"))
+    } else if !values.code_names(1).0.is_empty() {
+        Error::code(source.path(), format!("a pickle {WHAT}"))
     } else {
-        "a pickle that torch.save did not write"
-    };
-    Error::code(source.path(), what)
+        source.refuse(format!("a pickle of plain values {WHAT}; {ACCEPTED}"))
+    }
 }
 
 /// Every tensor of a safetensors file is a storage of its own.

@@ -7,6 +7,7 @@ pub mod declared;
 mod detect;
 #[cfg(test)]
 mod fixture;
+mod holes;
 mod json;
 mod latin1;
 mod names;

@@ -25,6 +25,6 @@ mod tests;
 mod value;
 
 pub use array::ArrayRef;
-pub use cursor::{Cursor, Fault, MAX_PICKLE};
+pub use cursor::{Cursor, Fault, MAX_PICKLE, TOO_LONG};
 pub use machine::Machine;
 pub use value::{Id, Kind, Node, StorageRef, TensorRef, Values};

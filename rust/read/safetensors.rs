@@ -123,7 +123,7 @@ fn tensor(
 ) -> Result<TensorInfo, String> {
     if name.is_empty() || name.contains('\0') {
         return Err(format!(
-            "tensor name {name:?} is refused; accepted: any text without NUL"
+            "tensor name {name:?} is refused; accepted: text that is not empty and has no NUL"
         ));
     }
     if let Some(key) = fields.unexpected {

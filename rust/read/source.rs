@@ -70,6 +70,11 @@ impl Source {
         }
     }
 
+    /// Bytes that the file takes on disk, which holes do not; `None` if that is not known.
+    pub fn on_disk(&self) -> Option<u64> {
+        os::on_disk(&self.file)
+    }
+
     /// What it was when it was opened.
     pub fn stamp(&self) -> Stamp {
         self.stamp.clone()

@@ -236,7 +236,7 @@ impl<'v> Filling<'v, '_> {
 fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.contains('\0') || name == METADATA {
         return Err(format!(
-            "tensor name {name:?} is refused; accepted: any text without NUL but {METADATA:?}"
+            "tensor name {name:?} is refused; accepted: text but {METADATA:?} that is not empty and has no NUL"
         ));
     }
     Ok(())

@@ -9,16 +9,25 @@ from tests.hostile.files import Entry, archive
 __all__ = ["hole"]
 
 
-def hole(path: Path, shape: list[int], strides: list[int], numbers: int, first: bytes = b"") -> Path:
+def hole(
+    path: Path,
+    shape: list[int],
+    strides: list[int],
+    numbers: int,
+    first: bytes = b"",
+    *,
+    checksums: bool = False,
+) -> Path:
     """Write a file with the one F32 tensor `weight`, a view of a storage of `numbers` beginning with `first`.
 
-    The archive has no checksums, so that nothing but the tensor asks for the storage.
+    Without `checksums`, nothing but the tensor asks for the storage.
     """
+    crc = None if checksums else 0
     weight = tensor(storage("0", numbers), shape, strides)
     records = {"data.pkl": pickled(dictionary({"weight": weight})), "byteorder": b"little"}
-    entries = [Entry(f"archive/{name}", data, crc=0) for name, data in records.items()]
+    entries = [Entry(f"archive/{name}", data, crc=crc) for name, data in records.items()]
     size = 4 * numbers
-    whole = archive([*entries, Entry("archive/data/0", b"", crc=0, size=size)])
+    whole = archive([*entries, Entry("archive/data/0", b"", crc=crc, size=size)])
     length, begin = struct.unpack("<II", whole[-10:-2])
     directory = whole[begin : begin + length]
     end, count = begin + size, len(entries) + 1

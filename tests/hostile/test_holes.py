@@ -16,13 +16,16 @@ from pdiff import _core
 from tests import forks
 from tests.hostile.bounded import MIB, opened
 from tests.hostile.holes import hole
+from tests.hostile.refusals import refusal
 from tests.support import checkpoint
 
 TERA = 10**12
+SINGLE = "a row of others"
+"""Of which each number is far from the one before it."""
 VIEWS = {
     "every other": ([2, TERA // 2], [1, 2]),
     "transposed": ([10**6, 10**6], [1, 10**6]),
-    "a row of others": ([2, 10**8], [1, 10**4]),
+    SINGLE: ([2, 10**8], [1, 10**4]),
     "overlapping": ([10**6, 10**6], [1, 999_000]),
     "reversed axes": ([10**4, 10**4, 10**4], [1, 10**4, 10**8]),
 }
@@ -99,7 +102,7 @@ def test_files_of_holes_are_inspected(folder: Path, room: int) -> None:
 
 
 @pytest.mark.parametrize("room", ROOM)
-@pytest.mark.parametrize("view", [name for name in VIEWS if name != "a row of others"])
+@pytest.mark.parametrize("view", [name for name in VIEWS if name != SINGLE])
 def test_files_of_holes_do_not_fit_a_bank(folder: Path, room: int, view: str) -> None:
     """The files are well formed, and a disk that is large enough would take the bank: a matter of usage."""
     done = command(room, "collect", folder / view, "--out", folder.parent / "bank", run=process)
@@ -124,7 +127,37 @@ def test_a_hole_beside_good_files_is_refused(tmp_path: Path, room: int) -> None:
     assert done.seconds < 2
 
 
-@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("room", ROOM)
+@pytest.mark.parametrize("name", ["inspect", "collect", "average"])
+@pytest.mark.parametrize("checksums", [False, True])
+def test_holes_that_are_read_for_little_are_refused(
+    tmp_path: Path, room: int, name: str, checksums: bool
+) -> None:
+    """A read for each of 2·10^8 numbers takes minutes; a storage is read whole to verify 4 numbers of it."""
+    view = ([4], [1]) if checksums else VIEWS[SINGLE]
+    options = [] if name == "inspect" else ["--out", tmp_path / "out"]
+    (tmp_path / "ckpts").mkdir()
+    for index in range(3):
+        path = tmp_path / f"ckpts/{index}.pt"
+        hole(path, *view, TERA, struct.pack("<f", 1.0 + index), checksums=checksums)
+    done = command(room, name, tmp_path / "ckpts", *options, run=process)
+    assert done.code == 3
+    assert done.seconds < 2
+    why = refusal(tmp_path / "ckpts/0.pt")
+    size = 4 * TERA if checksums else 4 * (10**4 * (10**8 - 1) + 1)
+    assert why.startswith(f'tensor "weight" needs {size} bytes of a sparse file, of which ')
+    assert why.endswith(" are on disk; accepted: storages that are there")
+
+
+def test_sparse_files_of_ordinary_size_are_read(tmp_path: Path) -> None:
+    """A column of a large table, of which the file system has kept nothing but the first number."""
+    path = hole(tmp_path / "a.pt", [10**5], [10**4], 10**9, struct.pack("<f", 1.5))
+    numbers = np.frombuffer(_core.Checkpoint([path]).read("weight"), np.float32)
+    assert numbers[0] == 1.5
+    assert not numbers[1:].any()
+
+
+@pytest.mark.parametrize("view", [view for name, view in VIEWS.items() if name != SINGLE])
 def test_a_tensor_beyond_the_memory_is_refused_by_name(
     tmp_path: Path, view: tuple[list[int], list[int]]
 ) -> None:

@@ -66,7 +66,7 @@ NOT_WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "HDF5": (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(40)), "an HDF5 file"),
     "GGUF": (lambda p: p.write_bytes(b"GGUF" + bytes(40)), "a GGUF file"),
     "gzip": (lambda p: p.write_bytes(b"\x1f\x8b\x08" + bytes(40)), "a gzip file (unpack it)"),
-    "zeros": (lambda p: p.write_bytes(bytes(1000)), "not a safetensors"),
+    "zeros": (lambda p: p.write_bytes(bytes(1000)), "begins with zeros"),
     "empty": (lambda p: p.touch(), "empty"),
     "half": (lambda p: truncated(p, 0.5), "safetensors"),
     "almost all": (lambda p: truncated(p, 0.99), "truncated: the tensors end at byte"),

@@ -1,12 +1,13 @@
 """Messages about hostile files: short, on one line, and with advice only where it helps."""
 
+import struct
 from pathlib import Path
 
 import pytest
 
 from pdiff import _core
 from tests.hostile.assembler import call, dictionary, load, pickled, storage, tensor, text
-from tests.hostile.files import legacy, safetensors, torch_zip, write
+from tests.hostile.files import archive, legacy, safetensors, torch_zip, write
 from tests.hostile.refusals import refusal
 
 BIG = "n" * 20_000_000
@@ -39,7 +40,7 @@ CODE = {
     "a global": torch_zip(dictionary({"state_dict": SYSTEM})),
     "a global of a legacy file": legacy(dictionary({"state_dict": SYSTEM}), []),
     "TorchScript": torch_zip(more={"constants.pkl": b"", "code/a.py": b""}),
-    "a pickle of something else": pickled(dictionary({})),
+    "a pickle of something else": pickled(dictionary({"network": SYSTEM})),
 }
 NO_CODE = {
     "no file": b"",
@@ -48,6 +49,14 @@ NO_CODE = {
     "a view that is too long": torch_zip(dictionary({"w": tensor(storage("0", 3), [9], [1])})),
     "no weights": torch_zip(dictionary({})),
     "a malformed pickle": torch_zip(b"R"),
+    "a pickle of plain values": pickled(dictionary({})),
+    "a pickle that is cut short": pickled(dictionary({"network": SYSTEM}))[:-4],
+    "a pickle that is nested too deeply": pickled(SYSTEM + b"(" * 2000),
+    "a pickle with a code that holds no data": pickled(SYSTEM + b"\x97"),
+    "damage": archive(torch_zip(dictionary({"state_dict": SYSTEM}))).replace(b"system", b"systen", 1),
+    "zeros": bytes(1000),
+    "zeros in place of a header": struct.pack("<Q", 90_000_000) + bytes(1000),
+    "an empty archive": b"PK\x05\x06" + bytes(18),
 }
 
 

@@ -204,9 +204,12 @@ def test_a_running_variance_is_never_negative(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "a\0b"])
 def test_names_that_nothing_can_have_are_refused(tmp_path: Path, name: str) -> None:
     torch.save({"weight": torch.ones(2), name: torch.ones(2)}, tmp_path / "odd.pt")
-    message = refusal(tmp_path / "odd.pt")
-    assert "tensor name" in message
-    assert "is refused; accepted: any text without NUL" in message
+    save_file({"weight": torch.ones(2), name: torch.ones(2)}, tmp_path / "odd.safetensors")
+    for file, but in (("odd.pt", ' but "__metadata__"'), ("odd.safetensors", "")):
+        message = refusal(tmp_path / file)
+        shown = name.replace("\0", "\\0")
+        accepted = f"accepted: text{but} that is not empty and has no NUL"
+        assert f'tensor name "{shown}" is refused; {accepted}' in message
 
 
 def test_two_names_that_become_one_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pdiff.verification import verify
 from tests.libraries.writing_back import MEMBERS, assert_loaded, network, written_back
+from tests.support import Said
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -68,6 +69,29 @@ def test_omegaconf_beside_the_weights(tmp_path: Path) -> None:
     module = network()
     module.load_state_dict(loaded["model"])
     assert_loaded(module, made[0])
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_accelerate(tmp_path: Path, safe: bool) -> None:
+    """A folder a step, as `save_state` leaves it: weights, optimiser, schedule and random states."""
+    accelerate = pytest.importorskip("accelerate")
+    accelerator = accelerate.Accelerator(cpu=True)
+    module = network()
+    model, _ = accelerator.prepare(module, torch.optim.Adam(module.parameters()))
+    said = Said()
+
+    def save(folder: Path, index: int) -> None:
+        model.load_state_dict(network().state_dict())
+        accelerator.save_state(str(folder / f"checkpoint_{index}"), safe_serialization=safe)
+
+    made = written_back(tmp_path, save, progress=said)
+    file = "model.safetensors" if safe else "pytorch_model.bin"
+    assert any("folders like this one again, without optimizer.bin, random_states_0.pkl" in s for s in said)
+    for index, name in enumerate(made.info.files):
+        assert [path.name for path in (made.path / name).iterdir()] == [file]
+        loaded = network()
+        accelerate.load_checkpoint_in_model(loaded, str(made.path / name))
+        assert_loaded(loaded, made[index])
 
 
 def test_ema_pytorch(tmp_path: Path) -> None:

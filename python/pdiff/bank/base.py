@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pdiff.checkpoints import difference, open_one
-from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
+from pdiff.checkpoints.parts import holds, holds_more
+from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group
 from pdiff.common.errors import InputError
 from pdiff.common.progress import Progress
 
@@ -18,33 +19,9 @@ def open_base(base: Path, choice: Choice, example: Example) -> Example:
         found = open_one(base, Choice() if base.suffix == ".safetensors" else choice)
     except InputError as error:
         raise InputError(f"{error} (--base)") from None
-    if not _holds(found, example):
+    if not holds(found, example):
         raise InputError(f"{base} {difference(example, found)}; --base must be of the same network")
     return found
-
-
-def whole_beside(opened: Opened) -> Path | None:
-    """Return the one file whose network all other checkpoints are parts of; None if there is no such file.
-
-    So the code of *Neural Network Diffusion* leaves them: `pretrained.pth` beside the fine-tuned tensors.
-    """
-    groups = opened.groups()
-    if len(groups) != 2:
-        return None
-    part, whole = groups
-    files = whole.example.candidate.files
-    alone = len(whole.checkpoints) == len(files) == 1
-    return files[0] if alone and holds_more(whole.example, part.example) else None
-
-
-def holds_more(whole: Example, part: Example) -> bool:
-    """Return whether a checkpoint holds every tensor of another one, of its dtype and shape, and others."""
-    return _holds(whole, part) and len(whole.header.tensors) > len(part.header.tensors)
-
-
-def _holds(whole: Example, part: Example) -> bool:
-    theirs, ours = ({(t.name, t.dtype, t.shape) for t in each.header.tensors} for each in (whole, part))
-    return whole.candidate.adapter == part.candidate.adapter and theirs.issuperset(ours)
 
 
 def beside_base(others: Sequence[Group], example: Example, base: Path, progress: Progress) -> list[Group]:

@@ -8,7 +8,7 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank.bank import Bank
-from pdiff.bank.base import is_at, open_base, whole_beside
+from pdiff.bank.base import is_at, open_base
 from pdiff.bank.manifest import BASE, SHARDS
 from pdiff.bank.reading import Request, check_averaged, check_ties, describe, not_finite, open_all
 from pdiff.bank.selection import carried, compared, describe_subset, floating
@@ -16,6 +16,7 @@ from pdiff.bank.shards import ShardWriter, Written, remove_orphans
 from pdiff.bank.tables import Table, conditioned, named
 from pdiff.bank.writer import rows_bytes, write_statistics
 from pdiff.checkpoints import difference
+from pdiff.checkpoints.parts import whole_beside
 from pdiff.checkpoints.records import Candidate, Checkpoint, Example, Opened
 from pdiff.checkpoints.roles import one_a_step
 from pdiff.common.directories import locked, require_space, require_writable

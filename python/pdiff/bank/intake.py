@@ -9,7 +9,7 @@ import msgspec
 
 from pdiff import _core
 from pdiff.bank.bank import Bank
-from pdiff.bank.base import open_base, whole_beside
+from pdiff.bank.base import open_base
 from pdiff.bank.extend import extend_bank
 from pdiff.bank.manifest import MANIFEST, SHARDS, TASK_FILE, StoreDtype, TaskRef
 from pdiff.bank.reading import Request, not_finite, one_group, open_all
@@ -18,6 +18,7 @@ from pdiff.bank.selection import Selection, describe_subset, select
 from pdiff.bank.shards import JOURNAL, Journal, Purpose, ShardWriter, Written, remove_orphans
 from pdiff.bank.tables import read_table, shared_rows
 from pdiff.bank.writer import MINIMUM_MEMBERS, Plan, finish_bank, rows_bytes
+from pdiff.checkpoints.parts import whole_beside
 from pdiff.checkpoints.records import Choice, stored_bytes
 from pdiff.common.artifacts import read_record
 from pdiff.common.directories import require_space, staged_directory

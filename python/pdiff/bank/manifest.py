@@ -91,6 +91,8 @@ class Source(msgspec.Struct, frozen=True):
     shape: Literal["file", "folder", "sharded", "adapter"] = "file"
     file: str = ""
     """Name of the weights of a folder or adapter."""
+    ending: str = ""
+    """How the name of a single file ends; empty where that of the format is taken."""
     format: str = "safetensors"
     """`safetensors`, `torch` or `torch-legacy`."""
     keys: tuple[str, ...] = ()
@@ -151,8 +153,9 @@ class Manifest(msgspec.Struct, frozen=True):
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{bank}: no bank here (no {MANIFEST}); make one with `pdiff collect`") from None
         manifest = unsealed(path, data, Manifest, FORMAT)
+        source = manifest.source
         require_inside(path, (entry.file for entry in manifest.files()))
-        require_inside(path, (manifest.source.file, *manifest.source.files.values()))
+        require_inside(path, (source.file, f"model{source.ending}", *source.files.values()))
         return manifest, _core.digest(data)
 
     def write(self, bank: Path) -> None:

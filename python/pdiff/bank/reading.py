@@ -1,5 +1,6 @@
 """Read checkpoints of one network, and say which files are skipped or refused, and what can be chosen."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,12 +8,14 @@ from pathlib import Path
 from shlex import quote
 
 from pdiff import _core
-from pdiff.bank.base import beside_base, holds_more
+from pdiff.bank.base import beside_base
 from pdiff.bank.companions import module_weights
 from pdiff.bank.manifest import AVERAGE_COUNT
 from pdiff.bank.tables import Table
 from pdiff.checkpoints import difference, find_checkpoints, none_found, open_checkpoints
 from pdiff.checkpoints.agents import is_agent, without_policy
+from pdiff.checkpoints.listing import training_state
+from pdiff.checkpoints.parts import holds_more
 from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
 from pdiff.checkpoints.roles import of_one_kind_of_average, one_a_step
 from pdiff.common.errors import InputError, noted
@@ -25,6 +28,8 @@ _KEYS = 5
 _READ = 64
 """Checkpoints looked through at a time: often enough to show progress."""
 _EXTRA = "_extra_state"
+_STATE = re.compile(r"(^|\.)(optim(izer)?|opt_state|(max_)?exp_avg(_sq)?|momentum_buffer|grad)(\.|$)")
+"""In the name of a tensor that is none of the network's."""
 _TRUST = "--i-trust-this-file"
 
 
@@ -155,6 +160,12 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
         yield f"{source}: the weights are those of {_key(header.key)}, the only ones"
     for prefix, count in header.prefixes:
         yield f"{source}: prefix {shown(prefix)} is taken off {counted(count, 'name')}"
+    if state := [t.name for t in header.tensors if _STATE.search(t.name)]:
+        yield (
+            f"{source}: {some(state)} {agreeing(len(state), 'look')} like the state of an optimiser, and "
+            f"{agreeing(len(state), 'are')} taken as weights; collect files without it, or --select the "
+            "others and say with --base FILE whose values the state has"
+        )
     beside = header.key and any(key == "" for key, _, _ in header.candidates)
     way = "; --key '' takes the tensors among them too" if beside else ""
     yield from _left_out(source, header.left_out, way)
@@ -167,6 +178,12 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
             "for agent.policy.load_state_dict(torch.load(FILE))"
         )
         yield f"{source}: the policy of a Stable-Baselines3 agent; --format source writes {written}"
+    folder = example.candidate.folder
+    if state := training_state(folder) if folder else []:
+        yield (
+            f"{source}: --format source writes folders like this one again, without {some(state)}: "
+            "the state of a training, which a generated model has not"
+        )
     if modules := module_weights(example.candidate):
         yield (
             f"{source}: {some(modules)} {agreeing(len(modules), 'belong')} to the same model, and "

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from pdiff._core import Layout
 from pdiff.bank.bank import Bank
+from pdiff.checkpoints.roles import sorts_of_one_step
 from pdiff.common.arrays import Array
-from pdiff.common.wording import counted
+from pdiff.common.wording import counted, some
 
 FEWEST = 10
 """Members of a bank below which what they have in common is not known."""
@@ -64,9 +65,28 @@ def doubts(bank: Bank) -> list[str]:
         found.append(
             f"{count}: too few for `pdiff evaluate` to reach a verdict, which takes {FEWEST} or more"
         )
+    if sorts := sorts_of_one_step([member.source for member in bank.members]):
+        found.append(sorts)
+    if masks := _masks(bank):
+        found.append(
+            f"{some(masks)}: 0 and 1 alone, and generated numbers lie between; apply masks to the weights "
+            "first, as torch.nn.utils.prune.remove does"
+        )
     if warning := unaligned(bank):
         found.append(warning)
     return found
+
+
+def _masks(bank: Bank) -> list[str]:
+    """Return the tensors of rows that are called masks and hold 0 and 1 alone in some members."""
+    chosen = _spread(len(bank), _EXAMPLES).tolist()
+    named = [segment for segment in bank.layout.segments if "mask" in segment.name]
+
+    def is_mask(begin: int, end: int) -> bool:
+        rows = (Array(bank.manifest.dtype, bank.row(index)[begin:end]).floats() for index in chosen)
+        return all(bool(np.isin(row, (0, 1)).all()) for row in rows)
+
+    return [segment.name for segment in named if is_mask(segment.begin, segment.end)]
 
 
 def unaligned(bank: Bank) -> str | None:

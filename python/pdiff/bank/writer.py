@@ -26,6 +26,8 @@ from pdiff.bank.manifest import (
 from pdiff.bank.reading import ties
 from pdiff.bank.shards import Purpose, Written
 from pdiff.bank.tables import Table, conditioned
+from pdiff.checkpoints.agents import is_agent
+from pdiff.checkpoints.listing import ending
 from pdiff.checkpoints.records import Example, Group
 from pdiff.checkpoints.roles import averaged_by_name
 from pdiff.common.directories import require_inside
@@ -115,6 +117,7 @@ def describe_source(example: Example) -> Source:
     return Source(
         shape=candidate.shape,
         file=candidate.files[0].name if candidate.shape in {"folder", "adapter"} else "",
+        ending=_ending(example),
         format=header.format,
         keys=tuple(header.keys),
         parts=tuple(map(tuple, header.parts if header.parts != [header.keys] else [])),
@@ -126,6 +129,14 @@ def describe_source(example: Example) -> Source:
         files=files,
         adapter=candidate.adapter,
     )
+
+
+def _ending(example: Example) -> str:
+    """Return how the name of a single file ends; "" for an agent, which is written as a zip or not."""
+    candidate = example.candidate
+    if candidate.shape != "file" or is_agent(candidate.files[0]):
+        return ""
+    return ending(candidate.files[0].name)
 
 
 def _copies(header: Checkpoint) -> Iterator[tuple[str, tuple[str, ...], str]]:

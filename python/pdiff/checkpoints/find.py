@@ -38,8 +38,8 @@ _PREFERRED = {
     "adapter_model.bin": "adapter_model.safetensors",
 }
 """Where a folder holds both, the same weights twice, the second is taken."""
-_CONFIGURED = frozenset(_PREFERRED) | frozenset(_PREFERRED.values()) - _ADAPTERS
-"""Names by which libraries find the weights in a folder, beside the configuration of their network."""
+_NAMED_BY_LIBRARIES = frozenset({*_PREFERRED, *_PREFERRED.values(), "pytorch_model_fsdp.bin"}) - _ADAPTERS
+"""Names by which libraries find the weights in a folder that is one checkpoint."""
 _NAMED = 3
 """Files that an error names."""
 
@@ -156,10 +156,17 @@ class _Folder:
     def _is_asked(self, name: str) -> bool:
         return self.listing.asked and begins_as_weights(name, self.listing.path(name))
 
+    def _is_alone(self, name: str) -> bool:
+        """Return whether the folder has no weights but `name`, as accelerate leaves it, or the same twice."""
+        same = {name, _PREFERRED.get(name)}
+        return all(
+            other in same or _PREFERRED.get(other) == name for other in filter(is_weights, self.listing.names)
+        )
+
     def _single(self, name: str, source: str, file: File) -> _Draft | None:
         """Return the draft of one file, which may be an adapter; None if its settings are refused."""
         candidate = Candidate(source, (Path(file.path),))
-        if name in _CONFIGURED and self.listing.has(CONFIG):
+        if name in _NAMED_BY_LIBRARIES and (self.listing.has(CONFIG) or self._is_alone(name)):
             candidate = replace(candidate, shape="folder", folder=Path(self.listing.folder))
         if name not in _ADAPTERS or not self.listing.has(ADAPTER_CONFIG):
             return _Draft(candidate, name, file.path, file.linked, (file.identity,))

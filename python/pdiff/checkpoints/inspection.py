@@ -15,6 +15,7 @@ import msgspec
 from pdiff import _core
 from pdiff.checkpoints.find import find_checkpoints
 from pdiff.checkpoints.opening import difference, open_checkpoints
+from pdiff.checkpoints.parts import whole_beside
 from pdiff.checkpoints.records import FLOATING, Checkpoint, Choice, Example, Group, judged
 from pdiff.common.errors import InputError
 from pdiff.common.progress import SILENT, Progress, Tracker
@@ -129,6 +130,8 @@ class Inspection(msgspec.Struct, frozen=True):
     banks: list[BankFacts]
     skipped: list[LeftAside]
     refused: list[LeftAside]
+    base: str = ""
+    """The file of a whole network of which all others are parts, which `collect` takes as the base; or ""."""
 
 
 class _Tensor(msgspec.Struct):
@@ -169,6 +172,7 @@ def inspect(
         checkpoints=len(opened.checkpoints),
         kinds=kinds,
         banks=[_bank(bank) for bank in banks],
+        base="" if whole_beside(opened) is None else groups[1].example.candidate.source,
         skipped=[LeftAside(*note) for note in found.skipped],
         refused=[LeftAside(*note) for note in (*found.refused, *opened.refused)],
     )

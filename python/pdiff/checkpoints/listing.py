@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from pdiff import _core
 from pdiff.common.errors import InputError
 from pdiff.common.wording import counted, printable
 
@@ -190,6 +191,21 @@ def is_weights(name: str) -> bool:
     """Return whether a file of this name should hold weights: by its suffix, and no optimiser state."""
     name = name.lower()
     return name.endswith(_SUFFIXES) and not _BESIDE_WEIGHTS.match(name)
+
+
+def ending(name: str) -> str:
+    """Return how the name of a file of weights ends (`.pth.tar`), as it is typed; "" for another name."""
+    known = max((each for each in _SUFFIXES if name.lower().endswith(each)), key=len, default="")
+    return name[len(name) - len(known) :]
+
+
+def training_state(folder: Path) -> list[str]:
+    """Return the names of the files in a folder that hold the state of a training, and no weights."""
+    try:
+        names = _core.natural_sort([printable(name) for name in os.listdir(folder)])
+    except OSError:
+        return []
+    return [name for name in names if _BESIDE_WEIGHTS.match(name.lower()) and ".tmp" not in name.lower()]
 
 
 def foreign(name: str) -> str | None:

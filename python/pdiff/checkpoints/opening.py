@@ -166,10 +166,15 @@ def _check(candidate: Candidate, header: _core.Checkpoint) -> None:
 
 
 def _check_whole(header: _core.Checkpoint) -> None:
-    """Raise `InputError` if most weights are placeholders without numbers, as those of sharded trainings."""
-    weights = [t for t in header.tensors if t.dtype in FLOATING and ".running_" not in t.name]
-    empty = [t.name for t in weights if 0 in t.shape]
-    if len(empty) > len(weights) // 2:
+    """Raise `InputError` if most weights are placeholders without numbers, as those of sharded trainings.
+
+    These keep small tensors whole, such as biases and those of norms, so that half of what is called `weight`
+    is enough.
+    """
+    floating = [t for t in header.tensors if t.dtype in FLOATING and ".running_" not in t.name]
+    empty = [t.name for t in floating if 0 in t.shape]
+    named = [0 in t.shape for t in floating if t.name.endswith("weight")]
+    if 2 * len(empty) > len(floating) or (named and 2 * sum(named) >= len(named)):
         raise InputError(
             f"{some(empty)} {agreeing(len(empty), 'hold')} no numbers: placeholders for weights that are in "
             "other files, as DeepSpeed's ZeRO-3 leaves them; make whole checkpoints with its zero_to_fp32.py"

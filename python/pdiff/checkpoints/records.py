@@ -19,7 +19,7 @@ _COMPARED = 16
 
 
 Shape = Literal["file", "folder", "sharded", "adapter"]
-"""A single file; one in a folder with its configuration; those under an index; a PEFT adapter folder."""
+"""A file among others; one with a folder of its own; those under an index; a PEFT adapter folder."""
 
 
 @dataclass(frozen=True)

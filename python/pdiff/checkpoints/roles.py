@@ -13,15 +13,23 @@ from pdiff.common.wording import counted, some
 
 _BEGIN, _END = r"(?:^|(?<=[/._-]))", r"(?=$|[/._-])"
 _AVERAGED = re.compile(
-    rf"{_BEGIN}(?:ema|swa|polyak|averaged?)(?:[_-]?\d*\.\d+)?(?=$|[/._-]|\d)", re.IGNORECASE
+    rf"{_BEGIN}(?:(?:ema|swa|polyak|averaged?)(?:[_-]?\d*\.\d+)?(?=$|[/._-]|\d)"
+    r"|av[eg](?:[_-]?\d+(?:best)?)?(?=\.\w+$))",
+    re.IGNORECASE,
 )
-_ONE_RANK = r"(?:(?:zero|pp|tp|mp|dp|ep|cp|model|data|tensor|pipeline|global|local|fsdp)_?)*rank[_-]?\d+"
+_ONE_RANK = (
+    r"(?:(?:(?:zero|pp|tp|mp|dp|ep|cp|model|data|tensor|pipeline|global|local|fsdp)_?)*rank[_-]?\d+"
+    r"|shard[_-]?\d+|layer_\d+(?=-model))"
+)
 _RANK = re.compile(rf"{_BEGIN}{_ONE_RANK}(?:_{_ONE_RANK})*|(?<=consolidated\.)\d\d(?=\.)", re.IGNORECASE)
 _NETWORKS = (
     *("actor", "critic", "teacher", "student", "online", "target", "policy", "value"),
     *("generator", "discriminator", "encoder", "decoder"),
+    *(r"qf\d?", r"critic[12](?=[_-]\d)", r"(?<=\d/)critic[12]"),  # twins, not steps
 )
 _NETWORK = re.compile(rf"{_BEGIN}(?:net_?[A-Z]+(?:_[A-Z])?|[GDQ]\d?|{'|'.join(_NETWORKS)}){_END}")
+
+_NUMBER = re.compile(r"\d+")
 
 File = TypeVar("File", Checkpoint, Candidate)
 
@@ -110,6 +118,34 @@ def _roles(files: Sequence[File], pattern: re.Pattern[str]) -> list[list[tuple[s
     found = defaultdict[tuple[int, ...], list[tuple[str, File]]](list)
     for each in files:
         role = pattern.search(each.source)
-        step = tuple(map(int, re.findall(r"\d+", pattern.sub("", each.source))))
+        step = tuple(map(int, _NUMBER.findall(pattern.sub("", each.source))))
         found[step].append((role.group() if role else "", each))
     return list(found.values())
+
+
+def sorts_of_one_step(sources: Sequence[str]) -> str:
+    """Say that files whose names differ in more than numbers are of the same steps; "" if there are none.
+
+    They may be other networks, or averages or gradients, that have the shapes of the network. Numbers that
+    are the same in all files of a sort are no steps.
+    """
+    sorts = defaultdict[str, list[str]](list)
+    for source in sources:
+        sorts[_NUMBER.sub("#", source)].append(source)
+    first, *others = sorted(sorts.values(), key=len, reverse=True)
+    steps = _steps(first)
+    beside = [other for other in others if len(other) > 1 and 2 * len(_steps(other) & steps) >= len(other)]
+    if not beside:
+        return ""
+    more = f", and those of {len(beside) - 1} more sorts," if len(beside) > 1 else ""
+    return (
+        f"{counted(len(first), 'checkpoint')} like {first[0]} and {len(beside[0])} like {beside[0][0]}{more} "
+        "are of the same steps: if a sort holds another network, averages or gradients, collect without it"
+    )
+
+
+def _steps(sources: Sequence[str]) -> set[tuple[int, ...]]:
+    """Return the numbers in each of several paths that are not the same in all of them."""
+    numbers = [tuple(map(int, _NUMBER.findall(source))) for source in sources]
+    told = [place for place, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
+    return {tuple(each[place] for place in told) for each in numbers}

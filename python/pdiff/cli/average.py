@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 )
 @options.file_format(
     *("safetensors", "pth", "source"),
-    text="One safetensors or torch file, or the files that the checkpoints are.",
+    text="One safetensors or torch file (.pth), or what each checkpoint is (names end like theirs).",
 )
 @options.reading
 @options.task

@@ -15,7 +15,8 @@ from pdiff.common.wording import counted
 @click.option("--members", metavar="0-9,12", help="Which, by index from 0.  [default: all]")
 @options.file_format(
     *("safetensors", "pth", "source"),
-    text="One safetensors or torch file a model, or the files that the bank was collected from.",
+    text="One safetensors or torch file (.pth) a model, or files as the bank was collected from (names end "
+    "like theirs, .ckpt for instance).",
 )
 @options.output
 def command(source: Path, members: str | None, as_json: bool, **given: Any) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @options.out("generated")
 @options.file_format(
     *("safetensors", "pth", "source", "rows"),
-    text="One safetensors or torch file a model, the files that the bank was collected from, or rows: a bank "
-    "of the models, of which `pdiff export` makes files.",
+    text="One safetensors or torch file (.pth) a model, files as the bank was collected from (names end like "
+    "theirs, .ckpt for instance), or rows: a bank of the models, of which `pdiff export` makes files.",
 )
 @options.sampling
 @options.asking

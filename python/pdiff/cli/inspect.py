@@ -62,6 +62,11 @@ def show(console: "Console", inspection: "Inspection", everything: bool) -> None
             _tensors(console, kind.tensors, everything)
     if len(kinds) < len(inspection.kinds):
         console.say(f"… and {counted(len(inspection.kinds) - len(kinds), 'kind')} more (--all)")
+    if inspection.base:
+        console.say(
+            f"{inspection.base} is the whole network, of which the others are parts: `pdiff collect` takes "
+            "it as the base (another: --base; none: --majority)"
+        )
     _left_aside(console, "skipped", inspection.skipped, everything)
     _left_aside(console, "refused", inspection.refused, everything)
 

@@ -41,6 +41,8 @@ FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 Format = Literal[FileFormat, "rows"]
 FORMATS: tuple[Format, ...] = (*FILE_FORMATS, "rows")
 
+_ENDINGS = {"safetensors": ".safetensors", "torch": ".pth", "torch-legacy": ".pth"}
+"""How the names of files end whose source does not say it."""
 _SHARD_BYTES = 64 * 2**20
 
 State = Mapping[str, Array]
@@ -66,7 +68,8 @@ def write_models(
     """Write checkpoints, durably; return the file (or folder) of each, and the BLAKE3 of every file.
 
     Format `source` is how `source` was laid out, with what `companions` hold beside the weights of a folder
-    or torch file, or in an agent's zip; torch's legacy format becomes its zip. Raises `UsageError` for a
+    or torch file, or in an agent's zip, and names end as those that were read; torch's legacy format becomes
+    its zip. Raises `UsageError` for a
     format that is none.
     """
     source = written_as(source, fmt)
@@ -76,7 +79,7 @@ def write_models(
     names: list[str] = []
     digests: dict[str, str] = {}
     for name, state, metadata in models:
-        parts = _files(source, name, state, ".zip" if agent else ".pth")
+        parts = _files(source, name, state, ".zip" if agent else source.ending or _ENDINGS[source.format])
         names.append(next(iter(parts)).partition("/")[0])
         for file, part in parts.items():
             (folder / file).parent.mkdir(exist_ok=True)
@@ -112,8 +115,7 @@ def written_as(source: Source, fmt: str) -> Source:
 
 
 def _files(source: Source, name: str, state: State, ending: str) -> dict[str, State]:
-    """Return the tensors of each file of a model; `ending` is that of a torch file's name."""
-    ending = ".safetensors" if source.format == "safetensors" else ending
+    """Return the tensors of each file of a model; `ending` is that of the name of a single file."""
     if source.file:
         return {f"{name}/{source.file}": state}
     if source.shape == "sharded":

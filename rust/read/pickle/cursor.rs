@@ -6,6 +6,9 @@ use crate::read::source::Source;
 /// The most bytes of pickle that are read from one file.
 pub const MAX_PICKLE: u64 = 64 << 20;
 
+/// How the fault of a pickle of more bytes begins.
+pub const TOO_LONG: &str = "longer than the limit";
+
 const BLOCK: usize = 64 << 10;
 
 /// Why reading stopped: the machine does not know the file, so that the caller adds its name.
@@ -179,7 +182,7 @@ impl<'a> Cursor<'a> {
         if len > left {
             let position = self.position();
             let why = match self.source {
-                Some(source) if source.size() > self.limit as u64 => "longer than the limit",
+                Some(source) if source.size() > self.limit as u64 => TOO_LONG,
                 _ => "truncated",
             };
             return Err(Fault::Content(format!(

@@ -53,45 +53,56 @@ impl Machine<'_> {
             .and_then(|&shape| self.values.items(shape))
             .map_or(0, <[_]>::len);
         self.charge(2 * axes.min(MAX_AXES))?;
-        let made = self.tensor_node(rebuild, arguments);
-        let node = made.ok_or_else(|| wrong("torch._utils._rebuild_tensor"))?;
+        let node = match self.tensor_node(rebuild, arguments) {
+            Ok(node) => node,
+            // What the objects would have been is not known.
+            Err(_) if self.holds_objects(arguments)? => {
+                return Err(wrong("torch._utils._rebuild_tensor"));
+            }
+            // Who asks for the tensor knows its name.
+            Err(why) => Node::Unreadable(why),
+        };
         self.values.add(node)
     }
 
-    /// The tensor that a rebuilder makes; `None` if the arguments do not fit it.
-    fn tensor_node(&mut self, rebuild: Rebuild, arguments: Id) -> Option<Node> {
-        let list = self.values.items(arguments)?;
+    /// The tensor that a rebuilder makes; fails with what the tensor is if the arguments do not fit it.
+    fn tensor_node(&mut self, rebuild: Rebuild, arguments: Id) -> Result<Node, &'static str> {
+        const COUNT: &str = "rebuilt from a wrong number of arguments";
+        let list = self.values.items(arguments).ok_or(COUNT)?;
         let (metadata_at, counts) = match rebuild {
             Rebuild::V1 => (None, 4..=4),
             Rebuild::V2 => (Some(6), 6..=7),
             Rebuild::V3 => (Some(7), 7..=8),
         };
         if !counts.contains(&list.len()) {
-            return None;
+            return Err(COUNT);
         }
         let &Node::Storage(storage) = self.values.node(list[0]) else {
-            return None;
+            return Err("rebuilt from something that is no storage");
         };
         let element = match rebuild {
-            Rebuild::V3 => self.element(list[6])?,
+            Rebuild::V3 => self.element(list[6]).ok_or("rebuilt without a dtype")?,
             _ => self.values.storages[storage as usize].element,
         };
+        let offset = self.values.size(list[1]);
         let tensor = TensorRef {
             storage,
-            offset: self.values.size(list[1])?,
+            offset: offset.ok_or("rebuilt at a wrong offset")?,
             shape: list[2],
             strides: list[3],
             element,
         };
         let metadata = metadata_at.and_then(|at| list.get(at).copied());
-        if self.axes(tensor.shape)? != self.axes(tensor.strides)? {
-            return None;
+        let shape = self.axes(tensor.shape);
+        shape.ok_or("rebuilt with a wrong shape")?;
+        if self.axes(tensor.strides) != shape {
+            return Err("rebuilt with wrong strides");
         }
-        if let Some(why) = self.lazy(metadata)? {
-            return Some(Node::Unreadable(why));
+        if let Some(why) = self.lazy(metadata).ok_or("rebuilt with wrong metadata")? {
+            return Ok(Node::Unreadable(why));
         }
         self.values.tensors.push(tensor);
-        Some(Node::Tensor((self.values.tensors.len() - 1) as u32))
+        Ok(Node::Tensor((self.values.tensors.len() - 1) as u32))
     }
 
     fn element(&self, id: Id) -> Option<Element> {

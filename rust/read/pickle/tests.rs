@@ -406,14 +406,31 @@ fn tensors_that_cannot_be_read_say_why() {
 #[test]
 fn wrong_arguments_of_rebuilders_are_refused() {
     let floats = || storage("FloatStorage", "0", 3);
+    let unreadable = |value: Value| {
+        let see = |values: &Values<'_>, id| match values.node(id) {
+            Node::Unreadable(why) => *why,
+            _ => "",
+        };
+        load(&value.pickle(), see).unwrap()
+    };
+    for (value, why) in [
+        (
+            view(Value::None, 0, &[3], &[1]),
+            "from something that is no storage",
+        ),
+        (view(floats(), -1, &[3], &[1]), "at a wrong offset"),
+        (view(floats(), 0, &[-3], &[1]), "with a wrong shape"),
+        (view(floats(), 0, &[3], &[-1]), "with wrong strides"),
+        (view(floats(), 0, &[3], &[1, 1]), "with wrong strides"),
+        (view(floats(), 0, &[1; 65], &[1; 65]), "with a wrong shape"),
+        (
+            call("torch._utils", "_rebuild_tensor_v2", vec![floats()]),
+            "from a wrong number of arguments",
+        ),
+    ] {
+        assert_eq!(unreadable(value), format!("rebuilt {why}"));
+    }
     for value in [
-        view(Value::None, 0, &[3], &[1]),
-        view(floats(), -1, &[3], &[1]),
-        view(floats(), 0, &[-3], &[1]),
-        view(floats(), 0, &[3], &[-1]),
-        view(floats(), 0, &[3], &[1, 1]),
-        view(floats(), 0, &[1; 65], &[1; 65]),
-        call("torch._utils", "_rebuild_tensor_v2", vec![floats()]),
         call("torch._utils", "_rebuild_parameter", vec![Value::None]),
         call("torch._utils", "_rebuild_parameter", vec![]),
         call("torch", "Size", vec![Value::None]),

@@ -10,9 +10,28 @@ use crate::read::pickle::Values;
 const NETWORK: [&str; 3] = ["state_dict", "model", "module"];
 /// Keys of their averages.
 const AVERAGED: [&str; 3] = ["state_dict_ema", "model_ema", "ema"];
-/// Words in keys of networks that are copies of others of the same size.
-const COPIES: [&str; 10] = [
-    "target", "online", "teacher", "student", "best", "last", "latest", "old", "copy", "shadow",
+/// Words in keys of networks that are copies of others of the same size, and of what else has their size.
+const COPIES: [&str; 20] = [
+    "target",
+    "online",
+    "teacher",
+    "student",
+    "best",
+    "last",
+    "latest",
+    "old",
+    "copy",
+    "shadow",
+    "previous",
+    "prev",
+    "grad",
+    "grads",
+    "gradients",
+    "momentum",
+    "mask",
+    "masks",
+    "fisher",
+    "sq",
 ];
 const SHOWN: usize = 10;
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.utils import prune
 
 from pdiff.bank import Bank, collect
-from pdiff.checkpoints.roles import averaged_by_name
+from pdiff.checkpoints.roles import averaged_by_name, sorts_of_one_step
 from pdiff.common.errors import InputError
 from tests.support import Said
 
@@ -23,7 +25,8 @@ def save(folder: Path, paths: Sequence[str]) -> Path:
     """Save a network of its own at each of these paths."""
     for number, path in enumerate(paths):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state(1.0 + number), folder / path)
+        write = save_file if path.endswith(".safetensors") else torch.save
+        write(state(1.0 + number), folder / path)
     return folder
 
 
@@ -85,6 +88,10 @@ def test_a_folder_of_averages_alone_needs_no_choice(tmp_path: Path) -> None:
         (["{}_net_G_A.pth", "{}_net_G_B.pth"], "net_G_A, net_G_B"),
         (["actor_{}.pt", "critic_{}.pt"], "actor, critic"),
         (["G_{}.pth", "D_{}.pth"], "D, G"),
+        (["qf1_{}.pt", "qf2_{}.pt"], "qf1, qf2"),
+        (["step_{}/critic1.pt", "step_{}/critic2.pt"], "critic1, critic2"),
+        ([f"global_step{{}}/layer_0{layer}-model_states.pt" for layer in range(2)], "layer_00, layer_01"),
+        (["step_{}/shard_0.pt", "step_{}/shard_1.pt"], "shard_0, shard_1"),
     ],
 )
 def test_parts_of_one_step_are_no_members(tmp_path: Path, names: Sequence[str], listed: str) -> None:
@@ -145,6 +152,7 @@ def test_ranks_whose_networks_differ_are_refused_for_that_reason(tmp_path: Path)
         ["theme/step-{}.pt", "schema/step-{}.pt"],
         ["ranking/step-{}.pt", "frank2/step-{}.pt"],
         ["teacher/step-{}.pt", "other/step-{}.pt"],
+        ["critic{}.pt", "layer_{}.pt"],
     ],
 )
 def test_several_trainings_are_members_together(tmp_path: Path, names: Sequence[str]) -> None:
@@ -161,9 +169,45 @@ def test_names_of_averaged_weights() -> None:
         "ema0.999/1.pt",
         "a/swa/1.pt",
         "avg_ema_1.pt",
+        "avg_5.pt",
+        "valid.acc.ave_10best.pth",
     )
     assert all(map(averaged_by_name, said))
-    assert not any(map(averaged_by_name, ("schema.pt", "emanuel_1.pt", "cinema-2.pt", "swallow.pt")))
+    others = ("schema.pt", "emanuel_1.pt", "cinema-2.pt", "swallow.pt", "avgpool.pt", "acc_avg_0.9.pt")
+    assert not any(map(averaged_by_name, others))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["step_{}/model.safetensors", "step_{}/model_1.safetensors"],
+        ["grads_{}.pt", "model_{}.pt"],
+        ["step-{}.pt", "step-{}.safetensors"],
+        ["checkpoint-{}/text_encoder/model.safetensors", "checkpoint-{}/text_encoder_2/model.safetensors"],
+    ],
+)
+def test_sorts_of_files_of_the_same_steps_are_named(tmp_path: Path, names: Sequence[str]) -> None:
+    """accelerate's second model, gradients, two endings with different weights, two networks of diffusers."""
+    folder = save(tmp_path / "ckpts", [name.format(step) for name in names for step in STEPS])
+    said = Said()
+    assert len(collect(folder, out=tmp_path / "bank", progress=said)) == 2 * len(STEPS)
+    assert (
+        f"5 checkpoints like {names[0].format(1)} and 5 like {names[1].format(1)} are of the same steps: if "
+        "a sort holds another network, averages or gradients, collect without it"
+    ) in said
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"step-{step}.pt" for step in STEPS],
+        [f"fold{fold}/epoch-{step}.pt" for fold in range(2) for step in STEPS],
+        [*(f"epoch={step}.ckpt" for step in STEPS), "last.ckpt", "best.ckpt"],
+        [*(f"warm-{step}.pt" for step in STEPS), *(f"main-{10 + step}.pt" for step in STEPS)],
+    ],
+)
+def test_files_of_one_sort_need_no_word(names: Sequence[str]) -> None:
+    assert sorts_of_one_step(names) == ""
 
 
 def test_placeholders_are_no_weights(tmp_path: Path) -> None:
@@ -181,8 +225,64 @@ def test_placeholders_are_no_weights(tmp_path: Path) -> None:
         collect(tmp_path / "ckpts", out=tmp_path / "bank")
 
 
+def test_placeholders_beside_whole_biases_and_norms_are_no_weights(tmp_path: Path) -> None:
+    """ZeRO-3 keeps small parameters whole."""
+    for number in STEPS:
+        names = ("a.bias", "b.bias", "norm.weight", "norm.bias")
+        whole = {name: torch.full((3,), 1.0 * number) for name in names}
+        (tmp_path / "ckpts").mkdir(exist_ok=True)
+        content = {"a.weight": torch.zeros(0), "b.weight": torch.zeros(0), **whole}
+        torch.save(content, tmp_path / f"ckpts/{number}.pt")
+    with pytest.raises(InputError, match="a.weight, b.weight hold no numbers: placeholders"):
+        collect(tmp_path / "ckpts", out=tmp_path / "bank")
+
+
 def test_one_empty_tensor_among_weights_is_carried(tmp_path: Path) -> None:
     for number in STEPS:
         (tmp_path / "ckpts").mkdir(exist_ok=True)
         torch.save(state(float(number)) | {"none": torch.zeros(0, 3)}, tmp_path / f"ckpts/{number}.pt")
     assert len(collect(tmp_path / "ckpts", out=tmp_path / "bank")) == len(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("key", "beside"),
+    [("weights", "grads"), ("params", "momentum"), ("params", "masks"), ("mean", "sq_mean"), ("a", "prev")],
+)
+def test_what_has_the_shapes_of_the_weights_beside_them_is_asked_about(
+    tmp_path: Path, key: str, beside: str
+) -> None:
+    (tmp_path / "ckpts").mkdir()
+    for number in STEPS:
+        torch.save({key: state(1.0 * number), beside: state(0.5)}, tmp_path / f"ckpts/{number}.pt")
+    with pytest.raises(InputError, match="several weights of one size, .*--key"):
+        collect(tmp_path / "ckpts", out=tmp_path / "bank")
+    assert len(collect(tmp_path / "ckpts", out=tmp_path / "bank", key=key)) == len(STEPS)
+
+
+def test_the_state_of_an_optimiser_among_the_names_of_weights_is_said(tmp_path: Path) -> None:
+    """As a flattened tree of flax has it, or a script that puts all into one safetensors file."""
+    (tmp_path / "ckpts").mkdir()
+    for number in STEPS:
+        flat = {f"params.{name}": tensor for name, tensor in state(1.0 * number).items()}
+        flat |= {f"opt_state.0.mu.{name}": tensor for name, tensor in state(0.1 * number).items()}
+        save_file(flat, tmp_path / f"ckpts/{number}.safetensors")
+    said = Said()
+    collect(tmp_path / "ckpts", out=tmp_path / "bank", progress=said)
+    line = "1.safetensors: opt_state.0.mu.b, opt_state.0.mu.w look like the state of an optimiser"
+    assert any(each.startswith(line) for each in said)
+    base = tmp_path / "ckpts/1.safetensors"
+    bank = collect(tmp_path / "ckpts", out=tmp_path / "other", select_globs=["params.*"], base=base)
+    assert bank.subset_names == {"params.w", "params.b"}
+
+
+def test_masks_among_the_weights_are_said(tmp_path: Path) -> None:
+    """torch's pruning leaves `weight_orig` and `weight_mask`, which differ where each network is pruned."""
+    (tmp_path / "ckpts").mkdir()
+    for number in STEPS:
+        torch.manual_seed(number)
+        network = torch.nn.Linear(8, 8)
+        prune.l1_unstructured(network, "weight", amount=0.5)
+        torch.save(network.state_dict(), tmp_path / f"ckpts/{number}.pt")
+    said = Said()
+    collect(tmp_path / "ckpts", out=tmp_path / "bank", progress=said)
+    assert any(line.startswith("weight_mask: 0 and 1 alone, and generated numbers lie ") for line in said)

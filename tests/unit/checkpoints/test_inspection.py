@@ -67,6 +67,7 @@ def test_a_folder_of_one_kind_to_the_last_value(tmp_path: Path) -> None:
             }
         ],
         "banks": [],
+        "base": "",
         "skipped": [{"name": "optimizer.pt", "why": "not weights by its name"}],
         "refused": [{"name": "empty.pt", "why": "empty"}],
     }

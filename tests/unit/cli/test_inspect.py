@@ -47,6 +47,23 @@ def test_the_default_folder_is_described(ckpts: Path) -> None:
     assert result.stderr.startswith("Reading headers: 12/12 checkpoints in ")
 
 
+def test_a_whole_network_beside_its_parts_is_said_to_be_the_base(tmp_path: Path) -> None:
+    """As the code of Neural Network Diffusion leaves them; `collect` takes it so."""
+    (tmp_path / "checkpoint").mkdir()
+    torch.save({"a": torch.ones(2), "b": torch.ones(3), "c": torch.ones(4)}, tmp_path / "pretrained.pth")
+    for index in range(3):
+        part = {"a": torch.full((2,), float(index)), "b": torch.ones(3)}
+        torch.save(part, tmp_path / f"checkpoint/{index}.pth")
+    line = (
+        "pretrained.pth is the whole network, of which the others are parts: `pdiff collect` takes it as the "
+        "base (another: --base; none: --majority)\n"
+    )
+    assert line in pdiff(tmp_path, ".").stdout
+    assert json.loads(pdiff(tmp_path, ".", "--json").stdout)["base"] == "pretrained.pth"
+    assert line not in pdiff(tmp_path, "checkpoint").stdout
+    assert "is taken as the base" in command.pdiff(tmp_path, "collect", ".").stderr
+
+
 def test_identical_files_are_said_to_be_refused(tmp_path: Path) -> None:
     for index in range(3):
         save_file({"w": torch.ones(3)}, tmp_path / f"{index}.safetensors")

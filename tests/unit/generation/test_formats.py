@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,6 +16,8 @@ from torch.optim import swa_utils
 from pdiff.bank import Bank, collect
 from pdiff.common.config import Config
 from pdiff.common.errors import InputError, UsageError
+from pdiff.generation.averaging import average
+from pdiff.generation.extract import export
 from pdiff.generation.generated import Generated
 from pdiff.generation.sample import generate
 from pdiff.generators.train import train
@@ -163,10 +166,41 @@ def test_an_adapter_gives_folders(tmp_path: Path) -> None:
 
 def test_a_nested_torch_source_is_nested_again(tmp_path: Path) -> None:
     source = drawn(run_of(tmp_path, write_nested), tmp_path, "source")
-    assert source.info.files == ["model-0000.pth", "model-0001.pth"]
-    loaded = torch.load(source.path / "model-0000.pth", weights_only=True)
+    assert source.info.files == ["model-0000.pth.tar", "model-0001.pth.tar"]
+    loaded = torch.load(source.path / "model-0000.pth.tar", weights_only=True)
     assert list(loaded) == ["epoch", "state_dict", "optimizer"]
     assert loaded["state_dict"].keys() == {f"module.{name}" for name in checkpoint(0)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["epoch={}.ckpt", "model_{}.pth.tar", "model_{}.bin", "model_{}.pkl", "{}.pt", "{}.PT", "{}.safetensors"],
+)
+def test_names_end_as_those_that_were_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "ckpts").mkdir()
+    for index in range(MEMBERS):
+        path = tmp_path / "ckpts" / name.format(index)
+        (save_file if name.endswith(".safetensors") else torch.save)(checkpoint(index), path)
+    bank = collect(tmp_path / "ckpts", out=tmp_path / "bank")
+    end = name.partition("}")[2]
+    made = generate(bank, config=Config.preset("gaussian"), n=1, out=tmp_path / "made", format="source")
+    assert made.info.files == [f"model-0000{end}"]
+    assert made[0].keys() == checkpoint(0).keys()
+    assert len(collect(tmp_path / "ckpts", made.path, out=tmp_path / "again")) == MEMBERS + 1
+    paths = export(bank, tmp_path / "exported", members=[2], format="source")
+    assert [path.name for path in paths] == [f"member-0002{end}"]
+    averaged = average(tmp_path / "ckpts", out=tmp_path / "average", format="source")
+    assert averaged.record.files == [f"average{end}"]
+    written = generate(bank, config=Config.preset("gaussian"), n=1, out=tmp_path / "pth", format="pth")
+    assert written.info.files == ["model-0000.pth"]
+
+
+def test_a_bank_whose_ending_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    bank = run_of(tmp_path, write_plain).bank
+    source = msgspec.structs.replace(bank.manifest.source, ending="/../../a.pth")
+    msgspec.structs.replace(bank.manifest, source=source).write(bank.path)
+    with pytest.raises(InputError, match="not in its folder"):
+        Bank.open(bank.path)
 
 
 def test_tied_tensors_are_one_row_and_tied_again(tmp_path: Path) -> None:
