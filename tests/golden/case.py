@@ -20,6 +20,7 @@ SMALL = {
     "paper": (
         "codec.latent_dim=8",
         "codec.train.steps=3",
+        "codec.train.batch_size=8",
         "train.steps=3",
         "diffusion.timesteps=20",
         "sampler.steps=20",

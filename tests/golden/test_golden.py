@@ -36,6 +36,8 @@ class Made:
 
     rows: dict[str, Tensor]
     generated: Generated
+    cache: Path
+    """Predictions, so that what several figures are of is run once."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     for preset, settings in case.SMALL.items():
         run = train(bank, out=folder / preset, config=Config.build(preset, settings=settings))
         found[preset] = generate(run, n=case.GENERATED, seed=3, out=folder / f"generated-{preset}")
-    yield Made({preset: each.rows()[:3] for preset, each in found.items()}, found["default"])
+    yield Made(
+        {preset: each.rows()[:3] for preset, each in found.items()}, found["default"], folder / "cache"
+    )
     torch.set_num_threads(threads)
 
 
@@ -63,7 +67,8 @@ def test_generated_rows(made: Made, preset: str) -> None:
 def test_figures(made: Made, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pdiff.evaluation.verdict.advice.FEWEST", 2)  # or so few members support no verdict
     expected = json.loads((HERE / "figures.json").read_text())[kind]
-    results = evaluate(made.generated, baselines_n=4, replicates=40, seed=1, **ASKED[kind])
+    options = {"baselines_n": 4, "replicates": 40, "seed": 1, "cache": made.cache}
+    results = evaluate(made.generated, **options, **ASKED[kind])
     found = msgspec.to_builtins(results)
     found["findings"] = [each["kind"] for each in found["verdict"]["findings"]]
     different = [

@@ -7,34 +7,43 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Outcome", "opened"]
+__all__ = ["Outcome", "each_opened", "opened"]
 
 MIB = 2**20
 
 _SCRIPT = """
-import json, resource, signal, sys, time
+import json, os, resource, signal, sys, time
 from pdiff import _core
 
 def status(field):
     with open("/proc/self/status") as file:
         return next(1024 * int(line.split()[1]) for line in file if line.startswith(field + ":"))
 
-_core.open_checkpoints([])
-path, room, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-peak = status("VmHWM")
-limit = status("VmSize") + room
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-signal.alarm(seconds)
-begin = time.process_time()
-try:
-    checkpoint = _core.Checkpoint([path])
-    for tensor in checkpoint.tensors[:2]:
-        checkpoint.read(tensor.name)
-    outcome = "read"
-except (_core.InputError, OSError) as error:
-    outcome = f"{type(error).__name__}: {error}"
-took = time.process_time() - begin
-print(json.dumps([outcome, status("VmHWM") - peak, took]))
+def read(path, room, seconds):
+    _core.open_checkpoints([])
+    peak = status("VmHWM")
+    limit = status("VmSize") + room
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    signal.alarm(seconds)
+    begin = time.process_time()
+    try:
+        checkpoint = _core.Checkpoint([path])
+        for tensor in checkpoint.tensors[:2]:
+            checkpoint.read(tensor.name)
+        outcome = "read"
+    except (_core.InputError, OSError) as error:
+        outcome = f"{type(error).__name__}: {error}"
+    took = time.process_time() - begin
+    print(json.dumps([outcome, status("VmHWM") - peak, took]), flush=True)
+
+room, seconds, *paths = sys.argv[1:]
+for path in paths:
+    child = os.fork()  # before the core has threads
+    if child == 0:
+        read(path, int(room), int(seconds))
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == 0, f"{path}: exit code {code}"
 """
 
 
@@ -52,9 +61,15 @@ class Outcome:
 
 def opened(path: Path, *, room: int = 256 * MIB, seconds: int = 20) -> Outcome:
     """Read `path` with at most `room` more bytes of address space; fails if a signal ends that."""
-    command = [sys.executable, "-c", _SCRIPT, str(path), str(room), str(seconds)]
+    (outcome,) = each_opened(path, room=room, seconds=seconds)
+    return outcome
+
+
+def each_opened(*paths: Path, room: int = 256 * MIB, seconds: int = 20) -> list[Outcome]:
+    """Read each of `paths` as `opened` does, in a process of its own that is forked from one for all."""
+    command = [sys.executable, "-c", _SCRIPT, str(room), str(seconds), *map(str, paths)]
     # Each thread's own arena takes 64 MiB of addresses without using them, or not, as threads happen to run.
     one_arena = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_arena)
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"
-    return Outcome(*json.loads(done.stdout))
+    return [Outcome(*json.loads(line)) for line in done.stdout.splitlines()]

@@ -49,8 +49,8 @@ class Commands:
 
 
 @contextmanager
-def commands(folder: Path, scratch: Path) -> Iterator[Commands]:
-    """Start the process; faults concern what lies below `folder`.
+def commands(folder: Path, scratch: Path, *more: str) -> Iterator[Commands]:
+    """Start the process, with `evaluate` for evaluations; faults concern what lies below `folder`.
 
     They need a C compiler.
     """
@@ -64,7 +64,7 @@ def commands(folder: Path, scratch: Path) -> Iterator[Commands]:
         subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
         environment["LD_PRELOAD"] = str(library)
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.hostile.driver"],
+        [sys.executable, "-m", "tests.hostile.driver", *more],
         cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as process:  # fmt: skip
         yield Commands(process)

@@ -1,4 +1,4 @@
-"""`python -m tests.hostile.driver`: runs commands of pdiff, each in a fork, and some of them not to the end.
+"""`python -m tests.hostile.driver [evaluate]`: runs commands of pdiff, each in a fork, some not to the end.
 
 Reads a request a line (JSON) and answers with what became of it. Importing torch once, not for each of a
 hundred runs, is what this is for; the parent itself runs no command, so that its forks have all their
@@ -6,6 +6,7 @@ threads.
 """
 
 import ctypes
+import gc
 import importlib
 import json
 import mmap
@@ -23,15 +24,20 @@ from typing import Any
 from pdiff import cli
 from pdiff.common.provenance import provenance
 from pdiff.generation import card
-from tests.hostile.quick import quick
 
 DEADLINE = 60
 MODULES = [
-    "pdiff.bank", "pdiff.evaluation.evaluate", "pdiff.generation.extract", "pdiff.report",
-    "pdiff.cli.collect", "pdiff.cli.convert", "pdiff.cli.evaluate", "pdiff.cli.export", "pdiff.cli.generate",
+    "pdiff.bank", "pdiff.generation.extract", "pdiff.generation.sample",
+    "pdiff.cli.collect", "pdiff.cli.convert", "pdiff.cli.export", "pdiff.cli.generate",
     "pdiff.cli.console", "rich.progress", "rich._emoji_codes",
 ]  # fmt: skip
 """What the commands import when they are first used, rich's parts included."""
+EVALUATION = [
+    "pdiff.evaluation.evaluate", "pdiff.report", "pdiff.cli.evaluate", "tests.hostile.quick",
+    "pdiff.generators.average", "pdiff.generators.interpolation", "pdiff.generators.noise",
+    "torch.fx.experimental.symbolic_shapes",
+]  # fmt: skip
+"""What an evaluation imports besides; torch's last one for networks that add in place."""
 HUGE_PAGE = 2**21
 MADV_COLLAPSE = 25
 
@@ -41,7 +47,7 @@ def child(argv: list[str], log: int, limit: int | None, whole: bool) -> None:
     code = 70
     try:
         if not whole:
-            quick()
+            importlib.import_module("tests.hostile.quick").quick()
         os.dup2(log, 1)
         os.dup2(log, 2)
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
@@ -92,12 +98,14 @@ def run(request: dict[str, Any], faults: mmap.mmap) -> dict[str, Any]:
     return {"code": os.waitstatus_to_exitcode(status), "text": text, "seconds": seconds, "changes": changes}
 
 
-def prepare() -> None:
+def prepare(modules: list[str]) -> None:
     """Do once what every command would do: import modules, look at the platform, compile the card."""
-    for module in MODULES:
+    for module in modules:
         importlib.import_module(module)
     provenance()
     card._environment().get_template("card.md")
+    gc.collect()
+    gc.freeze()  # or each fork's collections go through, and so copy, all that was imported
     collapse()
 
 
@@ -114,7 +122,7 @@ def collapse() -> None:
 
 def main() -> None:
     """Answer requests until there are no more."""
-    prepare()
+    prepare(MODULES + (EVALUATION if sys.argv[1:] == ["evaluate"] else []))
     path = Path(os.environ["FAULTS_STATE"])
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 32) as faults:
         for line in sys.stdin:

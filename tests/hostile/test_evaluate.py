@@ -23,8 +23,8 @@ from tests.hostile.commands import ROOT, Commands, Done, commands
 from tests.unit.evaluation.waves import NORMS, Residual, save_bank
 
 KILLS = 4
-MEMBERS = 24
-GENERATED_MODELS = 6
+MEMBERS = 12
+GENERATED_MODELS = 4
 
 TASK = """
 import time
@@ -61,7 +61,7 @@ def write_generated(bank: Bank, folder: Path) -> None:
 
 
 def arguments(place: Path, out: Path, cache: Path) -> list[str]:
-    task = ["--task", f"{place / 'task.py'}:factory", "--arch", "residual", "--batch-size", "13"]
+    task = ["--task", f"{place / 'task.py'}:factory", "--arch", "residual", "--batch-size", "26"]
     few = ["--baselines-n", "2"]
     models = [str(place / "generated"), "--bank", str(place / "bank")]
     return ["evaluate", *models, "--out", str(out), "--cache", str(cache), *task, *few]
@@ -87,7 +87,7 @@ def judgement(out: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def driver(place: Path) -> Iterator[Commands]:
-    with commands(place, place) as driver:
+    with commands(place, place, "evaluate") as driver:
         yield driver
 
 

@@ -17,7 +17,7 @@ from pdiff.generators.train import train
 from tests.hostile.commands import Command, Commands, commands, contents, leftovers
 from tests.support import TINY, checkpoint
 
-KILLS = 20
+KILLS = 12
 ENDS = 6
 """Changes at the beginning and the end that are all made to fail."""
 CASES = ["collect", "collect --overwrite", "collect --extend", "generate", "generate --overwrite",
@@ -33,10 +33,10 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scratch = tmp_path_factory.mktemp("kills")
     for name, first in (("one", 0), ("two", 1000)):
         (scratch / name).mkdir()
-        for index in range(first, first + 24):
+        for index in range(first, first + 12):
             save_file(checkpoint(index), scratch / name / f"step-{index}.safetensors")
     bank = collect(scratch / "one", out=scratch / "bank")
-    train(bank, out=scratch / "run", config=Config.build("default", settings=TINY))
+    train(bank, out=scratch / "run", config=Config.build("default", settings=[*TINY, "denoiser.depth=1"]))
     (scratch / "work").mkdir()
     return scratch
 

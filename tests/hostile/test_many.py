@@ -12,9 +12,7 @@ from tests.support import checkpoint
 _SCRIPT = """
 import json, sys
 from pathlib import Path
-import torch
 from pdiff.bank import collect
-torch.set_num_threads(1)
 
 def peak():
     status = Path("/proc/self/status").read_text()

@@ -21,7 +21,7 @@ from tests.hostile.assembler import (
     text,
     tuple_,
 )
-from tests.hostile.bounded import MIB, opened
+from tests.hostile.bounded import MIB, each_opened, opened
 from tests.hostile.files import THREE, Entry, archive, replaced, torch_legacy, torch_zip, write
 from tests.hostile.refusals import read_all, refusal
 
@@ -185,12 +185,15 @@ BOMBS = {
 
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 def test_bombs_go_off_in_bounded_memory_and_time(tmp_path: Path, bomb: bytes) -> None:
-    for name, data in {
+    files = {
         "weights": beside(bomb),
         "optimizer": torch_zip(dictionary({"state_dict": state_dict(), "optimizer": bomb})),
         "unknown": torch_zip(dictionary({"state_dict": state_dict(), "parts": bomb})),
-    }.items():
-        outcome = opened(write(tmp_path / f"{name}.pt", data), room=600 * MIB)
+    }
+    paths = [write(tmp_path / f"{name}.pt", data) for name, data in files.items()]
+    outcomes = each_opened(*paths, room=600 * MIB)
+    assert len(outcomes) == len(files)
+    for outcome in outcomes:
         assert outcome.text == "read" or outcome.text.startswith(("InputError: ", "CodeError: "))
         assert "\n" not in outcome.text
         assert outcome.memory < 400 * MIB

@@ -30,8 +30,9 @@ def run(folder: Path, *arguments: str) -> str:
 def test_from_a_folder_of_checkpoints_to_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arch: str, fmt: str, generated: str
 ) -> None:
-    if arch != "convnet":  # figures take as long as all the rest: once here, and once by the demo
+    if arch != "convnet":  # figures and the bootstrap take as long as all the rest: once is enough
         monkeypatch.setattr(Plot, "drawing", lambda plot: Drawing(plot.name, None))
+        monkeypatch.setattr("pdiff.evaluation.evaluate.evaluate", partial(evaluate, replicates=50))
     run(tmp_path, "zoo", "digits", "--arch", arch, "--k", "30", "--epochs", "3", "--format", fmt)
     collected = json.loads(run(tmp_path, "collect", "./ckpts", "--json"))
     assert collected["members"] == 30
@@ -74,7 +75,8 @@ def test_the_python_way_gives_what_the_commands_give(tmp_path: Path) -> None:
 
 def test_the_demo_ends_with_table_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdiff.Config, "build", partial(pdiff.Config.build, settings=TRAIN[1::2]))
-    fewer = partial(evaluate, baselines_n=BASELINES)
+    monkeypatch.setattr(Plot, "drawing", lambda plot: Drawing(plot.name, None))
+    fewer = partial(evaluate, baselines_n=BASELINES, replicates=50)
     monkeypatch.setattr("pdiff.evaluation.evaluate.evaluate", fewer)
     shown = run(tmp_path, "demo", "--task", "digits", "--arch", "mlp", "--k", "20", "--n", "4")
     for folder in ("ckpts: 20", "bank: 20", "run: default", "generated: 4", "evaluation/report.html"):

@@ -44,9 +44,29 @@ def script(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def pdiff(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    words = ["pdiff", *arguments]
-    return script(f"sys.argv = {words!r}\nfrom pdiff.cli import main\nmain()", folder)
+ALL = """
+import io, json
+from contextlib import redirect_stderr, redirect_stdout
+from pdiff.cli import main
+
+done = []
+for sys.argv in COMMANDS:
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as errors:
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+    done.append((sys.argv[1:], code, out.getvalue(), errors.getvalue()))
+print(json.dumps(done))
+"""
+
+
+def pdiff(folder: Path, *commands: list[str]) -> list[subprocess.CompletedProcess[str]]:
+    """Run commands, one after the other in one process."""
+    done = script(ALL.replace("COMMANDS", repr([["pdiff", *words] for words in commands])), folder)
+    assert done.returncode == 0, done.stderr
+    return [subprocess.CompletedProcess(*each) for each in json.loads(done.stdout)]
 
 
 @pytest.fixture
@@ -64,7 +84,7 @@ def test_every_command_is_on_one_of_the_lists() -> None:
 
 
 def test_a_folder_is_inspected_collected_verified_averaged_and_exported(folder: Path) -> None:
-    for arguments in (
+    commands = (
         ["--help"],
         *([name, "--help"] for name in NEEDS_NONE),
         ["inspect", "ckpts", "--deep"],
@@ -75,9 +95,9 @@ def test_a_folder_is_inspected_collected_verified_averaged_and_exported(folder: 
         ["verify", "bank", "exported"],
         ["convert", "ckpts/3.safetensors", "--out", "3.safetensors"],
         ["config", "paper"],
-    ):
-        done = pdiff(folder, *arguments)
-        assert done.returncode == 0, (arguments, done.stderr)
+    )
+    for done in pdiff(folder, *commands):
+        assert done.returncode == 0, (done.args, done.stderr)
     states = [load_file(folder / f"ckpts/{index}.safetensors") for index in range(COUNT)]
     average = load_file(folder / "average/average.safetensors")
     for name, dtype in (("w", np.float32), ("h", np.float16)):
@@ -91,33 +111,37 @@ def test_a_folder_is_inspected_collected_verified_averaged_and_exported(folder: 
         np.testing.assert_array_equal(exported[name], values)
 
 
-@pytest.mark.parametrize("command", NEEDS_TORCH)
-def test_what_needs_torch_says_so_in_one_line(folder: Path, command: str) -> None:
-    assert pdiff(folder, "collect", "ckpts").returncode == 0
-    done = pdiff(folder, command, *NEEDS_TORCH[command])
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    lacking = "jinja2" if command == "report" else "torch"
-    said = f"pdiff: pdiff {command} needs {lacking}, which is not installed: pip install 'pdiff-nn[torch]'\n"
-    assert done.stderr == said
+def test_what_needs_torch_says_so_in_one_line(folder: Path) -> None:
+    commands = [[command, *arguments] for command, arguments in NEEDS_TORCH.items()]
+    collected, *refused = pdiff(folder, ["collect", "ckpts"], *commands)
+    assert collected.returncode == 0, collected.stderr
+    for command, done in zip(NEEDS_TORCH, refused, strict=True):
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        lacking = "jinja2" if command == "report" else "torch"
+        needs = f"pdiff {command} needs {lacking}, which is not installed"
+        assert done.stderr == f"pdiff: {needs}: pip install 'pdiff-nn[torch]'\n"
 
 
 def test_a_format_that_torch_writes_and_a_task_are_asked_for_torch_before_the_work(folder: Path) -> None:
-    assert pdiff(folder, "collect", "ckpts").returncode == 0
-    for arguments in (
+    collected, *refused = pdiff(
+        folder,
+        ["collect", "ckpts"],
         ["average", "ckpts", "--task", "mnist1d"],
         ["average", "ckpts", "--format", "pth"],
         ["export", "bank", "--format", "pth"],
         ["collect", "ckpts", "--out", "aligned", "--align"],
-    ):
-        done = pdiff(folder, *arguments)
-        assert done.returncode == 2, (arguments, done.stderr)
+    )
+    assert collected.returncode == 0, collected.stderr
+    for done in refused:
+        assert done.returncode == 2, (done.args, done.stderr)
         assert "needs torch, which is not installed" in done.stderr.splitlines()[-1]
         assert "Averaging" not in done.stderr
     assert {path.name for path in folder.iterdir()} == {"ckpts", "bank"}
 
 
 def test_what_cannot_work_is_refused_before_torch_is_loaded(folder: Path) -> None:
-    assert pdiff(folder, "collect", "ckpts").returncode == 0
+    (done,) = pdiff(folder, ["collect", "ckpts"])
+    assert done.returncode == 0, done.stderr
     for name in ("run", "generated", "evaluation", "pdiff-demo"):
         (folder / name).mkdir()
         (folder / name / "mine.txt").touch()
@@ -141,23 +165,14 @@ def test_what_cannot_work_is_refused_before_torch_is_loaded(folder: Path) -> Non
         (["average", "nothere"], "nothere: no such file or folder"),
         (["inspect", "nothere"], "nothere: no such file or folder"),
     ]
-    code = f"""
-from pdiff.cli import main
-for sys.argv in {[["pdiff", *arguments] for arguments, _ in refusals]!r}:
-    try:
-        main()
-    except SystemExit as stop:
-        assert stop.code in (2, 3)
-"""
-    done = script(code, folder)
-    lines = done.stderr.splitlines()
-    assert (done.returncode, len(lines)) == (0, len(refusals)), done.stderr
-    for line, (_, message) in zip(lines, refusals, strict=True):
+    for done, (_, message) in zip(pdiff(folder, *(words for words, _ in refusals)), refusals, strict=True):
+        assert done.returncode in (2, 3), done.args
+        (line,) = done.stderr.splitlines()
         assert message in line
 
 
 def test_the_doctor_warns_of_a_missing_torch_and_fails_nothing(folder: Path) -> None:
-    done = pdiff(folder, "doctor", "--json")
+    (done,) = pdiff(folder, ["doctor", "--json"])
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert checks["torch"]["status"] == "warn"
     assert "pip install 'pdiff-nn[torch]'" in checks["torch"]["detail"]

@@ -12,6 +12,7 @@ from typing import Literal
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
@@ -74,6 +75,7 @@ class Plot:
         with style(prefix):
             figure, text = Figure(figsize=size, layout="constrained"), io.StringIO()
             self.draw(figure, PLACEHOLDERS)
+            _lay_out(figure)
             metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
             figure.savefig(text, format="svg", metadata=metadata)
         return page_svg(text.getvalue(), prefix, self.alternative, PLACEHOLDERS)
@@ -90,6 +92,14 @@ class Plot:
         path = folder / f"{self.name}.{kind}"
         _core.write_file(path, buffer.getvalue())
         return path
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place everything for an SVG now: saving a figure that has a layout to compute draws all of it twice."""
+    FigureCanvasSVG(figure)  # whose measures of text the layout goes by
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    figure.set_layout_engine(None)
 
 
 def is_wide(figure: Figure) -> bool:

@@ -1,7 +1,7 @@
 """Aligned banks hold the same networks: permuted copies become one, functions and all else stay."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pdiff.alignment.align import METHODS, align
+from pdiff.alignment.align import align
 from pdiff.alignment.groups import symmetries
 from pdiff.alignment.members import Method
 from pdiff.bank import Bank, collect
@@ -22,6 +22,7 @@ from tests.support import Said, bank_of
 from tests.unit.alignment.banks import copies_bank, networks_bank, shuffled
 from tests.unit.alignment.networks import BUILT_IN, SHAPES, Tied
 
+METHODS: tuple[Method, ...] = get_args(Method)
 MLP = load_task("mnist1d")
 
 

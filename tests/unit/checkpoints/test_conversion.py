@@ -114,6 +114,7 @@ def test_trust_changes_nothing_for_plain_data(tmp_path: Path, out: Path) -> None
     assert metadata(out) == {"note": "hello"}
 
 
+@pytest.mark.usefixtures("in_fork")
 def test_a_whole_module_is_refused_then_run_if_trusted(tmp_path: Path, out: Path) -> None:
     network = module()
     torch.save(network, tmp_path / "whole.pt")
@@ -341,6 +342,7 @@ def test_outputs_that_must_not_be_written_are_refused(tmp_path: Path, out: Path)
     assert equal(load_file(out), checkpoint(0))
 
 
+@pytest.mark.usefixtures("in_fork")
 def test_a_failure_leaves_the_old_output(tmp_path: Path, out: Path) -> None:
     out.write_text("precious")
     torch.save(Does(signal.raise_signal, signal.SIGSEGV), tmp_path / "x.pt")

@@ -15,15 +15,16 @@ from pdiff.tasks.mnist1d import Mnist1D
 from pdiff.zoo import build_zoo
 from tests.unit.evaluation.making import average, evaluate, gaussian
 
-MEMBERS, PLANTED, TESTED, EPOCHS = 40, 6, 3000, 3
+MEMBERS, PLANTED, EPOCHS = 40, 6, 3
+FEW: dict[Split, int] = {"train": 8000, "validation": 1000, "test": 3000}
 
 
 class Small(Mnist1D):
-    """MNIST-1D with fewer test samples."""
+    """MNIST-1D with fewer samples."""
 
     def data(self, split: Split) -> tuple[Tensor, Tensor]:
         inputs, labels = super().data(split)
-        return (inputs[:TESTED], labels[:TESTED]) if split == "test" else (inputs, labels)
+        return inputs[: FEW[split]], labels[: FEW[split]]
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Nets:
     folder = tmp_path_factory.mktemp("planted")
     common: dict[str, Any] = {"task_name": "mnist1d", "options": {}, "arch": "convnet", "epochs": EPOCHS}
     build_zoo(Small(), out=folder / "ckpts", k=MEMBERS, **common)
-    build_zoo(Small(), out=folder / "others", k=3, runs=PLANTED, seed=1, **common)
+    build_zoo(Small(), out=folder / "others", k=1, runs=PLANTED, seed=1, **common)
     others = collect(folder / "others", out=folder / "others-bank")
     return Nets(
         collect(folder / "ckpts", out=folder / "bank"),
-        others.batch(range(2, 3 * PLANTED, 3)),
+        others.batch(range(PLANTED)),
         folder / "cache",
     )
 

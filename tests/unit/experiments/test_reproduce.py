@@ -7,6 +7,7 @@ from pdiff.cli.reproduce import command
 from pdiff.common.errors import UsageError
 from pdiff.experiments import reproduce
 from pdiff.experiments.reproduce import RowOutcome, chosen
+from pdiff.report.plot import Drawing, Plot
 from pdiff.zoo.recipes import rows
 from tests.unit.report.sample import changed, lean_results
 
@@ -43,7 +44,8 @@ def test_a_start_is_of_one_network(tmp_path):
         reproduce("table1", only=["pets/*"], init=tmp_path / "start.pth", out=tmp_path)
 
 
-def test_a_row_runs_from_data_to_a_table_beside_the_published_figures(tmp_path):
+def test_a_row_runs_from_data_to_a_table_beside_the_published_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(Plot, "drawing", lambda plot: Drawing(plot.name, None))
     arguments = ["small", "--only", "digits/mlp", "--smoke", "--out", str(tmp_path), "--json"]
     first = CliRunner().invoke(command, arguments, catch_exceptions=False)
     (row,) = json.loads(first.stdout)["rows"]

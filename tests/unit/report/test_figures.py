@@ -283,7 +283,8 @@ def test_figures_as_files(results: Results, tmp_path: Path, kind: Any, start: by
 
 
 def test_dollar_signs_in_names_are_no_formulas(results: Results) -> None:
-    named = changed(results, {"name": "a$x$b", "plots.parameters.0.name": "w$1$"})
+    tensor = replace(results.plots.parameters[0], name="w$1$")
+    named = changed(results, {"name": "a$x$b", "plots.parameters": [tensor]})
     found = figures(named)
     strips, parameters = (
         fields(found[name], narrow=None).drawing().wide for name in ("strips", "parameters")

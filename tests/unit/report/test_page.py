@@ -124,7 +124,8 @@ def test_names_are_text_and_nothing_else(undrawn: set[str]) -> None:
         "warnings": [ATTACK],
     }
     results = changed(sample_results(ATTACK), changes)
-    page = render_report(results)
+    one = results.plots.parameters[:1]  # the other tensors' panels take as long again
+    page = render_report(changed(results, {"plots.parameters": one}))
     reader = read(page)
     assert not any(tag == "script" or "onload" in attributes for tag, attributes in reader.elements)
     assert (

@@ -66,10 +66,10 @@ class Case(NamedTuple):
 @pytest.mark.parametrize(
     "case",
     [
-        Case("segmentation", "convnet", 16, 30, 1e-2, parts=64, chance=0.1, better=0.15),
-        Case("segmentation", "fcn", 8, 10, 2e-3, parts=64, chance=0.1, better=0.1),
-        Case("detection", "fcos", 8, 30, 2e-3, parts=3, chance=0.01, better=0.3),
-        Case("detection", "faster_rcnn", 8, 30, 2e-3, parts=3, chance=0.01, better=0.1),
+        Case("segmentation", "convnet", 8, 24, 1e-2, parts=64, chance=0.1, better=0.15),
+        Case("segmentation", "fcn", 4, 8, 2e-3, parts=64, chance=0.1, better=0.1),
+        Case("detection", "fcos", 4, 24, 2e-3, parts=3, chance=0.01, better=0.3),
+        Case("detection", "faster_rcnn", 4, 24, 2e-3, parts=3, chance=0.01, better=0.1),
         Case("denoising", "unet", 64, 10, 5e-3, parts=49, chance=0.9, better=0.6),
     ],
     ids=lambda case: case.arch,

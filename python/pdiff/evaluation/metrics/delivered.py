@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from pdiff.evaluation.metrics.novelty import Measured
 from pdiff.evaluation.schema import Delivered
@@ -32,6 +31,8 @@ def delivered(folders: Sequence[Models], measured: Sequence[Measured], metric: s
     asked, scores = np.array(pairs).T
     slope = interval = None
     if asked.min() < asked.max():
+        from scipy import stats  # noqa: PLC0415 (slow to import, and seldom needed)
+
         line = stats.linregress(asked, scores)
         slope, reach = float(line.slope), float(stats.t.ppf((1 + _LEVEL) / 2, len(pairs) - 2) * line.stderr)
         interval = slope - reach, slope + reach

@@ -20,7 +20,10 @@ Families = tuple[tuple[float, float, float], ...]
 
 FEATURES = 12
 SAMPLES, MODELS, MEMBERS = 300, 10, 8
-DRAWS, REPLICATES = 200, 60
+DRAWS, REPLICATES = 100, 60
+"""With 100 draws, intervals that hold the truth in 95 % of cases hold it in fewer than 88 (89) of the draws
+with a probability of 0.0015 (0.004), and in all 100 with one of 0.006 (in 97 % of cases: 0.05). Intervals
+that hold it in three of four cases, as plain percentiles do on a front, pass 88 (89) with one of 0.001."""
 APART = ((0.3, 0.20, 1.6), (0.2, 0.12, 1.5), (0.1, 0.30, 1.7), (0.1, 0.50, 1.6))
 CROWDED = ((0.2, 0.25, 1.6), *((0.2, 0.25, 1.6) for _ in range(10)))
 """Distance of the centre from the bank's, spread of the models, their threshold; ours is first."""
