@@ -35,7 +35,10 @@ $(STAMP): pyproject.toml $(RUST) | rust
 demo: setup
 	$(BIN)/pdiff demo --out $(DEMO) --overwrite
 
-test: setup test-rust test-python
+# The Rust tests are compiled while packages are downloaded.
+test:
+	@$(MAKE) --no-print-directory --jobs=2 setup test-rust
+	@$(MAKE) --no-print-directory test-python
 
 test-rust: | rust
 	cargo test --quiet

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch.optim.swa_utils import update_bn
 
 import pdiff
-from pdiff.alignment.align import INPUTS, METHODS
+from pdiff.alignment.align import INPUTS
 from pdiff.alignment.matching import ROUNDS, matched
 from pdiff.alignment.members import Members
 from pdiff.alignment.symmetry import Orders, Symmetry, Values
@@ -102,7 +102,7 @@ def main(arch: str, runs: int, pairs: int, seed: int, ckpts: Path | None) -> Non
         print(f"{members} networks, mean accuracy {own:.1%}\n")
         print("| matched by, to | midpoint of two | average of all | matching |\n|---|---|---|---|")
         print(line("not aligned", rows, judge, chosen, ""), flush=True)
-        for method in METHODS[::-1]:
+        for method in ("weights", "activations"):
             opened = Members.opened(bank, task, arch, INPUTS)
             values, symmetry = opened.vectors(method)
             for way, match in WAYS.items():
