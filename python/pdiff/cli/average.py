@@ -69,7 +69,7 @@ def _show(console: "Console", scores: "Scores") -> None:
         (name, f"{scale * each.value:.2f}{unit}", " to ".join(f"{scale * end:.2f}" for end in each.interval))
         for name, each in (
             ("average", scores.average),
-            (f"best of {scores.members} on validation", scores.best),
+            (f"best of {scores.members} scored, on validation", scores.best),
             ("mean checkpoint", scores.mean),
             ("last checkpoint", scores.last),
         )
