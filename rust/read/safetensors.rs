@@ -15,6 +15,9 @@ use crate::runtime::parallel::Cancel;
 
 /// The largest header that the format allows, in bytes.
 pub const MAX_HEADER: u64 = 100_000_000;
+/// The most tensors in a file: the largest networks have fewer in all their files, and each takes far more memory than
+/// its bytes in the header.
+pub const MAX_TENSORS: usize = 1 << 17;
 const LENGTH_BYTES: u64 = 8;
 
 /// One tensor as the header declares it.
@@ -92,6 +95,11 @@ impl Header {
         let parsed = json::parse(json, |name, fields| {
             if wrong.is_none() {
                 match tensor(name, fields, data_begin) {
+                    Ok(_) if tensors.len() == MAX_TENSORS => {
+                        wrong = Some(format!(
+                            "has more than {MAX_TENSORS} tensors, which is not read"
+                        ));
+                    }
                     Ok(tensor) => tensors.push(tensor),
                     Err(message) => wrong = Some(message),
                 }

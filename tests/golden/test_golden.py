@@ -65,7 +65,7 @@ def test_generated_rows(made: Made, preset: str) -> None:
 
 @pytest.mark.parametrize("kind", ASKED)
 def test_figures(made: Made, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pdiff.evaluation.verdict.advice.FEWEST", 2)  # or so few members support no verdict
+    monkeypatch.setattr("pdiff.evaluation.verdict.support.FEWEST", 2)  # or so few members support no verdict
     expected = json.loads((HERE / "figures.json").read_text())[kind]
     options = {"baselines_n": 4, "replicates": 40, "seed": 1, "cache": made.cache}
     results = evaluate(made.generated, **options, **ASKED[kind])

@@ -165,6 +165,15 @@ def test_many_names_of_many_parts_take_a_small_multiple_of_the_header(tmp_path: 
     assert outcome.memory < 8 * len(header)
 
 
+def test_more_tensors_than_any_network_has_are_refused(tmp_path: Path) -> None:
+    tensors = (b'"%x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % i for i in range(1_250_000))
+    header = b"{" + b",".join(tensors) + b"}"
+    outcome = opened(write(tmp_path / "a.safetensors", safetensors(header)), room=400 * MIB)
+    assert outcome.text.startswith("InputError: ")
+    assert "has more than 131072 tensors" in outcome.text
+    assert outcome.memory < 3 * len(header)
+
+
 def test_more_free_text_than_anybody_writes_is_refused(tmp_path: Path) -> None:
     header = {"__metadata__": {str(i): "" for i in range(100_001)}}
     assert "more than 100000 entries" in refusal(write(tmp_path / "a.safetensors", safetensors(header)))

@@ -33,7 +33,7 @@ def test_a_task_ends_with_a_verdict(
         pytest.importorskip("torchvision")
     monkeypatch.setattr(scenes, "SIZES", FEW)
     monkeypatch.setattr(denoising, "SIZES", FEW)
-    monkeypatch.setattr("pdiff.evaluation.verdict.advice.FEWEST", 2)  # or so few members support no verdict
+    monkeypatch.setattr("pdiff.evaluation.verdict.support.FEWEST", 2)  # or so few members support no verdict
     monkeypatch.setattr(Plot, "drawing", lambda plot: Drawing(plot.name, None))
     monkeypatch.setattr("pdiff.evaluation.evaluate.evaluate", partial(evaluate, replicates=20))
     for command in (

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pdiff.bank import collect
 from pdiff.checkpoints import convert_folder
+from pdiff.common.config import Config
 from pdiff.common.errors import InputError
+from pdiff.generation.sample import generate
 from tests.libraries.writing_back import MEMBERS, again, assert_loaded, network, written_back
+from tests.support import Said
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -285,3 +289,22 @@ def test_diffusers_adapters(tmp_path: Path) -> None:
     other = network()
     pipeline.load_lora_into_unet(state, alphas, other, metadata=metadata)
     assert [config.lora_alpha for config in other.peft_config.values()] == [16]
+
+
+def test_a_part_of_a_diffusers_pipeline_is_said_to_be_written_alone(tmp_path: Path) -> None:
+    for index in range(3):
+        folder = tmp_path / f"ckpts/step-{index}"
+        (folder / "unet").mkdir(parents=True)
+        (folder / "model_index.json").write_text("{}")
+        (folder / "unet/config.json").write_text("{}")
+        save_file({"w": torch.randn(3)}, folder / "unet/diffusion_pytorch_model.safetensors")
+    said = Said()
+    made = generate(
+        collect(tmp_path / "ckpts", out=tmp_path / "bank", progress=said),
+        config=Config.preset("gaussian"),
+        n=1,
+        out=tmp_path / "made",
+        format="source",
+    )
+    assert (made.path / made.info.files[0] / "diffusion_pytorch_model.safetensors").is_file()
+    assert any("a part of a diffusers pipeline" in line and "in place of its unet/" in line for line in said)

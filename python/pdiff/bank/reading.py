@@ -20,7 +20,7 @@ from pdiff.checkpoints.records import Checkpoint, Choice, Example, Group, Opened
 from pdiff.checkpoints.roles import of_one_kind_of_average, one_a_step
 from pdiff.common.errors import InputError, noted
 from pdiff.common.progress import Progress
-from pdiff.common.wording import agreeing, counted, shown, some
+from pdiff.common.wording import agreeing, counted, printable, shown, some
 
 _LISTED = 10
 """Files of one sort that are reported by name; the others are counted."""
@@ -28,6 +28,8 @@ _KEYS = 5
 _READ = 64
 """Checkpoints looked through at a time: often enough to show progress."""
 _EXTRA = "_extra_state"
+_PIPELINE = "model_index.json"
+"""What diffusers writes beside the folders of a pipeline's parts."""
 _STATE = re.compile(r"(^|\.)(optim(izer)?|opt_state|(max_)?exp_avg(_sq)?|momentum_buffer|grad)(\.|$)")
 """In the name of a tensor that is none of the network's."""
 _TRUST = "--i-trust-this-file"
@@ -183,6 +185,11 @@ def describe(checkpoints: Sequence[Checkpoint], example: Example) -> Iterator[st
         yield (
             f"{source}: --format source writes folders like this one again, without {some(state)}: "
             "the state of a training, which a generated model has not"
+        )
+    if folder and (folder.parent / _PIPELINE).is_file():
+        yield (
+            f"{source}: a part of a diffusers pipeline; --format source writes the part alone, to be put in "
+            f"a copy of the pipeline in place of its {printable(folder.name)}/"
         )
     if modules := module_weights(example.candidate):
         yield (

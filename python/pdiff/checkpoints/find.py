@@ -38,7 +38,8 @@ _PREFERRED = {
     "adapter_model.bin": "adapter_model.safetensors",
 }
 """Where a folder holds both, the same weights twice, the second is taken."""
-_NAMED_BY_LIBRARIES = frozenset({*_PREFERRED, *_PREFERRED.values(), "pytorch_model_fsdp.bin"}) - _ADAPTERS
+_OTHERS = ("pytorch_model_fsdp.bin", "pytorch_lora_weights.bin", "pytorch_lora_weights.safetensors")
+_NAMED_BY_LIBRARIES = frozenset({*_PREFERRED, *_PREFERRED.values(), *_OTHERS}) - _ADAPTERS
 """Names by which libraries find the weights in a folder that is one checkpoint."""
 _NAMED = 3
 """Files that an error names."""

@@ -236,8 +236,8 @@ def distributed(folder: str | Path) -> str | None:
     path = printable(str(folder))
     what = (
         f"a checkpoint of torch.distributed.checkpoint, in {counted(parts, 'part')}; make it one file with "
-        f"`python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE.pt`, or with "
-        f"`pdiff convert {path} --out FILE.safetensors`"
+        f"`python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE.pt`; or, if you "
+        f"trust it, with `pdiff convert {path} --out FILE.safetensors --i-trust-this-file`"
     )
     return what if parts else None
 

@@ -106,6 +106,7 @@ def test_a_distributed_checkpoint_is_refused_once_with_its_converter(tmp_path: P
     assert source == (prefix or f"{tmp_path.name}/")
     assert why.startswith("a checkpoint of torch.distributed.checkpoint, in 2 parts; make it one file with")
     assert f"format_utils dcp_to_torch {tmp_path / prefix}" in why
+    assert why.endswith("--out FILE.safetensors --i-trust-this-file`"), "without it convert refuses"
 
 
 @pytest.mark.parametrize("name", ["resnet-scheduler-cosine.pt", "no_optimizer_ema.pt", "attempt.pt"])

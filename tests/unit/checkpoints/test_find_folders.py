@@ -130,7 +130,10 @@ def test_the_same_shards_by_links_count_once(tmp_path: Path) -> None:
     assert found.skipped == (("b/model.safetensors", "the same file as a/model.safetensors"),)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "pytorch_model_fsdp.bin"])
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "pytorch_model.bin", "pytorch_model_fsdp.bin", "pytorch_lora_weights.safetensors"],
+)
 def test_weights_with_a_folder_to_themselves_are_the_folder(tmp_path: Path, name: str) -> None:
     """As accelerate leaves them, beside the state of a training; not where there are other weights beside."""
     put(tmp_path, f"1/{name}", "1/optimizer.bin", "1/random_states_0.pkl", f"2/{name}", "2/other.pt")

@@ -22,7 +22,7 @@ def task() -> Waves:
 @pytest.fixture
 def few_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a bank of a few members support a verdict."""
-    monkeypatch.setattr("pdiff.evaluation.verdict.advice.FEWEST", 2)
+    monkeypatch.setattr("pdiff.evaluation.verdict.support.FEWEST", 2)
 
 
 @pytest.fixture

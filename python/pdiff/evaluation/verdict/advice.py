@@ -9,7 +9,6 @@ The thresholds stand below; the answers rest on the results' own figures and on 
 import shlex
 from dataclasses import dataclass
 
-from pdiff.bank.safety import FEWEST
 from pdiff.common.wording import printable
 from pdiff.evaluation.schema import (
     Advice,
@@ -20,7 +19,7 @@ from pdiff.evaluation.schema import (
     Scale,
     Selected,
 )
-from pdiff.evaluation.verdict.support import uncertain, unsupporting, within
+from pdiff.evaluation.verdict.support import has_few_members, uncertain, unsupporting, within
 from pdiff.generation.card import Judgement
 
 CLEARLY = 0.5
@@ -51,8 +50,9 @@ def advice(results: Results, more_errors: float) -> Advice:
     that no lucky one is picked) is clearly above the mean checkpoint's, and above the generated models'.
     """
     if why := unsupporting(results):
-        few = results.bank.members < FEWEST
-        how = "." if few else " that differ: save them further apart, or at a higher rate."
+        how = (
+            "." if has_few_members(results) else " that differ: save them further apart, or at a higher rate."
+        )
         return Advice(unsupported=why, next=f"Collect more checkpoints{how}")
     unsupported = uncertain(results)
     quality = _quality(results, more_errors)

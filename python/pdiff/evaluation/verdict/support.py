@@ -30,10 +30,15 @@ def unsupporting(results: Results) -> str:
             f"{scale.bare(ours.score.std, 2)}, and each makes the others' errors (overlap {ours.gg:.3f})"
         )
         return f"{_BANK}: {why}."
-    if results.bank.members < FEWEST:
+    if has_few_members(results):
         why = f"it has {counted(results.bank.members, 'checkpoint')}, and {FEWEST} or more are wanted"
         return f"{_BANK}: {why}."
     return ""
+
+
+def has_few_members(results: Results) -> bool:
+    """Return whether the bank has too few checkpoints for a verdict."""
+    return results.bank.members < FEWEST
 
 
 def uncertain(results: Results) -> str:
