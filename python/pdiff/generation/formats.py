@@ -69,8 +69,7 @@ def write_models(
 
     Format `source` is how `source` was laid out, with what `companions` hold beside the weights of a folder
     or torch file, or in an agent's zip, and names end as those that were read; torch's legacy format becomes
-    its zip. Raises `UsageError` for a
-    format that is none.
+    its zip. Raises `UsageError` for a format that is none.
     """
     source = written_as(source, fmt)
     beside = dict(companions) if fmt == "source" else {}

@@ -113,8 +113,8 @@ def build_zoo(
     network: kilobytes instead of megabytes where the subset is small.
 
     The same seed gives the same checkpoints, bit for bit, on a CPU at the same number of threads. Without
-    `device` a GPU is used if there is one. Raises `UsageError`
-    for a choice that cannot work, `InputError` when training diverges.
+    `device` a GPU is used if there is one. Raises `UsageError` for a choice that cannot work, `InputError`
+    when training diverges.
     """
     if arch not in task.architectures:
         raise unknown(f"architecture of {task.name}", arch, task.architectures)

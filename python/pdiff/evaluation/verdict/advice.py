@@ -145,11 +145,12 @@ class _Average:
     def name(self) -> str:
         return f"an average of {self.members or 'all'} of your checkpoints"
 
-    def command(self, bank: str) -> str:
-        """Return what writes it."""
-        where = shlex.quote(printable(bank))
+    def command(self, results: Results) -> str:
+        """Return what writes the network that was scored, BatchNorm statistics and all."""
+        where = shlex.quote(printable(results.bank.path))
         if self.members is None:
-            return f"pdiff average {where} --out average"
+            as_scored = "" if results.data_access.reestimated else " --reestimate 0"
+            return f"pdiff average {where}{as_scored} --out average"
         return f"pdiff generate {where} --generator average --set members={self.members} --n 1 --out averaged"
 
 
@@ -217,7 +218,7 @@ def _next(
     if unsupported:
         return "Evaluate more generated models, on more samples where there are some.", ""
     if averaging is not None:
-        return f"Use {averaging.name} ({scale.text(averaging.score)}):", averaging.command(bank.path)
+        return f"Use {averaging.name} ({scale.text(averaging.score)}):", averaging.command(results)
     kept = f"Use your checkpoints{_named(results.original.best, scale)}."
     if quality == "ruined" and {run.preset for run in results.runs} - {"", "default"}:
         command = f"pdiff train {shlex.quote(printable(bank.path))} --preset default --out run-default"

@@ -105,7 +105,10 @@ def test_averages_and_the_command_that_writes_a_better_one() -> None:
         *("--set", "members=16", "--n", "1", "--out", "averaged"),
     ]
     everyone = advice(case(ensemble=family("ensemble", 0.98, 0.9, n=1)), 1.0)
-    assert everyone.command == "pdiff average '/data/my bank' --out average"
+    assert everyone.command == "pdiff average '/data/my bank' --reestimate 0 --out average"
+    results = case(ensemble=family("ensemble", 0.98, 0.9, n=1))
+    results = replace(results, data_access=replace(results.data_access, reestimated=True))
+    assert advice(results, 1.0).command == "pdiff average '/data/my bank' --out average"
 
 
 def test_a_bank_of_copies_supports_no_verdict() -> None:
